@@ -1,0 +1,241 @@
+"""The variable-rate codec in torch: analysis, synthesis, gains, and the whole for training.
+
+    picture [B,3,H,W] 0..1
+       |  Analysis: 16x16 linear transform (starts as a DCT) + neural residual (starts at zero)
+    latent [B,C,H/16,W/16]
+       |  Gains: one log gain a channel and quality knot, interpolated; each cell its own quality
+    gained latent --HyperAnalysis--> z [B,Cz,H/64,W/64] --round--+
+       |                                                         |
+       |  round(latent - mean) coded under N(0, scale)  <--- EntropyNet (exact integers)
+    decoded latent, gains undone
+       |  Synthesis: transposed linear transform + neural residual
+    picture
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.entropy_model import KNOTS
+from shared.nets.entropy import EntropyNet, anchor_mask, round_through, scales_of, tent
+
+STRIDE = 16
+FIRST_STEP, LAST_STEP = 420.0, 14.0  # quantiser steps of knots 0 and 9, in 8-bit units
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """Widths and depths of the networks; what the bitstream depends on is in the manifest."""
+
+    latent_channels: int = 192
+    hyper_channels: int = 48
+    analysis_width: int = 128
+    analysis_blocks: int = 4
+    synthesis_width: int = 160
+    synthesis_blocks: int = 6
+
+
+def knot_steps() -> Tensor:
+    """Start quantiser steps of the 10 knots, geometric, in 8-bit units of an orthonormal transform."""
+    return torch.logspace(math.log10(FIRST_STEP), math.log10(LAST_STEP), KNOTS)
+
+
+def dct_basis(channels: int) -> Tensor:
+    """[channels, 3, 16, 16]: the lowest DCT-II functions of three decorrelated colour planes.
+
+    Rows are orthonormal. Luma keeps about two thirds of them; a chroma function counts as one of
+    2.2 times its frequency, because photographs hold less energy there.
+    """
+    n = torch.arange(STRIDE, dtype=torch.float64)
+    one = torch.cos(math.pi / STRIDE * (n[None, :] + 0.5) * n[:, None]) * math.sqrt(2 / STRIDE)
+    one[0] /= math.sqrt(2)
+    two = torch.einsum("ux,vy->uvxy", one, one)
+    colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
+    colour = (colour / colour.norm(dim=1, keepdim=True)).double()
+    order = sorted(
+        (math.hypot(u, v) * (1.0 if plane == 0 else 2.2), plane, u, v)
+        for plane in range(3)
+        for u in range(STRIDE)
+        for v in range(STRIDE)
+    )[:channels]
+    rows = [colour[plane][:, None, None] * two[u, v] for _, plane, u, v in order]
+    return torch.stack(rows).float()
+
+
+class Block(nn.Module):
+    """Depthwise 3x3 and a gated feed-forward, both residual (the shape of DCVC-RT's blocks)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix_in = nn.Conv2d(width, width, 1)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.mix_out = nn.Conv2d(width, width, 1)
+        self.gate = nn.Conv2d(width, 3 * width, 1)
+        self.down = nn.Conv2d(3 * width // 2, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.mix_out(self.depthwise(F.leaky_relu(self.mix_in(x), 0.1)))
+        value, gate = self.gate(x).chunk(2, dim=1)
+        return x + self.down(value * F.relu(gate))
+
+
+class Analysis(nn.Module):
+    """picture [B, 3, 16h, 16w] in 0..1 -> latent [B, C, h, w] in 8-bit units."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        width, channels = config.analysis_width, config.latent_channels
+        self.linear = nn.Conv2d(3, channels, STRIDE, STRIDE, bias=False)
+        self.enter = nn.Conv2d(192, width, 1)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.analysis_blocks)))
+        self.leave = nn.Conv2d(width, channels, 2, 2)
+        _start_linear(self.linear.weight, channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        centred = picture - 0.5
+        x = self.leave(self.blocks(self.enter(F.pixel_unshuffle(centred, 8))))
+        return (self.linear(centred) + x) * 255.0
+
+
+class Synthesis(nn.Module):
+    """latent [B, C, h, w] in 8-bit units, quality codes [B, h, w] -> picture [B, 3, 16h, 16w]."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        width, channels = config.synthesis_width, config.latent_channels
+        self.config = config
+        self.linear = nn.ConvTranspose2d(channels, 3, STRIDE, STRIDE, bias=False)
+        self.enter = nn.Conv2d(channels + KNOTS, width * 4, 1)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.synthesis_blocks)))
+        self.leave = nn.Conv2d(width, 192, 1)
+        _start_linear(self.linear.weight, channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, latent: Tensor, codes: Tensor) -> Tensor:
+        latent = latent / 255.0
+        x = self.enter(torch.cat([latent, tent(codes)], dim=1))
+        x = self.leave(self.blocks(F.pixel_shuffle(x, 2)))
+        return self.linear(latent) + F.pixel_shuffle(x, 8) + 0.5
+
+
+def _start_linear(weight: nn.Parameter, channels: int) -> None:
+    """DCT rows first; what remains of the channels starts at zero and is the network's alone."""
+    linear = min(160, channels)
+    with torch.no_grad():
+        weight.zero_()
+        weight[:linear] = dct_basis(linear)
+
+
+class HyperAnalysis(nn.Module):
+    """gained latent [B, C, 4h, 4w] -> hyper latent before rounding [B, Cz, h, w].
+
+    Only 1x1 layers between space-to-depth steps, so that numpy runs it as three matrix products.
+    """
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(config.latent_channels, 96, 1)
+        self.second = nn.Conv2d(96 * 4, 128, 1)
+        self.third = nn.Conv2d(128 * 4, config.hyper_channels, 1)
+
+    def forward(self, gained: Tensor) -> Tensor:
+        x = F.relu(self.first(gained))
+        x = F.relu(self.second(F.pixel_unshuffle(x, 2)))
+        return self.third(F.pixel_unshuffle(x, 2))
+
+
+@dataclass
+class Coded:
+    """What a forward pass yields. Bits are [B, h, w] and [B, h', w'] (hyper), by position."""
+
+    picture: Tensor
+    latent: Tensor
+    latent_bits: Tensor
+    hyper_bits: Tensor
+
+    def bits(self) -> Tensor:
+        """Estimated bits of each picture, [B]."""
+        return self.latent_bits.sum(dim=(1, 2)) + self.hyper_bits.sum(dim=(1, 2))
+
+
+class Codec(nn.Module):
+    """Everything between a picture and its decoded picture, with estimated bits."""
+
+    def __init__(self, config: NetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or NetConfig()
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.entropy = EntropyNet(config.latent_channels, config.hyper_channels)
+        steps = knot_steps().log().view(-1, 1)
+        self.log_gain = nn.Parameter(-steps.repeat(1, config.latent_channels))
+        self.hyper_log_gain = nn.Parameter(torch.zeros(KNOTS, config.hyper_channels))
+        self.hyper_scale = nn.Parameter(torch.full((KNOTS, config.hyper_channels), 24.0 / 32.0))
+
+    def gains(self, codes: Tensor) -> Tensor:
+        """[B, C, h, w]: what latents are multiplied with at quality codes [B, h, w]."""
+        return torch.exp(torch.einsum("bkhw,kc->bchw", tent(codes), self.log_gain))
+
+    def hyper_gains(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and scale index, [B, Cz, 1, 1] each, of the hyper latent at base codes [B]."""
+        weights = tent(base.view(-1, 1, 1))
+        gain = torch.exp(torch.einsum("bkhw,kc->bchw", weights, self.hyper_log_gain))
+        index = 32.0 * torch.einsum("bkhw,kc->bchw", weights, self.hyper_scale)
+        return gain, round_through(index).clamp(0, 63)
+
+    def forward(
+        self, picture: Tensor, codes: Tensor, base: Tensor, rate: nn.Module, quantised: bool = True
+    ) -> Coded:
+        """Code pictures [B, 3, 16h, 16w] at local codes [B, h, w] and base codes [B]."""
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
+            latent = self.analysis(picture)
+        gain = self.gains(codes)
+        gained = latent.float() * gain
+        height, width = codes.shape[-2:]
+        padded = F.pad(gained, (0, -width % 4, 0, -height % 4))
+        hyper_gain, hyper_index = self.hyper_gains(base)
+        z = self.hyper_analysis(padded) * hyper_gain
+        hyper_bits = rate(z, scales_of(hyper_index).expand_as(z), torch.zeros_like(z))
+        z = round_through(z)
+
+        features = self.entropy.features(z, codes, quantised)
+        anchors = anchor_mask(height, width, picture.device)
+        mean_a, index_a = self.entropy.anchors(features, quantised)
+        first = (round_through(gained - mean_a) + mean_a) * anchors
+        mean_o, index_o = self.entropy.others(features, first, quantised)
+        mean = torch.where(anchors, mean_a, mean_o)
+        index = torch.where(anchors, index_a, index_o)
+        latent_bits = rate(gained, scales_of(index), mean)
+        decoded = (round_through(gained - mean) + mean) / gain
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
+            restored = self.synthesis(decoded, codes)
+        return Coded(restored.float(), decoded, latent_bits.sum(1), hyper_bits.sum(1))
+
+
+def save_synthesis(synthesis: Synthesis, path: Path) -> None:
+    """Write `decoder.safetensors`, self-describing, in float16 (its error is below 1/255)."""
+    tensors = {k: v.detach().half().contiguous() for k, v in synthesis.state_dict().items()}
+    save_file(tensors, str(path), metadata={"config": json.dumps(asdict(synthesis.config))})
+
+
+def load_synthesis(path: Path) -> Synthesis:
+    """Read `decoder.safetensors`; the network comes back in float32, in evaluation mode."""
+    with safe_open(str(path), framework="pt") as file:
+        metadata: dict[str, Any] = json.loads(file.metadata()["config"])
+    synthesis = Synthesis(NetConfig(**metadata))
+    synthesis.load_state_dict({k: v.float() for k, v in load_file(str(path)).items()})
+    return synthesis.eval()
