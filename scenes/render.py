@@ -1,0 +1,166 @@
+"""Composes a scene from its seed.
+
+    (version, split, index) --> seed --> which objects --> background --> places --> pixels, mask
+                                                                             |
+                                                         caption, questions <'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from scenes import sprites
+from scenes.backgrounds import Backgrounds, draw_background
+from scenes.captions import describe
+from scenes.questions import ask
+from scenes.world import CATEGORIES, COLOURS, KINDS, RGB, VERSION, WORDS, Box, Character
+from scenes.world import Object, Scene
+
+Split = Literal["train", "val", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+THINGS: Final = tuple(kind for kind in KINDS if kind != "sign")
+MAX_OBJECTS: Final = 7
+CATEGORY_SHARE: Final = 0.65
+OVERLAP: Final = 0.08
+"""Largest share of the smaller of two boxes that they may have in common."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An object before it has a place."""
+
+    kind: str
+    colour: str
+    text: str = ""
+
+
+def generator(split: str, index: int) -> np.random.Generator:
+    """The random numbers of one scene: the same on every machine, disjoint between splits."""
+    name = f"scenes/{VERSION}/{split}/{index}"
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big"))
+
+
+def render(
+    split: Split, index: int, backgrounds: Backgrounds, size: tuple[int, int] = (256, 256)
+) -> Scene:
+    """Scene ``index`` (any integer >= 0) of a split; ``size`` is (width, height) in pixels.
+
+    A pure function of its arguments and ``VERSION``.
+    Raises ValueError for an unknown split, a negative index or a side under 64 pixels.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+    if index < 0:
+        raise ValueError(f"index must not be negative, got {index}")
+    if min(size) < 64:
+        raise ValueError(f"both sides must have at least 64 pixels, got {size[0]}x{size[1]}")
+    rng = generator(split, index)
+    category = ""
+    if rng.random() < CATEGORY_SHARE:
+        category = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
+    plans = _plan(rng)
+    picture = draw_background(rng, backgrounds, size, category)
+    return compose(rng, picture, category, plans)
+
+
+def compose(
+    rng: np.random.Generator, picture: Image.Image, category: str, plans: list[_Plan]
+) -> Scene:
+    """Places and draws planned objects on ``picture`` (changed in place) and asks about them."""
+    mask = np.zeros((picture.height, picture.width), np.uint8)
+    objects: list[Object] = []
+    for plan in plans:
+        placed = _place(rng, plan, picture.size, [o.box for o in objects])
+        if placed is None:
+            continue
+        image, thing = placed
+        left, top = int(thing.box[0]), int(thing.box[1])
+        picture.paste(image, (left, top), image)
+        window = mask[top : top + image.height, left : left + image.width]
+        window[np.asarray(image.getchannel("A")) > 127] = len(objects) + 1
+        objects.append(thing)
+    done = tuple(objects)
+    caption = describe(rng, done, category)
+    questions = ask(rng, done, category, picture.size)
+    return Scene(np.array(picture), mask, done, category, caption, questions)
+
+
+def _plan(rng: np.random.Generator) -> list[_Plan]:
+    """Which objects: 1 to 4 of one kind (evenly), then a sign or two, then others as they fit."""
+    kinds = [THINGS[i] for i in rng.permutation(len(THINGS))]
+    plans = _group(rng, kinds[0], int(rng.integers(1, 5)))
+    for _ in range(int(rng.choice(3, p=(0.42, 0.48, 0.10)))):
+        if rng.random() < 0.55:
+            text = str(rng.integers(10, 100))
+        else:
+            text = WORDS[int(rng.integers(len(WORDS)))]
+        plans.append(_Plan("sign", _colour(rng), text))
+    others: list[_Plan] = []
+    for kind in kinds[1 : 1 + int(rng.integers(0, 4))]:
+        others += _group(rng, kind, int(rng.choice((1, 1, 2, 3))))
+    return plans + others[: MAX_OBJECTS - len(plans)]
+
+
+def _colour(rng: np.random.Generator) -> str:
+    return COLOURS[int(rng.integers(len(COLOURS)))]
+
+
+def _group(rng: np.random.Generator, kind: str, n: int) -> list[_Plan]:
+    """``n`` objects of a kind, most often of one colour, else of two."""
+    first, second = _colour(rng), _colour(rng)
+    same = n if rng.random() < 0.45 else int(rng.integers(0, n + 1))
+    return [_Plan(kind, first if i < same else second) for i in range(n)]
+
+
+def _place(
+    rng: np.random.Generator, plan: _Plan, size: tuple[int, int], taken: list[Box]
+) -> tuple[Image.Image, Object] | None:
+    """Draws an object and finds room for it; smaller after some misses; None where none is left."""
+    unit = min(size) / 256
+    jitter = rng.integers(-10, 11, 3)
+    r, g, b = (int(np.clip(c + j, 0, 255)) for c, j in zip(RGB[plan.colour], jitter, strict=True))
+    for shrink in (1.0, 0.8, 0.62):
+        characters: tuple[Character, ...] = ()
+        if plan.kind == "sign":
+            height = _print_height(rng, plan.text) * unit * max(shrink, 0.8)
+            image, characters = sprites.sign(plan.text, (r, g, b), height, rng)
+        else:
+            low, high = sprites.SIZES[plan.kind]
+            side = low * (high / low) ** rng.random() * shrink
+            image = sprites.thing(plan.kind, (r, g, b), max(side, low * 0.9) * unit, rng)
+        width, height_px = image.size
+        if width > size[0] or height_px > size[1]:
+            continue
+        for _ in range(24):
+            x = int(rng.integers(size[0] - width + 1))
+            y = int(rng.integers(size[1] - height_px + 1))
+            box = (float(x), float(y), float(x + width), float(y + height_px))
+            if all(_overlap(box, other) <= OVERLAP for other in taken):
+                moved = tuple(Character(c.name, c.x + x, c.y + y, c.height) for c in characters)
+                return image, Object(plan.kind, plan.colour, box, plan.text, moved)
+    return None
+
+
+def _print_height(rng: np.random.Generator, text: str) -> float:
+    """Height of capitals in pixels of a 256x256 picture: numbers are large, words large or small."""
+    if text.isdigit():
+        return float(rng.uniform(26, 44))
+    if rng.random() < 0.3:
+        return float(rng.uniform(12, 18))
+    return float(rng.uniform(20, 30) if len(text) < 5 else rng.uniform(20, 25))
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Common area over the area of the smaller box."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return width * height / smaller
