@@ -1,0 +1,104 @@
+"""Train the variable-rate codec: rate + lambda * MSE at all qualities and level maps at once.
+
+lambda of a knot follows from its start step: 0.9 * 12 / (2 ln 2 * step^2) for bits per pixel and
+MSE in 8-bit units (the optimal uniform quantiser at high rate). Losses of the qualities are
+balanced by lambda ** -0.25, else the highest alone would be trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.nets.codec import Codec, Coded, NetConfig, knot_steps
+from shared.nets.entropy import tent
+from shared.nets.rate import Rate
+from training.pictures import photographs, random_crop
+from training.runner import Runner, add_runner_arguments
+
+CELL = 2  # latents a side of a 32-pixel cell
+LEVEL_STEPS = (20, 30, 40)
+
+
+def knot_lambdas() -> Tensor:
+    """Lagrangian weights [10] for bpp + lambda * MSE (8-bit units)."""
+    return 0.9 * 12.0 / (2.0 * math.log(2.0) * knot_steps() ** 2)
+
+
+def lambdas(codes: Tensor) -> Tensor:
+    """Weights [B, h, w] at quality codes [B, h, w], log-linear between the knots."""
+    return torch.exp(torch.einsum("bkhw,k->bhw", tent(codes), knot_lambdas().log().to(codes.device)))
+
+
+def random_codes(batch: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Local codes [B, h, w] and base codes [B]; half of the pictures carry a level map."""
+    base = torch.randint(0, 181, (batch,), generator=generator)
+    cells = -(-side // CELL)
+    smooth = F.avg_pool2d(torch.randn(batch, 1, cells + 2, cells + 2, generator=generator), 3, 1)
+    levels = (smooth * 3).squeeze(1).round().clamp(-1, 1)
+    used = (torch.rand(batch, 1, 1, generator=generator) < 0.5).float()
+    step = torch.tensor(LEVEL_STEPS)[torch.randint(0, 3, (batch, 1, 1), generator=generator)]
+    offsets = (levels * used * step).repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
+    codes = (base.view(-1, 1, 1) + offsets[:, :side, :side]).clamp(0, 180)
+    return codes, base.float()
+
+
+def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[str, Tensor]:
+    """Balanced rate-distortion loss and its parts, means over the batch."""
+    pixels = picture.shape[-1] * picture.shape[-2]
+    error = ((coded.picture - picture) * 255.0).square().mean(1, keepdim=True)
+    error = F.avg_pool2d(error, 16).squeeze(1)  # [B, h, w]
+    bpp = coded.bits() / pixels
+    distortion = (lambdas(codes) * error).mean(dim=(1, 2))
+    weight = lambdas(base.view(-1, 1, 1)).view(-1) ** -0.25
+    weight = weight / knot_lambdas().pow(-0.25).mean()
+    return {
+        "loss": ((bpp + distortion) * weight).mean(),
+        "bpp": bpp.mean(),
+        "mse": error.mean(),
+    }
+
+
+def batches(
+    pictures: list[NDArray[np.uint8]], batch: int, side: int, rng: np.random.Generator
+) -> Iterator[Tensor]:
+    """Endless f32 [B, 3, side, side] in 0..1."""
+    while True:
+        crops = np.stack([random_crop(pictures, side, rng) for _ in range(batch)])
+        yield torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+@torch.no_grad()
+def validate(codec: Codec, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Estimated bpp and PSNR at knots 0, 3, 6, 9 on centre crops of held-out photographs."""
+    codec.eval()
+    rate = Rate().eval()
+    device = next(codec.parameters()).device
+    crops = []
+    for picture in pictures[:16]:
+        top, left = (picture.shape[0] - 256) // 2, (picture.shape[1] - 256) // 2
+        crops.append(picture[top : top + 256, left : left + 256])
+    x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div(255.0).to(device)
+    scores = {}
+    for knot in (0, 3, 6, 9):
+        codes = torch.full((len(crops), 16, 16), 20.0 * knot, device=device)
+        coded = codec(x, codes, codes[:, 0, 0], rate)
+        mse = (coded.picture.clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
+        scores[f"bpp{knot}"] = float(coded.bits().mean()) / 65536
+        scores[f"psnr{knot}"] = float((-10 * mse.log10()).mean())
+    return scores
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_runner_arguments(parser)
+    parser.add_argument("--crop", type=int, default=192, help="crop side in pixels, times 16")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=5e-4, help="peak learning rate")
