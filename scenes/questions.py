@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from scenes.world import CANNOT_TELL, COLOURS, KINDS, PLURALS, Object, Question
 
+T = TypeVar("T")
 THINGS: Final = tuple(kind for kind in KINDS if kind != "sign")
 
 COUNT: Final = (
@@ -142,7 +143,7 @@ class _Asker:
 
     # -- helpers
 
-    def pick[T](self, items: Sequence[T]) -> T:
+    def pick(self, items: Sequence[T]) -> T:
         return items[int(self.rng.integers(len(items)))]
 
     def chance(self, p: float) -> bool:
@@ -152,13 +153,166 @@ class _Asker:
         """Keeps a question; three in four end in a question mark."""
         self.found.append(Question(task, prompt + ("?" if self.chance(0.75) else ""), answer))
 
-    def names(self) -> list[tuple[str, Object]]:
+    def named(self) -> list[tuple[str, Object]]:
         """Objects that can be named without doubt: "car", or "red car" among other cars."""
-        named = []
+        names = []
         for o in self.objects:
-            alone, alone_coloured = self.kinds[o.kind] == 1, self.pairs[o.kind, o.colour] == 1
-            if alone and not (alone_coloured and self.chance(0.25)):
-                named.append((o.kind, o))
+            alone_coloured = self.pairs[o.kind, o.colour] == 1
+            if self.kinds[o.kind] == 1 and not self.chance(0.25):
+                names.append((o.kind, o))
             elif alone_coloured:
-                named.append((f"{o.colour} {o.kind}", o))
-        return named
+                names.append((f"{o.colour} {o.kind}", o))
+        return names
+
+    def absent(self) -> list[str]:
+        return [kind for kind in THINGS if not self.kinds[kind]]
+
+    # -- families
+
+    def count(self) -> None:
+        """The first kind drawn has 1 to 4 with equal chance; none and others now and then."""
+        if not self.objects:
+            return
+        first = self.objects[0].kind
+        prompt = self.pick(COUNT).format(PLURALS[first])
+        self.add("count", prompt, str(self.kinds[first]))
+        if self.chance(0.2):
+            self.add("count", self.pick(COUNT).format(PLURALS[self.pick(self.absent())]), "0")
+        others = [k for k in self.kinds if k not in (first, "sign")]
+        if others:
+            kind = self.pick(others)
+            # Ones are common among the others, so most of them are not asked about.
+            if self.chance((0.0, 0.15, 0.5, 0.7)[min(self.kinds[kind], 3)]):
+                self.add("count", self.pick(COUNT).format(PLURALS[kind]), str(self.kinds[kind]))
+
+    def count_colour(self) -> None:
+        """How many of one colour: the wanted answer is drawn first, rarer ones kept more often."""
+        things = [o for o in self.objects if o.kind != "sign"]
+        if not things:
+            return
+        kind = things[0].kind
+        here = [colour for colour in COLOURS if self.pairs[kind, colour]]
+        colour = self.pick(here)
+        if self.chance(0.17):
+            colour = self.pick([c for c in COLOURS if c not in here])
+        n = self.pairs[kind, colour]
+        if self.chance((0.7, 0.28, 0.55, 0.85, 1.0)[min(n, 4)]):
+            self.add("count", self.pick(COUNT).format(f"{colour} {PLURALS[kind]}"), str(n))
+
+    def presence(self) -> None:
+        """One kind that is there and one that is not; signs seldom, as they are common."""
+        there = [kind for kind in self.kinds if kind != "sign"]
+        for answer, kinds in (("yes", there), ("no", self.absent())):
+            if kinds and self.chance(0.7):
+                prompt = self.pick(PRESENCE).format(f"a {self.pick(kinds)}")
+                self.add("presence", prompt, answer)
+        if self.chance(0.12):
+            there_is = self.kinds["sign"] > 0
+            if self.chance(0.72 if there_is else 1.0):
+                prompt = self.pick(PRESENCE).format("a sign")
+                self.add("presence", prompt, "yes" if there_is else "no")
+
+    def presence_colour(self) -> None:
+        """A colour of a kind: where the answer is no, the kind or the colour is often there."""
+        things = [o for o in self.objects if o.kind != "sign"]
+        if not things:
+            return
+        kind, colour = self.pick(sorted({(o.kind, o.colour) for o in things}))
+        answer = "yes"
+        if self.chance(0.5):
+            answer = "no"
+            if self.chance(0.5):
+                colour = self.pick([c for c in COLOURS if not self.pairs[kind, c]])
+            else:
+                kind = self.pick([k for k in THINGS if not self.pairs[k, colour]])
+        article = "an" if colour[0] in "aeiou" else "a"
+        self.add("presence", self.pick(PRESENCE).format(f"{article} {colour} {kind}"), answer)
+
+    def colour(self) -> None:
+        """Kinds all of one colour, up to two of them."""
+        plain = [
+            (kind, here[0])
+            for kind in self.kinds
+            if len(here := [c for c in COLOURS if self.pairs[kind, c]]) == 1
+        ]
+        for i in self.rng.permutation(len(plain))[:2]:
+            kind, colour = plain[i]
+            if self.kinds[kind] == 1:
+                self.add("colour", self.pick(COLOUR_ONE).format(kind), colour)
+            else:
+                self.add("colour", self.pick(COLOUR_MANY).format(PLURALS[kind]), colour)
+
+    def text(self) -> None:
+        """What a sign says; with two signs, the one meant is named by its colour."""
+        for o in self.objects:
+            if not o.text or self.pairs["sign", o.colour] > 1:
+                continue
+            alone = self.kinds["sign"] == 1
+            name = "sign" if alone and self.chance(0.8) else f"{o.colour} sign"
+            if not o.text.isdigit():
+                self.add("print", self.pick(PRINT).format(name), o.text)
+            else:
+                self.add("number", self.pick(NUMBER).format(name), o.text)
+
+    def position(self) -> None:
+        """The quarter of the picture that holds the centre of an object, where that is clear."""
+        width, height = self.size
+        clear = []
+        for name, o in self.named():
+            dx, dy = o.centre[0] / width - 0.5, o.centre[1] / height - 0.5
+            if min(abs(dx), abs(dy)) > MARGIN:
+                vertical, side = ("top", "bottom")[dy > 0], ("left", "right")[dx > 0]
+                clear.append((name, f"{vertical} {side}"))
+        for i in self.rng.permutation(len(clear))[:2]:
+            name, corner = clear[i]
+            self.add("position", self.pick(POSITION).format(name), corner)
+
+    def relation(self) -> None:
+        """Left of, right of, above, below, between two objects that are clearly so."""
+        width, height = self.size
+        named = self.named()
+        clear = []
+        for a, first in named:
+            for b, second in named:
+                dx = (first.centre[0] - second.centre[0]) / width
+                dy = (first.centre[1] - second.centre[1]) / height
+                if abs(dx) > 2 * MARGIN:
+                    clear.append((a, b, "left of" if dx < 0 else "right of"))
+                if abs(dy) > 2 * MARGIN:
+                    clear.append((a, b, "above" if dy < 0 else "below"))
+        for i in self.rng.permutation(len(clear))[:2]:
+            a, b, side = clear[i]
+            across = side in ("left of", "right of")
+            if self.chance(0.3):
+                template = SIDE if across else HEIGHT
+                self.add("relation", template.format(a, b), side.removesuffix(" of"))
+                continue
+            asked = self.pick(("left of", "right of") if across else ("above", "below"))
+            prompt = self.pick(RELATION).format(a, b, asked)
+            self.add("relation", prompt, "yes" if asked == side else "no")
+
+    def compare(self) -> None:
+        """More of one kind than of another; never asked of equal counts."""
+        kinds = [kind for kind in self.kinds if kind != "sign"]
+        unequal = [(a, b) for a in kinds for b in kinds if self.kinds[a] > self.kinds[b]]
+        if not unequal:
+            return
+        more, less = self.pick(unequal)
+        yes = self.chance(0.5)
+        pair = (PLURALS[more], PLURALS[less]) if yes else (PLURALS[less], PLURALS[more])
+        self.add("compare", self.pick(COMPARE).format(*pair), "yes" if yes else "no")
+
+    def scene(self) -> None:
+        if self.category:
+            self.add("scene", self.pick(SCENE), self.category)
+
+    def unknown(self) -> None:
+        """Questions that no picture of this world answers, and some about what is not there."""
+        if self.chance(0.4):
+            self.add("unknown", self.pick(OUTSIDE), CANNOT_TELL)
+        if self.chance(0.06):
+            absent = self.pick(self.absent())
+            prompt = self.pick((*COLOUR_ONE, *POSITION)).format(absent)
+            self.add("unknown", prompt, CANNOT_TELL)
+        if not self.kinds["sign"] and self.chance(0.05):
+            self.add("unknown", self.pick((*NUMBER, *PRINT)).format("sign"), CANNOT_TELL)
