@@ -40,3 +40,9 @@ def describe(rng: np.random.Generator, objects: Sequence[Object], category: str)
         return f"{opening} nothing in it"
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"{opening} {listed}"
+
+
+def phrases() -> list[str]:
+    """The fixed parts of all captions."""
+    openings = [text for group in _OPENINGS.values() for text in group]
+    return [*openings, "a", "an", "and", "nothing in it", "that says", "that say"]

@@ -6,6 +6,7 @@ in the scene that has this answer.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -95,6 +96,8 @@ OUTSIDE: Final = (
     "who is the president",
 )
 
+SIDES: Final = ("left of", "right of", "above", "below")
+
 MARGIN: Final = 0.06
 """Distance from the middle lines, and half that between two centres, that counts as clear."""
 
@@ -106,6 +109,13 @@ def ask(
     asker = _Asker(rng, objects, category, size)
     questions = asker.all()
     return tuple(questions[i] for i in rng.permutation(len(questions)))
+
+
+def phrases() -> list[str]:
+    """All templates, for whoever collects their words."""
+    groups = (COUNT, PRESENCE, COLOUR_ONE, COLOUR_MANY, NUMBER, PRINT, POSITION, RELATION, COMPARE)
+    templates = [template for group in (*groups, SCENE, OUTSIDE, SIDES) for template in group]
+    return [re.sub(r"\{\d?\}", " ", template) for template in (*templates, SIDE, HEIGHT)]
 
 
 class _Asker:

@@ -1,0 +1,34 @@
+"""`python -m training {codec,clip,llava,adapter,export}`: one command for each shipped weight."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+TRAINERS = {
+    "codec": "the variable-rate codec, on photographs",
+    "clip": "the CLIP towers, on Scenes and their captions",
+    "llava": "the language model on the frozen tower, on Scenes and their questions",
+    "adapter": "the latent feature adapter, codec and tower frozen",
+    "export": "make a bundle of finished runs and check it",
+}
+
+
+def main() -> None:
+    """Parse the command line and hand over to the trainer's `main`."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in TRAINERS.items():
+        # Trainers import torch, some transformers: load what was asked for alone.
+        commands.add_parser(name, help=text, add_help=False)
+    chosen, rest = parser.parse_known_args()
+    module = importlib.import_module(f"training.{chosen.command}")
+    own = argparse.ArgumentParser(
+        prog=f"python -m training {chosen.command}", description=TRAINERS[chosen.command]
+    )
+    module.add_arguments(own)
+    module.main(own.parse_args(rest))
+
+
+if __name__ == "__main__":
+    main()

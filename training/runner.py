@@ -1,0 +1,235 @@
+"""The loop that all trainers share: a time budget, a curve, an average of weights, checkpoints.
+
+A run lives in a folder: `checkpoint.pt` (everything that resuming needs; tensors and plain values
+only), `curve.jsonl` (one line a report). The schedule follows the share of the minutes that is
+spent, so the same command trains well in ten minutes or in ten hours, and `--resume` with more
+minutes goes on where the last run stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+REPORT_SECONDS = 120.0
+CHECKPOINT_SECONDS = 300.0
+WARM_UP_STEPS = 200
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every trainer is told."""
+
+    minutes: float
+    data: Path
+    out: Path
+    resume: bool
+    device: str
+    threads: int
+    seed: int
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> RunOptions:
+        device = arguments.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(
+            arguments.minutes,
+            arguments.data,
+            arguments.out,
+            arguments.resume,
+            device,
+            arguments.threads,
+            arguments.seed,
+        )
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `RunOptions`."""
+    parser.add_argument("--minutes", type=float, required=True, help="training time, resumed in")
+    parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def schedule(progress: float, step: int) -> float:
+    """Share of the peak learning rate: short warm-up, level for half of the time, then cosine."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    fall = max(0.0, (min(progress, 1.0) - 0.5) / 0.5)
+    return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
+
+
+class Runner:
+    """Trains `model` for the minutes of its options.
+
+    `loss_of_step(model, step)` returns losses by name, of which "loss" is minimised;
+    `validate(average)` returns scores of the averaged weights for the curve. Gradients are clipped to
+    norm 1. `progress` (0..1 of the minutes) may be read by either.
+    """
+
+    def __init__(
+        self, options: RunOptions, model: nn.Module, rate: float, decay: float = 0.999
+    ) -> None:
+        torch.set_num_threads(options.threads)
+        torch.manual_seed(options.seed)
+        self.options, self.model, self.peak = options, model.to(options.device), rate
+        self.decay = decay
+        self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.average = {n: p.detach().clone() for n, p in self.trained.items()}
+        decayed = [p for p in self.trained.values() if p.ndim == 2]
+        plain = [p for p in self.trained.values() if p.ndim != 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+            lr=rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.step, self.elapsed = 0, 0.0
+        self._stop = False
+        options.out.mkdir(parents=True, exist_ok=True)
+        if options.resume:
+            self._load()
+
+    @property
+    def progress(self) -> float:
+        """Share of the minutes that is spent, 0..1."""
+        return min(1.0, self.elapsed / (60.0 * self.options.minutes))
+
+    def run(
+        self,
+        loss_of_step: Callable[[nn.Module, int], Losses],
+        validate: Callable[[nn.Module], dict[str, float]],
+        info: dict[str, Any],
+    ) -> None:
+        """Train until the minutes are spent or a signal comes; always ends with a checkpoint.
+
+        `info` goes into the checkpoint: what is needed to build the model again.
+        """
+        previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        bar = tqdm(total=round(60 * self.options.minutes), unit="s", initial=round(self.elapsed))
+        sums: dict[str, float] = {}
+        counted, reported, saved = 0, time.monotonic(), time.monotonic()
+        self.model.train()
+        try:
+            while self.progress < 1.0 and not self._stop:
+                start = time.monotonic()
+                losses = loss_of_step(self.model, self.step)
+                self._update(losses["loss"])
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach())
+                counted += 1
+                now = time.monotonic()
+                self.elapsed += now - start
+                bar.n = min(bar.total, round(self.elapsed))
+                if now - reported > REPORT_SECONDS or self.progress >= 1.0:
+                    means = {n: round(s / counted, 5) for n, s in sums.items()}
+                    with self.averaged() as average:
+                        means |= {n: round(v, 5) for n, v in validate(average).items()}
+                    self._report(means, bar)
+                    sums, counted, reported = {}, 0, time.monotonic()
+                if now - saved > CHECKPOINT_SECONDS:
+                    self.save(info)
+                    saved = time.monotonic()
+        finally:
+            bar.close()
+            self.save(info)
+            for which, handler in previous.items():
+                signal.signal(which, handler)
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """The model with its averaged weights, in evaluation mode."""
+        kept = {n: p.detach().clone() for n, p in self.trained.items()}
+        self._assign(self.average)
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self._assign(kept)
+            self.model.train()
+
+    def save(self, info: dict[str, Any]) -> None:
+        """Write the checkpoint beside, then rename."""
+        path = self.options.out / "checkpoint.pt"
+        beside = path.with_suffix(".tmp")
+        with self.averaged() as average:
+            weights = {n: t.detach().clone() for n, t in average.state_dict().items()}
+        with beside.open("wb") as file:
+            torch.save(
+                {
+                    "info": info,
+                    "average": weights,
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "step": self.step,
+                    "elapsed": self.elapsed,
+                },
+                file,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+    def _load(self) -> None:
+        state = load_checkpoint(self.options.out)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, value in self.average.items():
+            value.copy_(state["average"][name])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+
+    def _update(self, loss: Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.peak * schedule(self.progress, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(self.trained.values()), 1.0)
+        self.optimizer.step()
+        # Short averages first, so that a run of minutes is not held back by its random start.
+        decay = min(self.decay, (1.0 + self.step) / (10.0 + self.step))
+        torch._foreach_lerp_(
+            list(self.average.values()), [p.detach() for p in self.trained.values()], 1.0 - decay
+        )
+        self.step += 1
+
+    @torch.no_grad()
+    def _assign(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.trained.items():
+            parameter.copy_(values[name])
+
+    def _report(self, means: dict[str, float], bar: tqdm[Any]) -> None:
+        line = {"step": self.step, "minutes": round(self.elapsed / 60, 2), **means}
+        with (self.options.out / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        bar.write(" ".join(f"{k}={v}" for k, v in line.items()), file=sys.stderr)
+
+    def _interrupt(self, *_: object) -> None:
+        self._stop = True
+
+
+def load_checkpoint(run: Path) -> dict[str, Any]:
+    """The checkpoint of a run's folder, on the CPU. Raises FileNotFoundError where there is none."""
+    path = run / "checkpoint.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: train first, or leave out --resume")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
