@@ -44,12 +44,16 @@ class SceneStream:
         self.backgrounds = Backgrounds.from_folder(photographs, part)
         self.index = start
 
-    def sample(self) -> Sample:
-        """The next scene."""
+    def size(self) -> tuple[int, int]:
+        """Width and height of the next scene, if nobody asks for others."""
         chance = np.random.default_rng(self.index)
-        size = (SIDE, SIDE)
         if chance.random() < OTHER_SHARE:
-            size = OTHER_SHAPES[int(chance.integers(len(OTHER_SHAPES)))]
+            return OTHER_SHAPES[int(chance.integers(len(OTHER_SHAPES)))]
+        return SIDE, SIDE
+
+    def sample(self, size: tuple[int, int] | None = None) -> Sample:
+        """The next scene, of the given width and height where it is given."""
+        size = size or self.size()
         scene = render(self.split, self.index, self.backgrounds, size)
         self.index += 1
         square = np.empty((SIDE, SIDE, 3), np.uint8)
@@ -61,9 +65,9 @@ class SceneStream:
             labels[name][: values.shape[0], : values.shape[1]] = values
         return Sample(scene, square, labels)
 
-    def batch(self, count: int) -> list[Sample]:
+    def batch(self, count: int, size: tuple[int, int] | None = None) -> list[Sample]:
         """The next `count` scenes."""
-        return [self.sample() for _ in range(count)]
+        return [self.sample(size) for _ in range(count)]
 
 
 def pixels(samples: list[Sample]) -> Tensor:

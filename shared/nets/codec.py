@@ -203,8 +203,19 @@ class Codec(nn.Module):
         """Code pictures [B, 3, 16h, 16w] at local codes [B, h, w] and base codes [B]."""
         with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
             latent = self.analysis(picture)
+        decoded, latent_bits, hyper_bits = self.code_latent(
+            latent.float(), codes, base, rate, quantised
+        )
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
+            restored = self.synthesis(decoded, codes)
+        return Coded(restored.float(), decoded, latent_bits, hyper_bits)
+
+    def code_latent(
+        self, latent: Tensor, codes: Tensor, base: Tensor, rate: nn.Module, quantised: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decoded latent [B, C, h, w], bits [B, h, w] of it and [B, h', w'] of the hyper latent."""
         gain = self.gains(codes)
-        gained = latent.float() * gain
+        gained = latent * gain
         height, width = codes.shape[-2:]
         padded = F.pad(gained, (0, -width % 4, 0, -height % 4))
         hyper_gain, hyper_index = self.hyper_gains(base)
@@ -213,17 +224,20 @@ class Codec(nn.Module):
         z = round_through(z)
 
         features = self.entropy.features(z, codes, quantised)
-        anchors = anchor_mask(height, width, picture.device)
+        anchors = anchor_mask(height, width, latent.device)
         mean_a, index_a = self.entropy.anchors(features, quantised)
-        first = (round_through(gained - mean_a) + mean_a) * anchors
+        first = _decoded(gained, mean_a, index_a) * anchors
         mean_o, index_o = self.entropy.others(features, first, quantised)
         mean = torch.where(anchors, mean_a, mean_o)
         index = torch.where(anchors, index_a, index_o)
         latent_bits = rate(gained, scales_of(index), mean)
-        decoded = (round_through(gained - mean) + mean) / gain
-        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
-            restored = self.synthesis(decoded, codes)
-        return Coded(restored.float(), decoded, latent_bits.sum(1), hyper_bits.sum(1))
+        decoded = _decoded(gained, mean, index) / gain
+        return decoded, latent_bits.sum(1), hyper_bits.sum(1)
+
+
+def _decoded(gained: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    """What the decoder gets back; at scale index 0 nothing is coded and the mean stands."""
+    return torch.where(index == 0, mean, round_through(gained - mean) + mean)
 
 
 def save_synthesis(synthesis: Synthesis, path: Path) -> None:

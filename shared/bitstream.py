@@ -1,0 +1,224 @@
+"""The container: bytes and nothing else. docs/bitstream.md is its specification.
+
+    magic   2  C7 54
+    version 1  1
+    bundle  4  first bytes of the SHA-256 of the bundle's manifest
+    width   v  pixels, 1..65535         (v: varint, 7 bits a byte, lowest first, at most 3 bytes)
+    height  v
+    quality 1  0..180, twentieths of a quality step
+    check   2  little-endian; CRC-32 of the decoded symbols, lowest 16 bits
+    chunks     type 1, length v (at most 5 bytes), payload; types in rising order, each once
+    crc     4  little-endian; CRC-32 of everything before
+
+Chunk types below 128 must be understood by a reader, others may be skipped. Every read is bounded
+by the bytes that are there; sizes are checked against `Limits` before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import (
+    StreamCorrupt,
+    StreamForeign,
+    StreamMalformed,
+    StreamTooLarge,
+    StreamTruncated,
+    StreamUnknownChunk,
+    StreamVersion,
+)
+
+MAGIC: Final = b"\xc7T"
+VERSION: Final = 1
+BUNDLE_ID_BYTES: Final = 4
+MAX_SIDE: Final = 65_535
+MAX_QUALITY_CODE: Final = 180
+CHUNK_LEVEL_MAP: Final = 1
+CHUNK_LATENTS: Final = 2
+FIRST_OPTIONAL_CHUNK: Final = 128
+MEDIA_TYPE: Final = "application/vnd.cotam"
+SUFFIX: Final = ".cotam"
+
+_CRC_BYTES = 4
+_FIXED_BYTES = len(MAGIC) + 1 + BUNDLE_ID_BYTES
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reader accepts: picture area in pixels, stream and chunk sizes in bytes."""
+
+    pixels: int = 64_000_000
+    stream_bytes: int = 64 << 20
+    chunk_bytes: int = 32 << 20
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """One coded picture.
+
+    bundle_id: 4 bytes. width, height: pixels. quality_code: 0..180. check: 0..65535.
+    level_map: payload of that chunk, empty where every cell has the same quality.
+    latents: ANS payload of hyper latent and latent. extras: optional chunks, (type, payload).
+    """
+
+    bundle_id: bytes
+    width: int
+    height: int
+    quality_code: int
+    check: int
+    level_map: bytes
+    latents: bytes
+    extras: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def quality(self) -> float:
+        """Quality 0..9."""
+        return self.quality_code / 20
+
+    def to_bytes(self) -> bytes:
+        """The stream. Raises StreamMalformed for a field outside its range."""
+        if len(self.bundle_id) != BUNDLE_ID_BYTES:
+            raise StreamMalformed(f"a bundle id has {BUNDLE_ID_BYTES} bytes")
+        _check_range("width", self.width, 1, MAX_SIDE)
+        _check_range("height", self.height, 1, MAX_SIDE)
+        _check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
+        _check_range("check", self.check, 0, 0xFFFF)
+        out = bytearray(MAGIC)
+        out.append(VERSION)
+        out += self.bundle_id
+        out += _varint(self.width) + _varint(self.height)
+        out.append(self.quality_code)
+        out += self.check.to_bytes(2, "little")
+        known = [(CHUNK_LEVEL_MAP, self.level_map), (CHUNK_LATENTS, self.latents)]
+        for kind, payload in (*known, *self.extras):
+            if payload or kind == CHUNK_LATENTS:
+                out.append(kind)
+                out += _varint(len(payload)) + payload
+        out += zlib.crc32(out).to_bytes(_CRC_BYTES, "little")
+        return bytes(out)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, limits: Limits | None = None) -> Bitstream:
+        """Parse a stream. Raises the StreamError that fits."""
+        limits = limits or Limits()
+        reader = _Reader(data, limits)
+        width = reader.side("width")
+        height = reader.side("height")
+        if width * height > limits.pixels:
+            raise StreamTooLarge(
+                f"the stream holds a picture of {width}x{height}, over the limit of "
+                f"{limits.pixels} pixels",
+                hint="send a smaller picture",
+            )
+        quality_code = reader.byte("quality")
+        _check_range("quality", quality_code, 0, MAX_QUALITY_CODE)
+        check = int.from_bytes(reader.take(2, "check"), "little")
+        level_map, latents = b"", None
+        extras = []
+        for kind, payload in reader.chunks():
+            if kind == CHUNK_LEVEL_MAP:
+                level_map = payload
+            elif kind == CHUNK_LATENTS:
+                latents = payload
+            elif kind >= FIRST_OPTIONAL_CHUNK:
+                extras.append((kind, payload))
+            else:
+                raise StreamUnknownChunk(
+                    f"the stream needs chunk type {kind}, which this version does not know",
+                    hint="update the reader",
+                )
+        if latents is None:
+            raise StreamMalformed("the stream has no latents")
+        return cls(
+            reader.bundle_id, width, height, quality_code, check, level_map, latents, tuple(extras)
+        )
+
+
+class _Reader:
+    """A bounded cursor over the body of a stream whose frame (magic, version, CRC) is sound."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        if not data:
+            raise StreamTruncated("the stream is empty")
+        if data[: len(MAGIC)] != MAGIC[: len(data)]:
+            raise StreamForeign(
+                "these bytes are not a CoTAM stream", hint="encode a picture with edge_client"
+            )
+        if len(data) > limits.stream_bytes:
+            raise StreamTooLarge(
+                f"the stream has {len(data)} bytes, over the limit of {limits.stream_bytes}"
+            )
+        if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+            raise StreamVersion(
+                f"the stream has version {data[len(MAGIC)]}, this reader knows {VERSION}",
+                hint="update the reader",
+            )
+        if len(data) < _FIXED_BYTES + _CRC_BYTES:
+            raise StreamTruncated(f"the stream ends after {len(data)} bytes, inside its header")
+        self._data = data
+        self._limits = limits
+        self._end = len(data) - _CRC_BYTES
+        if zlib.crc32(data[: self._end]) != int.from_bytes(data[self._end :], "little"):
+            raise StreamCorrupt(
+                "the stream was cut or changed on its way: its CRC does not match",
+                hint="send it again",
+            )
+        self.bundle_id = data[len(MAGIC) + 1 : _FIXED_BYTES]
+        self._at = _FIXED_BYTES
+
+    def take(self, count: int, what: str) -> bytes:
+        if count > self._end - self._at:
+            raise StreamTruncated(f"the stream ends inside its {what}")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def byte(self, what: str) -> int:
+        return self.take(1, what)[0]
+
+    def side(self, what: str) -> int:
+        value = self._varint(what, 3)
+        _check_range(what, value, 1, MAX_SIDE)
+        return value
+
+    def chunks(self) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        while self._at < self._end:
+            kind = self.byte("chunk type")
+            if found and kind <= found[-1][0]:
+                raise StreamMalformed(f"chunk type {kind} is out of order")
+            length = self._varint("chunk length", 5)
+            if length > self._limits.chunk_bytes:
+                raise StreamTooLarge(
+                    f"chunk type {kind} has {length} bytes, over the limit of "
+                    f"{self._limits.chunk_bytes}"
+                )
+            found.append((kind, self.take(length, f"chunk of type {kind}")))
+        return found
+
+    def _varint(self, what: str, most: int) -> int:
+        value = 0
+        for i in range(most):
+            byte = self.byte(what)
+            value |= (byte & 0x7F) << (7 * i)
+            if byte < 0x80:
+                # One value, one form: a last byte of zero would only pad.
+                if byte == 0 and i > 0:
+                    raise StreamMalformed(f"the {what} is padded")
+                return value
+        raise StreamMalformed(f"the {what} is longer than {most} bytes")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _check_range(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise StreamMalformed(f"the {what} is {value}, outside {low}..{high}")

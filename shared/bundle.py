@@ -1,0 +1,221 @@
+"""Model bundles: a directory of weights that belong together, named by its own hash.
+
+    manifest.json       name, version, numbers below, SHA-256 of each file, licence, provenance
+    guidance.onnx       edge    picture -> importance map
+    encoder.onnx        edge    picture -> latent
+    entropy.npz         both    the integer entropy network, gains, hyper analysis
+    decoder.safetensors cloud   latent -> picture
+    adapter.safetensors cloud   latent -> tokens for the vision tower (optional)
+    mllm/               cloud   a language model in Hugging Face form (optional)
+
+The first bytes of the SHA-256 of the manifest are the bundle id. Hashes are checked when files are
+first used; nothing in a bundle is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.bitstream import BUNDLE_ID_BYTES
+from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+GUIDANCE: Final = "guidance.onnx"
+ENCODER: Final = "encoder.onnx"
+ENTROPY: Final = "entropy.npz"
+DECODER: Final = "decoder.safetensors"
+ADAPTER: Final = "adapter.safetensors"
+MLLM: Final = "mllm"
+EMBEDDED: Final = Path(__file__).parent / "bundles"
+DEFAULT: Final = "tiny"
+MAX_MANIFEST_BYTES: Final = 1 << 20
+
+Part = Literal["edge", "cloud"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    """One file of a bundle: its hash, its size, and whether the edge needs it."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    part: Part
+
+
+class GuidanceSettings(_Strict):
+    """How an importance map becomes a level map.
+
+    side: pixels of the square that the guidance graph takes. k: thresholds in deviations.
+    cell: pixels. step: quality codes (1/20) between levels.
+    """
+
+    side: int = Field(ge=16, le=2048)
+    patch: int = Field(ge=4, le=64)
+    k: float = Field(gt=0)
+    cell: Literal[16, 32, 64]
+    levels: Literal[3, 5]
+    step: int = Field(ge=0, le=62, multiple_of=2)
+
+
+class AdapterSettings(_Strict):
+    """tower: fingerprint of the vision tower that the adapter was trained for."""
+
+    tower: str
+
+
+class Manifest(_Strict):
+    """manifest.json."""
+
+    format: Literal[1]
+    name: str = Field(pattern="^[a-z0-9][a-z0-9.-]{0,63}$")
+    version: str
+    licence: str
+    resolution: int = Field(ge=16, description="long side in pixels at which pictures are coded")
+    quality: float = Field(ge=0, le=9, description="default quality")
+    latent_channels: int = Field(ge=1, le=512)
+    guidance: GuidanceSettings
+    adapter: AdapterSettings | None = None
+    files: dict[str, FileEntry]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle directory whose manifest is sound. Files are checked as `path` hands them out."""
+
+    root: Path
+    manifest: Manifest
+    id: bytes
+
+    @classmethod
+    def open(cls, root: Path) -> Bundle:
+        """Read the manifest of a bundle directory.
+
+        Raises BundleMissing where there is none, BundleCorrupt where it is not of this form.
+        """
+        try:
+            with (root / MANIFEST).open("rb") as file:
+                raw = file.read(MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            raise BundleMissing(
+                f"there is no bundle at {root}", hint="name a folder that holds a manifest.json"
+            ) from error
+        if len(raw) > MAX_MANIFEST_BYTES:
+            raise BundleCorrupt(f"the manifest of {root.name} is over {MAX_MANIFEST_BYTES} bytes")
+        return cls(root, parse_manifest(raw), manifest_id(raw))
+
+    @property
+    def hex_id(self) -> str:
+        """The bundle id as 8 hexadecimal digits."""
+        return self.id.hex()
+
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists a file, or files in a folder, of that name."""
+        return any(file == name or file.startswith(f"{name}/") for file in self.manifest.files)
+
+    def path(self, name: str) -> Path:
+        """Path of a file or folder of the bundle, hashes checked once a process.
+
+        Raises BundleCorrupt where a file is absent or does not match its hash.
+        """
+        for file in self.manifest.files:
+            if file == name or file.startswith(f"{name}/"):
+                _verify(self.root / file, self.manifest.files[file].sha256)
+        if not self.has(name):
+            raise BundleCorrupt(f"the bundle {self.manifest.name} has no {name}")
+        return self.root / name
+
+    def files(self, part: Part) -> list[str]:
+        """Names of the files of a part, manifest not among them."""
+        return [name for name, entry in self.manifest.files.items() if entry.part == part]
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """A manifest from its bytes. Raises BundleCorrupt."""
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleCorrupt(f"the manifest is not valid: {where}: {first['msg']}") from error
+    for name in manifest.files:
+        if name.startswith("/") or ".." in Path(name).parts or "\\" in name:
+            raise BundleCorrupt(f"the manifest names a file outside of its bundle: {name}")
+    return manifest
+
+
+def manifest_id(raw: bytes) -> bytes:
+    """The bundle id that the bytes of a manifest give."""
+    return hashlib.sha256(raw).digest()[:BUNDLE_ID_BYTES]
+
+
+def embedded(name: str = DEFAULT) -> Bundle:
+    """A bundle that ships inside the package."""
+    return Bundle.open(EMBEDDED / name)
+
+
+def open_bundle(place: str | Path) -> Bundle:
+    """A bundle by the name of an embedded one, or by the path of its directory."""
+    if isinstance(place, str) and (EMBEDDED / place / MANIFEST).is_file():
+        return embedded(place)
+    return Bundle.open(Path(place))
+
+
+def find(bundles: Sequence[Bundle], bundle_id: bytes) -> Bundle:
+    """The bundle of that id. Raises BundleUnknown, which names those that are there."""
+    for bundle in bundles:
+        if bundle.id == bundle_id:
+            return bundle
+    here = ", ".join(bundle.hex_id for bundle in bundles)
+    raise BundleUnknown(
+        f"the stream was made with bundle {bundle_id.hex()}, which is not here",
+        hint=f"encode again with one of: {here}",
+    )
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_files(root: Path, names: Iterable[str], edge: Iterable[str]) -> dict[str, FileEntry]:
+    """Manifest entries of files in `root`; those in `edge` belong to the edge part."""
+    edge = set(edge)
+    return {
+        name: FileEntry(
+            sha256=sha256_file(root / name),
+            bytes=(root / name).stat().st_size,
+            part="edge" if name in edge else "cloud",
+        )
+        for name in sorted(names)
+    }
+
+
+@functools.cache
+def _verify(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise BundleCorrupt(
+            f"the bundle lacks {path.name}", hint="fetch or export the bundle again"
+        ) from error
+    if found != sha256:
+        raise BundleCorrupt(
+            f"{path.name} does not match its hash in the manifest",
+            hint="fetch or export the bundle again",
+        )

@@ -1,0 +1,147 @@
+"""The latent feature adapter, and how a decoded picture is laid on a vision tower's square.
+
+CoTAM, section 4.2: the decoded picture goes through the tower's patch embedding as a
+reconstruction prior; the adapter's tokens are added to it before the first layer.
+
+    latent [B, C, h, w]  --linear--> tokens --[CLS], positions, one block--> + patch embeddings
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.entropy_model import KNOTS
+from shared.nets.entropy import tent
+
+LATENT_UNIT = 64.0  # latents are in 8-bit units of an orthonormal transform: tens to hundreds
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """latent_channels of the codec; width and grid (tokens a side) of the tower."""
+
+    latent_channels: int
+    width: int
+    grid: int
+    heads: int = 6
+
+
+class LatentAdapter(nn.Module):
+    """Decoded latents and their quality -> tokens [B, 1 + grid^2, width], [CLS] first.
+
+    Starts at zero: an untrained adapter leaves the tower as it is.
+    """
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.enter = nn.Linear(config.latent_channels + KNOTS, width)
+        self.cls = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, width, config.grid, config.grid))
+        self.block = nn.TransformerEncoderLayer(
+            width,
+            config.heads,
+            4 * width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.leave = nn.Linear(width, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, latent: Tensor, codes: Tensor, covered: Tensor) -> Tensor:
+        """Tokens for latents [B, C, g, g], codes [B, g, g] and covered [B, g, g] (1 or 0).
+
+        Where nothing is covered, the square is padding and the tokens are zero. A grid other than
+        the one of training gets interpolated positions.
+        """
+        grid = latent.shape[-2:]
+        x = torch.cat([latent / LATENT_UNIT, tent(codes)], dim=1) * covered.unsqueeze(1)
+        x = self.enter(x.flatten(2).transpose(1, 2))
+        positions = self.positions
+        if positions.shape[-2:] != grid:
+            positions = F.interpolate(positions, grid, mode="bicubic", align_corners=False)
+        x = x + positions.flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
+        tokens = self.leave(self.block(x))
+        mask = F.pad(covered.flatten(1), (1, 0), value=1.0).unsqueeze(2)
+        return tokens * mask
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies on a square of `side` pixels: top left, scaled to `width` x `height`."""
+
+    side: int
+    width: int
+    height: int
+
+
+def place(width: int, height: int, side: int) -> Placement:
+    """The picture's long side fills the square's; its aspect is kept."""
+    scale = side / max(width, height)
+    return Placement(side, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def place_picture(picture: Tensor, at: Placement, fill: Tensor) -> Tensor:
+    """The picture [3, H, W] 0..1 on its square [3, side, side]; the rest is `fill` [3]."""
+    if picture.shape[-2:] != (at.height, at.width):
+        resized = F.interpolate(
+            picture.unsqueeze(0), (at.height, at.width), mode="bicubic", antialias=True
+        )
+        picture = resized.squeeze(0).clamp(0.0, 1.0)
+    square = fill.view(3, 1, 1).expand(3, at.side, at.side).clone()
+    square[:, : at.height, : at.width] = picture
+    return square
+
+
+def place_latent(
+    latent: Tensor, codes: Tensor, at: Placement, grid: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latent [C, h, w] and codes [h, w] on a token grid: [C, g, g], [g, g], covered [g, g]."""
+    rows = max(1, min(grid, -(-at.height * grid // at.side)))
+    columns = max(1, min(grid, -(-at.width * grid // at.side)))
+    both = torch.cat([latent, codes.unsqueeze(0).to(latent.dtype)])
+    if both.shape[-2:] != (rows, columns):
+        both = F.interpolate(both.unsqueeze(0), (rows, columns), mode="bilinear").squeeze(0)
+    placed = latent.new_zeros(len(both), grid, grid)
+    placed[:, :rows, :columns] = both
+    covered = latent.new_zeros(grid, grid)
+    covered[:rows, :columns] = 1.0
+    return placed[:-1], placed[-1], covered
+
+
+def tower_fingerprint(patch_weight: Tensor, positions: Tensor) -> str:
+    """Names a vision tower by its patch and position embeddings, whatever their precision."""
+    digest = hashlib.sha256()
+    for tensor in (patch_weight, positions):
+        rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        digest.update(rounded.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def save_adapter(adapter: LatentAdapter, path: Path) -> None:
+    """Write `adapter.safetensors`, self-describing, in float16."""
+    tensors = {k: v.detach().half().contiguous() for k, v in adapter.state_dict().items()}
+    save_file(tensors, str(path), metadata={"config": json.dumps(asdict(adapter.config))})
+
+
+def load_adapter(path: Path) -> LatentAdapter:
+    """Read `adapter.safetensors`; the network comes back in float32, in evaluation mode."""
+    with safe_open(str(path), framework="pt") as file:
+        config = AdapterConfig(**json.loads(file.metadata()["config"]))
+    adapter = LatentAdapter(config)
+    adapter.load_state_dict({k: v.float() for k, v in load_file(str(path)).items()})
+    return adapter.eval()

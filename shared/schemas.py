@@ -1,0 +1,112 @@
+"""What travels as JSON between the two ends. Field names here are the public interface."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import CotamError, error_of, http_status
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+MAX_PROMPT_CHARACTERS: Final = 4_000
+DEFAULT_NEW_TOKENS: Final = 32
+MAX_NEW_TOKENS: Final = 1_024
+
+View = Literal["adapter", "picture"]
+"""What the language model saw: adapted latents on top of the picture, or the picture alone."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+class ImageInfo(_Model):
+    """The picture of a stream: pixels, bytes on the wire, bits per pixel, bundle id."""
+
+    width: int
+    height: int
+    bytes: int
+    bpp: float
+    bundle: str
+
+
+class Usage(_Model):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Timings(_Model):
+    """Milliseconds of each step on the server."""
+
+    decode: float
+    vision: float
+    generate: float
+    total: float
+
+
+class QueryResponse(_Model):
+    """The answer to POST /v1/query."""
+
+    id: str = Field(description="request id, also in the x-request-id header")
+    answer: str
+    model: str
+    view: View = Field(description="whether adapted latents or the decoded picture alone was seen")
+    image: ImageInfo
+    usage: Usage
+    timings_ms: Timings
+
+
+class ModelInfo(_Model):
+    """A model that answers, and the bundles whose streams it takes."""
+
+    id: str
+    object: Literal["model"] = "model"
+    view: View
+    bundles: list[str]
+
+
+class ModelList(_Model):
+    """The answer to GET /v1/models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelInfo]
+
+
+class Health(_Model):
+    status: Literal["ok", "starting", "draining"]
+
+
+class Problem(_Model):
+    """problem+json (RFC 9457) with our stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str = ""
+    instance: str = Field(default="", description="request id")
+    bundles: list[str] = Field(default=[], description="with bundle_unknown: the ids that are here")
+
+
+def problem_of(error: CotamError, request_id: str) -> Problem:
+    """The problem that stands for an error."""
+    title = error.code.replace("_", " ")
+    return Problem(
+        type=f"urn:cotam:error:{error.code}",
+        title=title[:1].upper() + title[1:],
+        status=http_status(error),
+        detail=error.message,
+        code=error.code,
+        hint=error.hint,
+        instance=request_id,
+    )
+
+
+def error_from(problem: Problem) -> CotamError:
+    """The error that a problem stands for, with its hint and request id."""
+    error = error_of(problem.code, problem.detail)
+    error.hint = problem.hint
+    error.request_id = problem.instance
+    return error

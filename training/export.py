@@ -1,0 +1,257 @@
+"""Make a bundle of finished runs, and check that what it holds computes what was trained.
+
+    runs -> encoder.onnx, guidance.onnx, entropy.npz, decoder.safetensors, adapter.safetensors, mllm/
+         -> manifest.json (hashes, numbers, provenance) -> checks -> renamed into place
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from shared import bundle as bundles
+from shared.entropy_model import CODES, LOG_SCALE_MIN, LOG_SCALE_STEP, EntropyModel, scale_tables
+from shared.level_map import STRIDE, flat_codes
+from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
+from shared.nets.codec import Codec, load_synthesis, save_synthesis
+from shared.nets.entropy import anchor_mask, round_through, scales_of, tent
+from shared.nets.guidance import Guidance
+from shared.nets.rate import Rate
+from training.adapter import load_adapter_run
+from training.clip import load_clip
+from training.codec import load_codec
+from training.llava import build_processor, load_llava
+from training.runner import load_checkpoint
+from training.tokenizer import build_tokenizer
+from training.world import DEVIATION, MEAN, PATCH, SIDE
+
+OPSET = 18
+ONNX_TOLERANCE = 2e-3  # of latents in 8-bit units, hundreds large
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
+    parser.add_argument("--llava", type=Path, help="folder of the llava run")
+    parser.add_argument("--adapter", type=Path, help="folder of the adapter run")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
+    parser.add_argument("--name", default="tiny")
+    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--quality", type=float, default=3.0, help="default quality, 0..9")
+    parser.add_argument("--cell", type=int, default=32, choices=(16, 32, 64))
+    parser.add_argument("--levels", type=int, default=3, choices=(3, 5))
+    parser.add_argument("--k", type=float, default=0.75)
+    parser.add_argument("--step", type=int, default=30, help="quality codes between levels")
+    parser.add_argument("--hardware", default="2 CPU cores", help="for the provenance")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the bundle beside its place, check it, then rename. An old one is replaced."""
+    out: Path = arguments.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        codec = load_codec(arguments.codec)
+        visual = load_clip(arguments.clip).clip.visual
+        write_encoder(codec, beside / bundles.ENCODER)
+        write_guidance(visual, beside / bundles.GUIDANCE)
+        np.savez_compressed(beside / bundles.ENTROPY, **entropy_arrays(codec))
+        save_synthesis(codec.synthesis, beside / bundles.DECODER)
+        adapter = None
+        if arguments.llava:
+            model = load_llava(arguments.llava, arguments.clip)
+            write_mllm(model, beside / bundles.MLLM)
+        if arguments.adapter:
+            save_adapter(load_adapter_run(arguments.adapter), beside / bundles.ADAPTER)
+            adapter = {"tower": fingerprint(visual)}
+        write_manifest(beside, codec, adapter, arguments)
+        for line in check(bundles.Bundle.open(beside), codec, visual):
+            print(line)
+        beside.chmod(0o755)
+        for file in beside.rglob("*.safetensors"):
+            file.chmod(0o644)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(beside, out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    print(f"bundle {bundles.Bundle.open(out).hex_id} at {out}, {size / 1e6:.1f} MB")
+
+
+def write_encoder(codec: Codec, path: Path) -> None:
+    """encoder.onnx: `picture` f32 [1, 3, 16h, 16w] 0..1 -> `latent` f32 [1, C, h, w]."""
+    example = torch.rand(1, 3, 4 * STRIDE, 6 * STRIDE)
+    axes = {"picture": {2: "height", 3: "width"}, "latent": {2: "rows", 3: "columns"}}
+    _write_onnx(codec.analysis, example, path, "latent", axes)
+
+
+def write_guidance(visual: nn.Module, path: Path) -> None:
+    """guidance.onnx: `picture` f32 [1, 3, S, S] 0..1 -> `importance` f32 [1, S/p, S/p]."""
+    side = visual.image_size[0]
+    guidance = Guidance(visual, MEAN, DEVIATION).eval()
+    _write_onnx(guidance, torch.rand(1, 3, side, side), path, "importance", {})
+
+
+def _write_onnx(
+    module: nn.Module, example: Tensor, path: Path, output: str, axes: dict[str, dict[int, str]]
+) -> None:
+    # The trace-based exporter: its graphs are smaller, and these modules have no branches on data.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            input_names=["picture"],
+            output_names=[output],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+@torch.no_grad()
+def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of `entropy.npz`: integer layers, gains of the 181 codes, tables."""
+    arrays = {}
+    for name, layer in codec.entropy.named_children():
+        for kind, tensor in layer.export().items():
+            arrays[f"{name}.{kind}"] = tensor.numpy()
+    codes = torch.arange(CODES).view(-1, 1, 1)
+    arrays["gains"] = codec.gains(codes).flatten(1).float().numpy()
+    gain, index = codec.hyper_gains(torch.arange(CODES).float())
+    arrays["hyper_gains"] = gain.flatten(1).float().numpy()
+    arrays["hyper_scales"] = index.flatten(1).to(torch.uint8).numpy()
+    hyper = codec.hyper_analysis
+    for i, layer in enumerate((hyper.first, hyper.second, hyper.third)):
+        arrays[f"hyper_analysis{i}.weight"] = layer.weight.flatten(1).T.contiguous().numpy()
+        arrays[f"hyper_analysis{i}.bias"] = layer.bias.numpy()
+    arrays["tables"], arrays["table_ends"] = scale_tables()
+    return arrays
+
+
+def write_mllm(model: Any, folder: Path) -> None:
+    """The language model in Hugging Face form, float16, with its processor."""
+    model.half().save_pretrained(folder)
+    build_processor(build_tokenizer()).save_pretrained(folder)
+
+
+def fingerprint(visual: nn.Module) -> str:
+    """Names the tower as the cloud finds it: after a round trip through float16."""
+    return tower_fingerprint(visual.conv1.weight.half(), visual.positional_embedding.half())
+
+
+def write_manifest(
+    root: Path, codec: Codec, adapter: dict[str, str] | None, arguments: argparse.Namespace
+) -> None:
+    """manifest.json over all files that are in `root`."""
+    names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+    edge = (bundles.GUIDANCE, bundles.ENCODER, bundles.ENTROPY)
+    manifest = bundles.Manifest.model_validate(
+        {
+            "format": bundles.FORMAT,
+            "name": arguments.name,
+            "version": arguments.version,
+            "licence": "Apache-2.0",
+            "resolution": SIDE,
+            "quality": arguments.quality,
+            "latent_channels": codec.config.latent_channels,
+            "guidance": {
+                "side": SIDE,
+                "patch": PATCH,
+                "k": arguments.k,
+                "cell": arguments.cell,
+                "levels": arguments.levels,
+                "step": arguments.step,
+            },
+            "adapter": adapter,
+            "files": bundles.describe_files(root, names, edge),
+            "provenance": provenance(arguments),
+        }
+    )
+    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True)
+    (root / bundles.MANIFEST).write_text(text + "\n")
+
+
+def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Steps and minutes of each run, and the hardware."""
+    found: dict[str, Any] = {"hardware": arguments.hardware}
+    for name in ("codec", "clip", "llava", "adapter"):
+        run = getattr(arguments, name)
+        if run is not None:
+            state = load_checkpoint(run)
+            found[name] = {"steps": state["step"], "minutes": round(state["elapsed"] / 60, 1)}
+    return found
+
+
+@torch.no_grad()
+def check(bundle: bundles.Bundle, codec: Codec, visual: nn.Module) -> list[str]:
+    """Compare the bundle with the trained modules. Raises AssertionError where they differ."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 12, 10, generator=generator)
+    picture = nn.functional.interpolate(coarse, (192, 160), mode="bicubic").clamp(0, 1)
+    latent = codec.analysis(picture)
+    found = _run(bundle.path(bundles.ENCODER), picture)
+    difference = float((latent - found).abs().max())
+    lines = [f"encoder.onnx against torch: largest difference {difference:.1e}"]
+    _require(difference < ONNX_TOLERANCE * float(latent.abs().max()), lines[-1])
+
+    side = visual.image_size[0]
+    square = nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    importance = Guidance(visual, MEAN, DEVIATION)(square)
+    difference = float((importance - _run(bundle.path(bundles.GUIDANCE), square)).abs().max())
+    lines.append(f"guidance.onnx against torch: largest difference {difference:.1e}")
+    _require(difference < 1e-4, lines[-1])
+
+    codes = flat_codes(60, 160, 192)
+    model = EntropyModel.load(bundle.path(bundles.ENTROPY))
+    encoded = model.encode(latent[0].numpy(), codes, 60)
+    decoded = model.decode(encoded.payload, encoded.check, codes, 60)
+    float_codes = torch.from_numpy(codes).float().unsqueeze(0)
+    twin, bits = _forward(codec, latent, float_codes)
+    difference = float((twin - torch.from_numpy(decoded)).abs().max())
+    size = 8 * len(encoded.payload)
+    lines.append(
+        f"integer network against its torch twin: largest difference {difference:.1e}; "
+        f"{size} bits coded, {bits:.0f} estimated"
+    )
+    # Estimates count symbols that the coder skips (scale index 0), so they may only be larger.
+    _require(difference < 1e-2 and size < 1.02 * bits + 64, lines[-1])
+
+    stored = load_synthesis(bundle.path(bundles.DECODER))
+    difference = float((stored(twin, float_codes) - codec.synthesis(twin, float_codes)).abs().max())
+    lines.append(f"decoder in float16 against float32: largest difference {difference:.1e}")
+    _require(difference < 1 / 255, lines[-1])
+    if bundle.has(bundles.ADAPTER):
+        load_adapter(bundle.path(bundles.ADAPTER))
+    return lines
+
+
+def _run(path: Path, picture: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"picture": picture.numpy()})[0])
+
+
+def _forward(codec: Codec, latent: Tensor, codes: Tensor) -> tuple[Tensor, float]:
+    """Decoded latent and estimated bits, by the torch twin."""
+    decoded, bits, hyper_bits = codec.code_latent(latent, codes, codes[:, 0, 0], Rate().eval())
+    return decoded, float(bits.sum() + hyper_bits.sum())
+
+
+def _require(condition: bool, line: str) -> None:
+    if not condition:
+        raise AssertionError(f"the export is not what was trained: {line}")

@@ -1,0 +1,239 @@
+"""Train the small LLaVA: projector and language model on the frozen CLIP tower, on Scenes.
+
+All questions of a picture share one sequence. A mask lets each see the picture and itself alone,
+and positions start again after the picture, so that each question is trained exactly as it will be
+asked, while the picture's tokens are computed once:
+
+    <s> <image> x 256 | how many cars ? : 3 </s> | is there a dog ? : no </s> | ...
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessor,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from scenes import TASKS, Question
+from training.clip import ClipWithHeads, load_clip
+from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.tokenizer import IMAGE, START, build_tokenizer
+from training.towers import convert_tower
+from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
+
+QUESTIONS = 9  # of one picture in one sequence
+IMAGE_TOKENS = (SIDE // PATCH) ** 2
+PREFIX = 1 + IMAGE_TOKENS
+VALIDATION_PICTURES = 60
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<s>' }}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image> ' }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{{ ' :' }}{% else %}{{ ' ' + message['content'][0]['text'] + '</s>' }}"
+    "{% endif %}{% endfor %}"
+)
+
+
+def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """`LlavaForConditionalGeneration` around the tower of `clip`, the rest at its start."""
+    attention = clip.clip.visual.transformer.resblocks[0].attn
+    tower = convert_tower(clip.clip.visual, attention.embed_dim // attention.num_heads)
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=IMAGE_TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.vision_tower.requires_grad_(False)
+    return model
+
+
+@torch.no_grad()
+def start_projector(model: Any, clip: ClipWithHeads, samples: list[Sample]) -> None:
+    """Let the projector's first rows be the dense heads: what the tower knows, in words' reach."""
+    tokens = model.model.vision_tower(normalise(pixels(samples))).last_hidden_state[:, 1:]
+    spread = tokens.std(dim=-1).mean()
+    norm = clip.clip.visual.ln_post
+    rows = torch.cat([head.weight for head in clip.heads.values()])
+    bias = torch.cat([h.bias + h.weight @ norm.bias for h in clip.heads.values()])
+    rows = rows * norm.weight
+    rows = (rows - rows.mean(dim=1, keepdim=True)) / spread
+    first = model.model.multi_modal_projector.linear_1
+    first.weight[: len(rows)] = rows
+    first.bias[: len(rows)] = bias
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """The processor that is saved beside the model, so that transformers loads it like any LLaVA."""
+    return LlavaProcessor(
+        image_processor=CLIPImageProcessor(
+            size={"shortest_edge": SIDE},
+            crop_size={"height": SIDE, "width": SIDE},
+            image_mean=list(MEAN),
+            image_std=list(DEVIATION),
+        ),
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE,
+        image_token=IMAGE,
+        num_additional_image_tokens=1,
+    )
+
+
+class Sequences:
+    """Turns questions of pictures into token ids, mask, positions and labels."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        image = tokenizer.convert_tokens_to_ids(IMAGE)
+        self.prefix = [tokenizer.convert_tokens_to_ids(START)] + [image] * IMAGE_TOKENS
+
+    def __call__(self, questions: list[list[Question]]) -> dict[str, Tensor]:
+        """ids, position_ids, labels i64 [B, T]; attention_mask bool [B, 1, T, T]."""
+        rows = [self._row(group) for group in questions]
+        length = max(len(ids) for ids, _, _ in rows)
+        shape = (len(rows), length)
+        ids = np.full(shape, self.tokenizer.pad_token_id)
+        block = np.full(shape, -1)
+        labels = np.full(shape, -100)
+        for i, (row_ids, row_block, row_labels) in enumerate(rows):
+            ids[i, : len(row_ids)] = row_ids
+            block[i, : len(row_ids)] = row_block
+            labels[i, : len(row_ids)] = row_labels
+        positions = np.arange(length)[None] - np.where(block > 0, _starts(block) - PREFIX, 0)
+        same = (block[:, :, None] == block[:, None, :]) | (block[:, None, :] == 0)
+        mask = same & np.tri(length, dtype=bool)[None]
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "position_ids": torch.from_numpy(positions),
+            "labels": torch.from_numpy(labels),
+            "attention_mask": torch.from_numpy(mask).unsqueeze(1),
+        }
+
+    def _row(self, questions: list[Question]) -> tuple[list[int], list[int], list[int]]:
+        ids, block, labels = list(self.prefix), [0] * PREFIX, [-100] * PREFIX
+        for number, question in enumerate(questions, start=1):
+            asked = self.tokenizer(f"{question.prompt} :").input_ids
+            answer = self.tokenizer(question.answer).input_ids + [self.tokenizer.eos_token_id]
+            ids += asked + answer
+            block += [number] * (len(asked) + len(answer))
+            labels += [-100] * len(asked) + answer
+        return ids, block, labels
+
+
+def _starts(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each place the index at which its block starts."""
+    change = np.diff(block, axis=1, prepend=-2) != 0
+    places = np.where(change, np.arange(block.shape[1])[None], 0)
+    return np.maximum.accumulate(places, axis=1)
+
+
+def right_answers(logits: Tensor, labels: Tensor) -> list[list[bool]]:
+    """Whether each question's answer is right in every token, given the right tokens before."""
+    found = logits[:, :-1].argmax(-1)
+    wanted = labels[:, 1:]
+    results = []
+    for row in range(len(wanted)):
+        # Prompts have no labels, so each run of labels is one answer.
+        places = (wanted[row] != -100).nonzero().flatten()
+        hits = (found[row] == wanted[row])[places]
+        ends = (places.diff() > 1).nonzero().flatten() + 1
+        results.append([bool(part.all()) for part in torch.tensor_split(hits, ends.tolist())])
+    return results
+
+
+@torch.no_grad()
+def validate(model: Any, samples: list[Sample], sequences: Sequences) -> dict[str, float]:
+    """Share of right answers by task on held-out scenes."""
+    right: dict[str, list[bool]] = {task: [] for task in TASKS}
+    device = next(model.parameters()).device
+    for start in range(0, len(samples), 20):
+        part = samples[start : start + 20]
+        questions = [list(s.scene.questions) for s in part]
+        batch = {k: v.to(device) for k, v in sequences(questions).items()}
+        labels = batch.pop("labels")
+        logits = model(pixel_values=normalise(pixels(part)).to(device), **batch).logits
+        found = right_answers(logits, labels)
+        for group, hits in zip(questions, found, strict=True):
+            for question, hit in zip(group, hits, strict=True):
+                right[question.task].append(hit)
+    return {task: sum(hits) / max(1, len(hits)) for task, hits in right.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_runner_arguments(parser)
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train; the run's checkpoint holds the averaged model."""
+    options = RunOptions.of(arguments)
+    clip = load_clip(arguments.clip)
+    tokenizer = build_tokenizer()
+    sequences = Sequences(tokenizer)
+    torch.manual_seed(options.seed)
+    model = build_llava(clip, tokenizer)
+    held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
+    start_projector(model, clip, held_out)
+    runner = Runner(options, model, arguments.rate)
+    # The tower has seen the first scenes of the split many times; start where it has not been.
+    stream = SceneStream("train", options.data, start=10_000_000 + runner.step * arguments.batch)
+    chance = np.random.default_rng((options.seed, runner.step))
+
+    def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
+        samples = [s for s in stream.batch(arguments.batch) if s.scene.questions]
+        questions = []
+        for sample in samples:
+            every = sample.scene.questions
+            questions.append([every[i] for i in chance.permutation(len(every))[:QUESTIONS]])
+        batch = {k: v.to(options.device) for k, v in sequences(questions).items()}
+        labels = batch.pop("labels")
+        with torch.autocast(options.device, torch.bfloat16):
+            logits = model(
+                pixel_values=normalise(pixels(samples)).to(options.device), **batch
+            ).logits
+        wanted = labels[:, 1:] != -100
+        loss = F.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
+        return {"loss": loss}
+
+    runner.run(loss_of_step, lambda model: validate(model, held_out, sequences), {})
+
+
+def load_llava(run: Path, clip_run: Path) -> Any:
+    """The averaged model of a run, in evaluation mode."""
+    model = build_llava(load_clip(clip_run), build_tokenizer())
+    model.load_state_dict(load_checkpoint(run)["average"])
+    return model.eval()
