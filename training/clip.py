@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from open_clip.transformer import get_2d_sincos_pos_embed
 from torch import Tensor, nn
 
 from scenes import CHARACTERS, COLOURS, KINDS
+from shared.nets.guidance import cls_attention
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import END, build_tokenizer
 from training.world import Sample, SceneStream, normalise, pixels
@@ -35,7 +37,20 @@ CLASSES = {
 }
 NOTHING_WEIGHT = {"kind": 0.15, "colour": 0.15, "centre": 0.1, "character": 0.1}
 CONTRASTIVE_WEIGHT = 0.3
+SCREENING_WEIGHT = 0.3
+SCREENING_LAYERS = 3  # whose [CLS] attention guides the codec
 VALIDATION_PICTURES = 100
+
+
+@dataclass
+class Seen:
+    """Unit embeddings [B, D] of pictures and captions, dense logits [B, N, classes] by name, mean
+    attention [B, N] of [CLS] to the patches in the first layers."""
+
+    image: Tensor
+    text: Tensor
+    dense: dict[str, Tensor]
+    attention: Tensor
 
 
 class ClipWithHeads(nn.Module):
@@ -48,12 +63,20 @@ class ClipWithHeads(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
         start_attention(self.clip.visual)
 
-    def forward(self, picture: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Unit embeddings [B, D] of pictures and captions, dense logits [B, N, classes] by name."""
-        pooled, patches = self.clip.visual(picture)
-        text = self.clip.encode_text(tokens, normalize=True)
+    def forward(self, picture: Tensor, tokens: Tensor) -> Seen:
+        """Run both towers on pictures [B, 3, S, S], normalised, and caption ids [B, L]."""
+        visual = self.clip.visual
+        x = visual._embeds(picture)
+        attention = torch.zeros((), device=picture.device)
+        for i, block in enumerate(visual.transformer.resblocks):
+            if i < SCREENING_LAYERS:
+                attention = attention + cls_attention(block, x).float() / SCREENING_LAYERS
+            x = block(x)
+        pooled, patches = visual._pool(x)
+        image = F.normalize((pooled @ visual.proj).float(), dim=-1)
+        text = self.clip.encode_text(tokens, normalize=True).float()
         dense = {name: head(patches) for name, head in self.heads.items()}
-        return F.normalize(pooled.float(), dim=-1), text.float(), dense
+        return Seen(image, text, dense, attention)
 
 
 @torch.no_grad()
@@ -106,14 +129,30 @@ def dense_losses(dense: dict[str, Tensor], samples: list[Sample]) -> dict[str, T
     return losses
 
 
+def screening_loss(attention: Tensor, samples: list[Sample]) -> Tensor:
+    """Cross-entropy between the early [CLS] attention and where objects are, signs twice.
+
+    A tower of six layers that is trained for an hour does not screen broadly by itself, as large
+    CLIP towers do; this teaches it where to look first.
+    """
+    kinds = torch.from_numpy(np.stack([s.labels["kind"] for s in samples])).flatten(1)
+    target = (kinds > 0).float() + (kinds == 1 + KINDS.index("sign")).float()
+    target = (target / target.sum(1, keepdim=True).clamp_min(1.0)).to(attention.device)
+    share = attention / attention.sum(1, keepdim=True)
+    return -(target * (share + 1e-6).log()).sum(1).mean()
+
+
 @torch.no_grad()
 def validate(model: nn.Module, samples: list[Sample], length: int, device: str) -> dict[str, float]:
     """Retrieval of the right caption among all, and accuracy of the heads where something is."""
     tokens = tokenize([s.scene.caption for s in samples], length).to(device)
-    image, text, dense = model(normalise(pixels(samples)).to(device), tokens)
-    right = (image @ text.T).argmax(1) == torch.arange(len(samples), device=device)
-    scores = {"retrieval": float(right.float().mean())}
-    for name, logits in dense.items():
+    seen = model(normalise(pixels(samples)).to(device), tokens)
+    right = (seen.image @ seen.text.T).argmax(1) == torch.arange(len(samples), device=device)
+    scores = {
+        "retrieval": float(right.float().mean()),
+        "screening": float(screening_loss(seen.attention, samples)),
+    }
+    for name, logits in seen.dense.items():
         labels = torch.from_numpy(np.stack([s.labels[name] for s in samples])).flatten().to(device)
         found = logits.flatten(0, 1).argmax(1)
         scores[f"{name}_recall"] = float((found == labels)[labels > 0].float().mean())
@@ -142,15 +181,14 @@ def main(arguments: argparse.Namespace) -> None:
         tokens = tokenize([s.scene.caption for s in samples], length).to(options.device)
         picture = normalise(pixels(samples)).to(options.device)
         with torch.autocast(options.device, torch.bfloat16):
-            image, text, dense = model(picture, tokens)
+            seen = model(picture, tokens)
         scale = model.clip.logit_scale.exp().clamp_max(100.0)
-        contrastive = open_clip.ClipLoss()(image, text, scale)
-        losses = dense_losses(dense, samples)
-        losses["contrastive"] = contrastive
-        losses["loss"] = CONTRASTIVE_WEIGHT * contrastive + sum(
-            loss for name, loss in losses.items() if name != "contrastive"
-        )
-        return losses
+        losses = dense_losses(seen.dense, samples)
+        dense = sum(losses.values(), start=torch.zeros((), device=options.device))
+        contrastive = open_clip.ClipLoss()(seen.image, seen.text, scale)
+        screening = screening_loss(seen.attention, samples)
+        total = dense + CONTRASTIVE_WEIGHT * contrastive + SCREENING_WEIGHT * screening
+        return {"loss": total, "contrastive": contrastive, "screening": screening, **losses}
 
     runner.run(
         loss_of_step,
