@@ -1,0 +1,72 @@
+"""The commands together, and how the process ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from edge_client.cli.encode import encode
+from edge_client.cli.inspect import inspect
+from edge_client.cli.output import complain
+from edge_client.cli.send import send
+from shared.errors import CotamError, exit_code
+
+app = typer.Typer(
+    name="edge_client",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all well, 1 some failed, 2 usage, 3 bad picture, 4 server unreachable, "
+    "5 key refused, 6 server overloaded.",
+)
+app.command()(send)
+app.command()(encode)
+app.command()(inspect)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"edge_client {version()}")
+        raise typer.Exit
+
+
+def version() -> str:
+    """The version of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("cotam")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Ask a multimodal model about pictures over a thin line.
+
+    Pictures are coded for the model instead of the eye, by the importance of their parts: about
+    1 kB for 256x256.
+    """
+
+
+def run() -> None:
+    """Run the command line; an error of ours becomes one line and its exit code."""
+    try:
+        app()
+    except CotamError as error:
+        complain(error)
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        # Who reads our output has enough. Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,104 @@
+"""`edge_client inspect`: what is in a stream."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_client.cli import options
+from edge_client.cli.output import put, put_json
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_client.inspection import Inspection
+
+
+def inspect(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="A file, or - for stdin.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="PNG", help="Write the level map as a picture."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode the symbols, with the stream's bundle.")
+    ] = False,
+    bundle: options.BundleName = None,
+    json: options.Json = False,
+) -> None:
+    """Show the header, chunks, overhead and level map of a stream.
+
+    [bold]Examples[/bold]
+
+    edge_client inspect photo.cotam --map levels.png
+
+    edge_client encode photo.jpg -o - | edge_client inspect - --json
+    """
+    from edge_client import inspection
+
+    found = inspection.inspect(_read(stream))
+    if picture is not None:
+        options.write_beside(picture, _png(found))
+    verified = ""
+    if verify:
+        from shared.bundle import open_bundle
+
+        opened = open_bundle(options.resolve_options(bundle=bundle).settings.bundle)
+        verified = inspection.verify(found, [opened]).manifest.name
+    if json:
+        put_json({"stream": stream, **found.as_dict()})
+        return
+    for line in _lines(found):
+        put(line)
+    if verified:
+        put(f"verified   the symbols are those that were coded, by the bundle {verified}")
+
+
+def _lines(found: Inspection) -> list[str]:
+    stream, level_map = found.stream, found.level_map
+    lines = [
+        f"picture    {stream.width}x{stream.height}",
+        f"bundle     {stream.bundle_id.hex()}",
+        f"quality    {stream.quality:g} of 9",
+        f"check      {stream.check:04x}",
+    ]
+    lines += [f"chunk {kind:<4} {name}, {size} bytes" for kind, name, size in found.chunks()]
+    lines += [
+        f"total      {found.size} bytes, {found.bpp:.4f} bpp",
+        f"overhead   {found.overhead} bytes that are not entropy-coded payload",
+    ]
+    if level_map is None:
+        lines.append("level map  none: one quality everywhere")
+    else:
+        step = level_map.step / 20
+        lines.append(
+            f"level map  {level_map.values.shape[0]}x{level_map.values.shape[1]} cells of "
+            f"{level_map.cell} pixels, {level_map.levels} levels, {step:g} of quality apart"
+        )
+        lines += [f"           {row}" for row in found.rows()]
+    return lines
+
+
+def _png(found: Inspection) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(found.picture()).save(file, "PNG")
+    return file.getvalue()
+
+
+def _read(stream: str) -> bytes:
+    from shared.bitstream import Limits
+
+    most = Limits().stream_bytes + 1
+    if stream == "-":
+        return sys.stdin.buffer.read(most)
+    try:
+        with Path(stream).open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise UsageError(f"{stream} cannot be read: {error.strerror}") from error

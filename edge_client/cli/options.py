@@ -1,0 +1,84 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_client.settings import Resolved, resolve
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_client.images import Resolution
+
+Server = Annotated[
+    str | None,
+    typer.Option("--server", "-s", metavar="URL", help="The server. [env: COTAM_SERVER_URL]"),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        help="Sent as a bearer token. Rather set it as COTAM_API_KEY: arguments can be seen.",
+    ),
+]
+BundleName = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle",
+        "-b",
+        metavar="NAME|DIR",
+        help="Weights to code with. [env: COTAM_BUNDLE; default: tiny]",
+    ),
+]
+Quality = Annotated[
+    float | None,
+    typer.Option(
+        "--quality", "-q", min=0.0, max=9.0, help="0 smallest, 9 best. [default: the bundle's]"
+    ),
+]
+ResolutionText = Annotated[
+    str,
+    typer.Option(
+        "--resolution",
+        "-r",
+        metavar="model|native|N",
+        help="Long side in pixels at which pictures are coded. model: what the bundle's language "
+        "model can use (256 for tiny); native: as they are. Aspect is kept, nothing is scaled up.",
+    ),
+]
+NoGuidance = Annotated[
+    bool, typer.Option("--no-guidance", help="One quality everywhere, no importance map.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No talk but errors.")]
+
+
+def parse_resolution(text: str) -> Resolution:
+    """model, native or a number of pixels. Raises UsageError."""
+    if text == "model" or text == "native":
+        return text
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--resolution is {text!r}", hint="model, native or a number of pixels")
+
+
+def resolve_options(
+    server: str | None = None, api_key: str | None = None, bundle: str | None = None
+) -> Resolved:
+    """Settings of the flags, the environment and the config file."""
+    return resolve({"server": server, "api_key": api_key, "bundle": bundle}, os.environ)
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file so that at no time half of it is there. Raises UsageError where that fails."""
+    from edge_client.files import write_atomically
+
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,187 @@
+"""Pictures as the codec takes them: u8 [H, W, 3] sRGB, upright, no metadata, bounded in size.
+
+Sizes are read from the header and checked before a pixel is decoded. Nothing but pixels leaves
+this module, so no metadata (places, names) can reach a stream.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from shared.errors import PictureTooLarge, PictureUnreadable, UsageError
+
+MAX_PIXELS: Final = 100_000_000
+MAX_SIDE: Final = 65_535
+MAX_FILE_BYTES: Final = 256 << 20  # of a picture that comes through a pipe
+SUFFIXES: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".ppm"}
+)
+
+Picture = NDArray[np.uint8]
+Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]
+Resolution = int | Literal["model", "native"]
+
+
+def load(source: Source, name: str = "") -> Picture:
+    """A picture u8 [H, W, 3] in sRGB from a path, bytes, an open file, a PIL image or an array.
+
+    Arrays are u8 or u16 [H, W], [H, W, 3] or [H, W, 4]. EXIF orientation is applied, the colour
+    profile converted to sRGB, 16 bits scaled to 8, alpha laid on white; of an animation the first
+    frame is taken. `name` is what messages call it.
+    Raises PictureUnreadable, PictureTooLarge.
+    """
+    if isinstance(source, np.ndarray):
+        return _flatten(_of_array(source))
+    if isinstance(source, Image.Image):
+        _check_size(source, name or "the picture")
+        return _upright(source)
+    name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
+    try:
+        with _opened(source, name) as file, warnings.catch_warnings():
+            # Pillow warns of large pictures; our own limit is checked just below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                _check_size(image, name)
+                return _upright(image)
+    except FileNotFoundError as error:
+        raise PictureUnreadable(f"{name} does not exist", hint="check the path") from error
+    except IsADirectoryError as error:
+        raise PictureUnreadable(f"{name} is a folder, not a picture") from error
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(
+            f"{name} has more pixels than the limit of {MAX_PIXELS}", hint="scale it down first"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise PictureUnreadable(
+            f"{name} is not a picture in a format that can be read",
+            hint="JPEG, PNG, WebP, AVIF, GIF, TIFF and BMP can; HEIC with the extra cotam[heic]",
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureUnreadable(f"{name} cannot be decoded: {error}") from error
+
+
+def fit(picture: Picture, resolution: Resolution, model: int) -> Picture:
+    """Scale a picture down so that its long side is at most `resolution` pixels.
+
+    "model" is what the bundle's language model can use (`model` pixels), "native" keeps every
+    pixel. The aspect is kept; a picture is never scaled up.
+    """
+    if resolution == "native":
+        return picture
+    longest = model if resolution == "model" else resolution
+    if longest < 1:
+        raise UsageError(f"the resolution must be at least 1 pixel, not {longest}")
+    height, width = picture.shape[:2]
+    if max(width, height) <= longest:
+        return picture
+    return scale(picture, *fitted(width, height, longest))
+
+
+def fitted(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height after scaling the long side to `longest` pixels, aspect kept."""
+    ratio = longest / max(width, height)
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def scale(picture: Picture, width: int, height: int) -> Picture:
+    """The picture resized with a Lanczos filter that averages what it shrinks."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
+    """A seekable file of the source's bytes, of which there is at least one."""
+    if isinstance(source, (str, Path)):
+        file: BinaryIO = Path(source).open("rb")
+    elif isinstance(source, bytes):
+        file = io.BytesIO(source)
+    else:
+        data = source.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise PictureTooLarge(f"{name} has over {MAX_FILE_BYTES} bytes")
+        file = io.BytesIO(data)
+    if not file.read(1):
+        file.close()
+        raise PictureUnreadable(f"{name} is empty: it has no bytes")
+    file.seek(0)
+    return file
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise PictureTooLarge(
+            f"{name} has {width}x{height} pixels, over the limit of {MAX_PIXELS} "
+            f"({MAX_SIDE} a side)",
+            hint="scale it down first",
+        )
+
+
+def _upright(image: Image.Image) -> Picture:
+    image.load()
+    profile = image.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(image)
+    return _flatten(_to_srgb(upright, profile))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Colours by the embedded profile; one that is broken is ignored, as browsers do."""
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError):
+        return image
+    return converted if converted is not None else image
+
+
+def _flatten(image: Image.Image) -> Picture:
+    """Any mode to u8 [H, W, 3], transparency on white."""
+    if image.mode.startswith(("I", "F")):
+        image = _from_deep(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floats to 8 bits.
+
+    White is 65535 in 16 bits; elsewhere the least of 1, 255, 65535 that no value exceeds.
+    """
+    values = np.asarray(image).astype(np.float64)
+    most = values.max(initial=0.0)
+    white = 65_535.0
+    if image.mode in ("I", "F") and most <= 255.0:
+        white = 1.0 if most <= 1.0 and image.mode == "F" else 255.0
+    return Image.fromarray(np.clip(values * (255.0 / white) + 0.5, 0, 255).astype(np.uint8))
+
+
+def _of_array(array: NDArray[Any]) -> Image.Image:
+    shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype not in (np.uint8, np.uint16) or not shape_ok or 0 in array.shape:
+        raise PictureUnreadable(
+            f"an array of {array.dtype} {list(array.shape)} is not a picture",
+            hint="u8 or u16, [H, W], [H, W, 3] or [H, W, 4]",
+        )
+    if array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    image = Image.fromarray(array)
+    _check_size(image, "the array")
+    return image

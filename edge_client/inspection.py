@@ -1,0 +1,114 @@
+"""What a stream says of itself, read without its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bitstream import CHUNK_LATENTS, CHUNK_LEVEL_MAP, Bitstream
+from shared.bundle import Bundle
+from shared.entropy_model import EntropyModel
+from shared.errors import BundleUnknown
+from shared.level_map import LevelMap, flat_codes
+
+_SIGNS: Final = {3: "-.+", 5: "=-.+#"}
+_CHUNKS: Final = {CHUNK_LEVEL_MAP: "level map", CHUNK_LATENTS: "latents"}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A stream and its parsed level map (None: one quality everywhere). size: bytes of it all."""
+
+    stream: Bitstream
+    level_map: LevelMap | None
+    size: int
+
+    @property
+    def bpp(self) -> float:
+        """Bits on the wire for each pixel."""
+        return 8 * self.size / (self.stream.width * self.stream.height)
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that are not entropy-coded payload, the level map's form among them."""
+        coded_map = max(0, len(self.stream.level_map) - 1)
+        return self.size - len(self.stream.latents) - coded_map
+
+    def chunks(self) -> list[tuple[int, str, int]]:
+        """Type, name and payload bytes of each chunk, in the order of the stream."""
+        known = ((CHUNK_LEVEL_MAP, self.stream.level_map), (CHUNK_LATENTS, self.stream.latents))
+        present = [(kind, p) for kind, p in known if p or kind == CHUNK_LATENTS]
+        chunks = (*present, *self.stream.extras)
+        return [(kind, _CHUNKS.get(kind, "unknown"), len(payload)) for kind, payload in chunks]
+
+    def rows(self) -> list[str]:
+        """The level map as text, one sign a cell: - fewer bits, . base, + more."""
+        if self.level_map is None:
+            return []
+        signs = _SIGNS[self.level_map.levels]
+        return ["".join(signs[level] for level in row) for row in self.level_map.values]
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The level map as grey u8 [height, width], brighter where more bits go; flat: mid grey."""
+        height, width = self.stream.height, self.stream.width
+        if self.level_map is None:
+            return np.full((height, width), 128, np.uint8)
+        shades = np.linspace(0, 255, self.level_map.levels).round().astype(np.uint8)
+        cell = self.level_map.cell
+        return shades[self.level_map.values].repeat(cell, 0).repeat(cell, 1)[:height, :width]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        stream, level_map = self.stream, self.level_map
+        return {
+            "bundle": stream.bundle_id.hex(),
+            "width": stream.width,
+            "height": stream.height,
+            "quality": stream.quality,
+            "check": stream.check,
+            "bytes": self.size,
+            "bpp": round(self.bpp, 5),
+            "overhead": self.overhead,
+            "chunks": [{"type": k, "name": n, "bytes": b} for k, n, b in self.chunks()],
+            "level_map": None
+            if level_map is None
+            else {
+                "cell": level_map.cell,
+                "levels": level_map.levels,
+                "step": level_map.step / 20,
+                "rows": self.rows(),
+            },
+        }
+
+
+def inspect(data: bytes) -> Inspection:
+    """Parse a stream. Raises the StreamError that fits."""
+    stream = Bitstream.from_bytes(data)
+    level_map = None
+    if stream.level_map:
+        level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
+    return Inspection(stream, level_map, len(data))
+
+
+def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
+    """Decode the symbols of a stream with its bundle, which is returned.
+
+    Raises BundleUnknown where none of `bundles` is the stream's, DecoderMismatch where the symbols
+    are not those that were coded.
+    """
+    from shared.bundle import ENTROPY, find
+
+    stream = inspection.stream
+    if not bundles:
+        raise BundleUnknown("there is no bundle to verify the stream with")
+    bundle = find(bundles, stream.bundle_id)
+    model = EntropyModel.load(bundle.path(ENTROPY))
+    code, size = stream.quality_code, (stream.width, stream.height)
+    level_map = inspection.level_map
+    codes = level_map.codes(code, *size) if level_map else flat_codes(code, *size)
+    model.decode(stream.latents, stream.check, codes, code)
+    return bundle

@@ -1,0 +1,174 @@
+"""The HTTP of a question, without a connection: what both clients send and how they read answers.
+
+    Question --request_of--> POST /v1/query --answer_of--> QueryResponse, or an error of the tree
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+from pydantic import ValidationError
+
+from shared.bitstream import MEDIA_TYPE, SUFFIX, Bitstream
+from shared.errors import (
+    BodyTooLarge,
+    BundleUnknown,
+    CotamError,
+    DeadlineExceeded,
+    KeyMissing,
+    KeyRefused,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    ServerUnreachable,
+    UpstreamError,
+    UsageError,
+)
+from shared.schemas import (
+    MAX_NEW_TOKENS,
+    MAX_PROMPT_CHARACTERS,
+    PROBLEM_MEDIA_TYPE,
+    Problem,
+    QueryResponse,
+    error_from,
+)
+
+QUERY: Final = "/v1/query"
+KEY_HEADER: Final = "Idempotency-Key"
+REQUEST_ID_HEADER: Final = "x-request-id"
+
+# For answers that are not ours: a proxy's, a load balancer's.
+_BY_STATUS: Final[dict[int, type[CotamError]]] = {
+    401: KeyMissing,
+    403: KeyRefused,
+    404: NotFound,
+    413: BodyTooLarge,
+    429: RateLimited,
+    503: Overloaded,
+    504: DeadlineExceeded,
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A coded picture and what is asked of it.
+
+    key: names this job for ever; a server that has answered it once need not do so again.
+    """
+
+    stream: bytes
+    prompt: str
+    max_new_tokens: int | None = None
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt, self.max_new_tokens)
+
+
+def check_prompt(prompt: str, max_new_tokens: int | None = None) -> None:
+    """Raises UsageError for a question that no server takes."""
+    if not prompt.strip():
+        raise UsageError("the prompt is empty", hint='ask something: "how many cars?"')
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise UsageError(
+            f"the prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}",
+            hint="shorten it",
+        )
+    if max_new_tokens is not None and not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
+        raise UsageError(f"the answer may have 1 to {MAX_NEW_TOKENS} tokens, not {max_new_tokens}")
+
+
+def question_of(stream: Bitstream, prompt: str, max_new_tokens: int | None = None) -> Question:
+    """A new job. Raises UsageError for a prompt that is empty or too long."""
+    return Question(stream.to_bytes(), prompt, max_new_tokens)
+
+
+def request_of(question: Question) -> dict[str, Any]:
+    """Arguments of httpx's `post`."""
+    form = {"prompt": question.prompt}
+    if question.max_new_tokens is not None:
+        form["max_new_tokens"] = str(question.max_new_tokens)
+    return {
+        "url": QUERY,
+        "data": form,
+        "files": {"bitstream": (f"picture{SUFFIX}", question.stream, MEDIA_TYPE)},
+        "headers": {KEY_HEADER: question.key},
+    }
+
+
+def answer_of(response: httpx.Response) -> QueryResponse:
+    """The answer in a response that was read. Raises the error that the server reports."""
+    check_status(response)
+    try:
+        return QueryResponse.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise UpstreamError(
+            f"{response.url} answered, but not as a CoTAM server does: {where}: {first['msg']}",
+            hint="check the server's address and version",
+        ) from error
+
+
+def check_status(response: httpx.Response) -> None:
+    """Raises the error of a response that is none of success, with its request id."""
+    if response.is_success:
+        return
+    error = _error_of(response)
+    error.request_id = error.request_id or response.headers.get(REQUEST_ID_HEADER, "")
+    error.retry_after = _retry_after(response)
+    raise error
+
+
+def unreachable(error: httpx.TransportError, server: str) -> ServerUnreachable:
+    """What a failed connection is for the caller."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        phase = {
+            httpx.ConnectTimeout: "took no connection",
+            httpx.WriteTimeout: "did not take the question",
+            httpx.ReadTimeout: "did not answer",
+        }.get(type(error), "was not free")
+        reason = f"it {phase} in time"
+    return ServerUnreachable(
+        f"no answer from {server}: {reason}", hint="is the server running? see --server"
+    )
+
+
+def _error_of(response: httpx.Response) -> CotamError:
+    media_type = response.headers.get("content-type", "").split(";")[0].strip()
+    if media_type == PROBLEM_MEDIA_TYPE:
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            pass
+        else:
+            error = error_from(problem)
+            if isinstance(error, BundleUnknown) and problem.bundles and not error.hint:
+                error.hint = f"the server has: {', '.join(problem.bundles)}"
+            return error
+    kind = _BY_STATUS.get(response.status_code, UpstreamError)
+    return kind(
+        f"{response.url} answered {response.status_code} {response.reason_phrase}",
+        hint="that was no CoTAM server, or a proxy before it",
+    )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds of the Retry-After header, given as a number or a date; None for none of use."""
+    value = response.headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None

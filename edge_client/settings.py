@@ -1,0 +1,116 @@
+"""Where the server is and how to ask it: flag > environment > config file > default.
+
+The config file is TOML, `$XDG_CONFIG_HOME/cotam/config.toml` (or `~/.config/...`), with the names
+of `Settings` as keys. `COTAM_CONFIG` names another file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from shared.errors import UsageError
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:8000"
+ENVIRONMENT: Final = {
+    "server": "COTAM_SERVER_URL",
+    "api_key": "COTAM_API_KEY",
+    "bundle": "COTAM_BUNDLE",
+}
+SECRET: Final = frozenset({"api_key"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """server: base URL. api_key: empty for none. bundle: a name, or a directory's path."""
+
+    server: str = DEFAULT_SERVER
+    api_key: str = ""
+    bundle: str = "tiny"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and for each of them where it came from."""
+
+    settings: Settings
+    origin: dict[str, str]
+
+
+def config_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """The config file's place, whether or not there is one."""
+    named = environment.get("COTAM_CONFIG")
+    if named:
+        return Path(named)
+    return xdg("XDG_CONFIG_HOME", ".config", environment) / "config.toml"
+
+
+def xdg(variable: str, fallback: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Our folder below one of the XDG base directories; `fallback` is relative to the home."""
+    base = environment.get(variable)
+    return (Path(base) if base else Path.home() / fallback) / "cotam"
+
+
+def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Resolved:
+    """The settings that hold; a flag that is None was not given.
+
+    Raises UsageError, which names file, key and value, where one is of no use.
+    """
+    path = config_path(environment)
+    stored = _read(path)
+    values: dict[str, str] = {}
+    origin: dict[str, str] = {}
+    for field in fields(Settings):
+        name = field.name
+        variable = ENVIRONMENT[name]
+        flag = flags.get(name)
+        if flag is not None:
+            values[name], origin[name] = flag, f"--{name.replace('_', '-')}"
+        elif environment.get(variable):
+            values[name], origin[name] = environment[variable], variable
+        elif name in stored:
+            values[name], origin[name] = stored[name], str(path)
+        else:
+            values[name], origin[name] = str(field.default), "default"
+    server = values["server"].rstrip("/")
+    if not server.startswith(("http://", "https://")) or len(server.split("//", 1)[1]) == 0:
+        raise UsageError(
+            f"server is {values['server']!r} ({origin['server']}), which is no URL",
+            hint=f"write it as {DEFAULT_SERVER}",
+        )
+    values["server"] = server
+    return Resolved(Settings(**values), origin)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"the config file {path} cannot be read: {error.strerror}") from error
+    known = [field.name for field in fields(Settings)]
+    for key, value in _parse(path, raw).items():
+        if key not in known:
+            raise UsageError(
+                f"the config file {path} has an unknown key: {key}", hint=f"known: {', '.join(known)}"
+            )
+        if not isinstance(value, str):
+            raise UsageError(f"the config file {path} wants {key} as text, not as {value!r}")
+    return _parse(path, raw)
+
+
+def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    import sys
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the config file {path} is not TOML: {error}") from error
