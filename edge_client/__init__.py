@@ -1,10 +1,10 @@
 """The edge: a picture and a question in, a bitstream out, an answer back. No torch here.
 
-    picture --images--> pixels --guidance--> level map --encoder--> Bitstream --client--> answer
+picture --images--> pixels --guidance--> level map --encoder--> Bitstream --client--> answer
 
-    from edge_client import EdgeClient
-    with EdgeClient("http://127.0.0.1:8000") as client:
-        print(client.ask("street.png", "how many cars?").answer)
+from edge_client import EdgeClient
+with EdgeClient("http://127.0.0.1:8000") as client:
+    print(client.ask("street.png", "how many cars?").answer)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["AsyncEdgeClient", "EdgeClient"]
 
 
 def __getattr__(name: str) -> Any:
-    """The clients, imported when they are first asked for: `edge_client --version` needs neither."""
+    """The clients, imported when first asked for: `edge_client --version` needs neither."""
     if name in __all__:
         from edge_client import client
 

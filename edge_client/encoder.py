@@ -53,7 +53,9 @@ class Analysed:
     def code(self, quality: float) -> Bitstream:
         """The stream at a quality of 0 (smallest) to 9 (best). Raises UsageError outside."""
         if not 0.0 <= quality <= MAX_QUALITY:
-            raise UsageError(f"the quality is {quality:g}", hint=f"0 to {MAX_QUALITY:g} can be coded")
+            raise UsageError(
+                f"the quality is {quality:g}", hint=f"0 to {MAX_QUALITY:g} can be coded"
+            )
         with _timed(self.timings_ms, "coding"):
             return self._code(round(quality * 20))
 

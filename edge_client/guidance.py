@@ -1,4 +1,4 @@
-"""Importance of the parts of a picture: the first blocks of the bundle's CLIP tower, by onnxruntime."""
+"""Importance of the parts of a picture, by the first blocks of the bundle's CLIP tower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.images import Picture, fitted, scale
-from shared.bundle import GUIDANCE, Bundle
+from shared.bundle import Bundle
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 
 FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)

@@ -101,7 +101,7 @@ def scale(picture: Picture, width: int, height: int) -> Picture:
 def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
     """A seekable file of the source's bytes, of which there is at least one."""
     if isinstance(source, (str, Path)):
-        file: BinaryIO = Path(source).open("rb")
+        file: BinaryIO = Path(source).open("rb")  # noqa: SIM115 -- the caller closes it
     elif isinstance(source, bytes):
         file = io.BytesIO(source)
     else:

@@ -1,6 +1,8 @@
 """The HTTP of a question, without a connection: what both clients send and how they read answers.
 
     Question --request_of--> POST /v1/query --answer_of--> QueryResponse, or an error of the tree
+
+Nothing here opens a connection.
 """
 
 from __future__ import annotations

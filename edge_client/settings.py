@@ -96,7 +96,8 @@ def _read(path: Path) -> dict[str, str]:
     for key, value in _parse(path, raw).items():
         if key not in known:
             raise UsageError(
-                f"the config file {path} has an unknown key: {key}", hint=f"known: {', '.join(known)}"
+                f"the config file {path} has an unknown key: {key}",
+                hint=f"known: {', '.join(known)}",
             )
         if not isinstance(value, str):
             raise UsageError(f"the config file {path} wants {key} as text, not as {value!r}")

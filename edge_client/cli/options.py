@@ -60,8 +60,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No talk but errors.")]
 
 def parse_resolution(text: str) -> Resolution:
     """model, native or a number of pixels. Raises UsageError."""
-    if text == "model" or text == "native":
-        return text
+    if text == "model":
+        return "model"
+    if text == "native":
+        return "native"
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise UsageError(f"--resolution is {text!r}", hint="model, native or a number of pixels")
