@@ -157,7 +157,11 @@ def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def _ground(
-    rng: np.random.Generator, picture: Image.Image, low: tuple[int, int, int], spread: int, cells: int
+    rng: np.random.Generator,
+    picture: Image.Image,
+    low: tuple[int, int, int],
+    spread: int,
+    cells: int,
 ) -> tuple[int, ImageDraw.ImageDraw]:
     """Covers the bottom of the picture with speckled ground; returns its top row and a pen."""
     width, height = picture.size

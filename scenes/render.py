@@ -1,8 +1,8 @@
 """Composes a scene from its seed.
 
-    (version, split, index) --> seed --> which objects --> background --> places --> pixels, mask
-                                                                             |
-                                                         caption, questions <'
+(version, split, index) --> seed --> which objects --> background --> places --> pixels, mask
+                                                                         |
+                                                     caption, questions <'
 """
 
 from __future__ import annotations
@@ -18,8 +18,18 @@ from scenes import sprites
 from scenes.backgrounds import Backgrounds, draw_background
 from scenes.captions import describe
 from scenes.questions import ask
-from scenes.world import CATEGORIES, COLOURS, KINDS, RGB, VERSION, WORDS, Box, Character
-from scenes.world import Object, Scene
+from scenes.world import (
+    CATEGORIES,
+    COLOURS,
+    KINDS,
+    RGB,
+    VERSION,
+    WORDS,
+    Box,
+    Character,
+    Object,
+    Scene,
+)
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
@@ -148,7 +158,7 @@ def _place(
 
 
 def _print_height(rng: np.random.Generator, text: str) -> float:
-    """Height of capitals in pixels of a 256x256 picture: numbers are large, words large or small."""
+    """Height of capitals in pixels of a 256x256 picture: numbers large, words large or small."""
     if text.isdigit():
         return float(rng.uniform(26, 44))
     if rng.random() < 0.3:

@@ -48,8 +48,9 @@ ESCAPE_BITS = 16
 
 Array = NDArray[Any]
 _LAYERS = (
-    "hyper1 hyper2 hyper3 mix anchor1 anchor_mean anchor_scale context other1 other_mean other_scale"
-).split()
+    *("hyper1", "hyper2", "hyper3", "mix", "anchor1", "anchor_mean", "anchor_scale"),
+    *("context", "other1", "other_mean", "other_scale"),
+)
 _SIGNED_INPUT = {"hyper1", "context"}
 _OUTPUT_RANGE = {
     "anchor_mean": (-MEAN_LIMIT, MEAN_LIMIT),
@@ -95,8 +96,10 @@ class EntropyModel:
         self._hyper_gains = np.asarray(arrays["hyper_gains"], np.float32)  # [181, Cz]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
         self._hyper_analysis = [
-            (np.asarray(arrays[f"hyper_analysis{i}.weight"], np.float32),
-             np.asarray(arrays[f"hyper_analysis{i}.bias"], np.float32))
+            (
+                np.asarray(arrays[f"hyper_analysis{i}.weight"], np.float32),
+                np.asarray(arrays[f"hyper_analysis{i}.bias"], np.float32),
+            )
             for i in range(3)
         ]
         self._tables = np.asarray(arrays["tables"], np.int64)
@@ -190,8 +193,8 @@ class EntropyModel:
             x = (_space_to_depth(x) if i else x) @ weight + bias
             if i < 2:
                 np.maximum(x, 0, out=x)
-        z = np.floor(x * self._hyper_gains[base_code] + 0.5)
-        return np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
+        z: Array = np.floor(x * self._hyper_gains[base_code] + 0.5)
+        return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
     def _features(self, z: Array, quality: Array) -> Array:
         """Shared features [h, w, F] of an integer hyper latent and local quality codes."""
@@ -240,7 +243,7 @@ class EntropyModel:
         return self._models[index]
 
     def _push(self, coder: Any, symbols: Array, index: Array) -> None:
-        """Code symbols so that `_pop` with the same scale indices reads them. Index 0: not coded."""
+        """Code symbols so that `_pop` with the same indices reads them; index 0 is not coded."""
         symbols, index = symbols.ravel(), index.ravel()
         order, groups = _groups(index)
         escapes = []

@@ -121,14 +121,15 @@ def quantise_importance(importance: Array, levels: int = 3, k: float = 0.75) -> 
     """Levels u8 of an importance map f32 of any shape, by its own mean and deviation.
 
     Three levels: below mean - k deviations, above mean + k deviations, between (CoTAM, section
-    4.1, k = 0.75). Five levels put a second threshold at twice the distance. A flat map is all base.
+    4.1, k = 0.75). Five levels put a second threshold at twice the distance. A flat map is all
+    base.
     """
     deviation = float(importance.std())
     base = levels // 2
     if deviation <= 1e-6 * max(1e-12, float(np.abs(importance).max())):
         return np.full(importance.shape, base, np.uint8)
     score = (importance - float(importance.mean())) / (k * deviation)
-    steps = np.sign(score) * np.minimum(np.floor(np.abs(score)), base)
+    steps: Array = np.sign(score) * np.minimum(np.floor(np.abs(score)), base)
     return (base + steps).astype(np.uint8)
 
 
@@ -159,7 +160,7 @@ def _table(levels: int, row: int) -> Any:
 
 
 def _passes(values: Array, levels: int) -> Any:
-    """For each pass: where its cells are, and their contexts, read from `values` as they are then."""
+    """For each pass: where its cells are, and their contexts, read from `values` as it is then."""
     rows, columns = np.indices(values.shape)
     even_rows, even_columns = rows % 2 == 0, columns % 2 == 0
     for places, near in (

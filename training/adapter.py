@@ -88,7 +88,8 @@ class AdaptedTower(nn.Module):
                 found.append(flat_codes(code, width, height))
                 continue
             cells = F.adaptive_avg_pool2d(
-                torch.from_numpy(one[None, :rows, :columns]), (-(-height // CELL), -(-width // CELL))
+                torch.from_numpy(one[None, :rows, :columns]),
+                (-(-height // CELL), -(-width // CELL)),
             )
             levels = quantise_importance(cells[0].numpy())
             found.append(LevelMap(levels, CELL, 3, change).codes(code, width, height))
@@ -145,9 +146,7 @@ def main(arguments: argparse.Namespace) -> None:
     codec, visual = load_codec(arguments.codec), load_clip(arguments.clip).clip.visual
     width = visual.conv1.out_channels
     config = AdapterConfig(codec.config.latent_channels, width, visual.grid_size[0])
-    runner = Runner(
-        options, AdaptedTower(codec, visual, LatentAdapter(config)), arguments.rate
-    )
+    runner = Runner(options, AdaptedTower(codec, visual, LatentAdapter(config)), arguments.rate)
     start = 20_000_000 + runner.step * arguments.batch
     stream = SceneStream("train", options.data, start=start)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))

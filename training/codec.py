@@ -36,7 +36,9 @@ def knot_lambdas() -> Tensor:
 
 def lambdas(codes: Tensor) -> Tensor:
     """Weights [B, h, w] at quality codes [B, h, w], log-linear between the knots."""
-    return torch.exp(torch.einsum("bkhw,k->bhw", tent(codes), knot_lambdas().log().to(codes.device)))
+    return torch.exp(
+        torch.einsum("bkhw,k->bhw", tent(codes), knot_lambdas().log().to(codes.device))
+    )
 
 
 def random_codes(batch: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

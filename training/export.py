@@ -1,7 +1,7 @@
 """Make a bundle of finished runs, and check that what it holds computes what was trained.
 
-    runs -> encoder.onnx, guidance.onnx, entropy.npz, decoder.safetensors, adapter.safetensors, mllm/
-         -> manifest.json (hashes, numbers, provenance) -> checks -> renamed into place
+runs -> encoder.onnx, guidance.onnx, entropy.npz, decoder.safetensors, adapter.safetensors, mllm/
+     -> manifest.json (hashes, numbers, provenance) -> checks -> renamed into place
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -22,11 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from shared import bundle as bundles
-from shared.entropy_model import CODES, LOG_SCALE_MIN, LOG_SCALE_STEP, EntropyModel, scale_tables
+from shared.entropy_model import CODES, EntropyModel, scale_tables
 from shared.level_map import STRIDE, flat_codes
 from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
-from shared.nets.entropy import anchor_mask, round_through, scales_of, tent
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from training.adapter import load_adapter_run
@@ -84,7 +82,7 @@ def main(arguments: argparse.Namespace) -> None:
             file.chmod(0o644)
         if out.exists():
             shutil.rmtree(out)
-        os.replace(beside, out)
+        beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())

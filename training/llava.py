@@ -94,7 +94,7 @@ def start_projector(model: Any, clip: ClipWithHeads, samples: list[Sample]) -> N
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """The processor that is saved beside the model, so that transformers loads it like any LLaVA."""
+    """The processor, saved beside the model, so that transformers loads it like any LLaVA."""
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(
             size={"shortest_edge": SIDE},

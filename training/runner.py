@@ -82,8 +82,8 @@ class Runner:
     """Trains `model` for the minutes of its options.
 
     `loss_of_step(model, step)` returns losses by name, of which "loss" is minimised;
-    `validate(average)` returns scores of the averaged weights for the curve. Gradients are clipped to
-    norm 1. `progress` (0..1 of the minutes) may be read by either.
+    `validate(average)` returns scores of the averaged weights for the curve. Gradients are clipped
+    to norm 1. `progress` (0..1 of the minutes) may be read by either.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class Runner:
 
 
 def load_checkpoint(run: Path) -> dict[str, Any]:
-    """The checkpoint of a run's folder, on the CPU. Raises FileNotFoundError where there is none."""
+    """The checkpoint of a run's folder, on the CPU. Raises FileNotFoundError without one."""
     path = run / "checkpoint.pt"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: train first, or leave out --resume")

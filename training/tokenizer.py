@@ -6,9 +6,10 @@ so signs are read character by character and unknown words are still seen.
 
 from __future__ import annotations
 
-from scenes.vocabulary import vocabulary
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from scenes.vocabulary import vocabulary
 
 PAD, UNKNOWN, END, START, IMAGE = "<pad>", "<unk>", "</s>", "<s>", "<image>"
 CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -1,4 +1,4 @@
-"""Scenes as training batches: a stream of pictures as the tower sees them, with what is true of them."""
+"""Scenes as training batches: pictures as the tower sees them, with what is true of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The torch modules: codec, guidance, adapter. Only cloud_server, training and evaluation use them."""
+"""The torch modules: codec, guidance, adapter. For cloud_server, training and evaluation."""

@@ -1,15 +1,15 @@
 """The variable-rate codec in torch: analysis, synthesis, gains, and the whole for training.
 
-    picture [B,3,H,W] 0..1
-       |  Analysis: 16x16 linear transform (starts as a DCT) + neural residual (starts at zero)
-    latent [B,C,H/16,W/16]
-       |  Gains: one log gain a channel and quality knot, interpolated; each cell its own quality
-    gained latent --HyperAnalysis--> z [B,Cz,H/64,W/64] --round--+
-       |                                                         |
-       |  round(latent - mean) coded under N(0, scale)  <--- EntropyNet (exact integers)
-    decoded latent, gains undone
-       |  Synthesis: transposed linear transform + neural residual
-    picture
+picture [B,3,H,W] 0..1
+   |  Analysis: 16x16 linear transform (starts as a DCT) + neural residual (starts at zero)
+latent [B,C,H/16,W/16]
+   |  Gains: one log gain a channel and quality knot, interpolated; each cell its own quality
+gained latent --HyperAnalysis--> z [B,Cz,H/64,W/64] --round--+
+   |                                                         |
+   |  round(latent - mean) coded under N(0, scale)  <--- EntropyNet (exact integers)
+decoded latent, gains undone
+   |  Synthesis: transposed linear transform + neural residual
+picture
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NetConfig:
 
 
 def knot_steps() -> Tensor:
-    """Start quantiser steps of the 10 knots, geometric, in 8-bit units of an orthonormal transform."""
+    """Start quantiser steps of the 10 knots, geometric, in 8-bit units, orthonormal."""
     return torch.logspace(math.log10(FIRST_STEP), math.log10(LAST_STEP), KNOTS)
 
 

@@ -1,4 +1,4 @@
-"""The entropy network in torch: the trainable twin of the integer network in `shared.entropy_model`.
+"""The entropy network in torch: trainable twin of the integer network in `shared.entropy_model`.
 
 Every value in it is a small integer held in a float32, every weight an integer times a power of
 two, so the forward pass below is *exactly* what the integer network computes; gradients pass the
@@ -46,7 +46,7 @@ def round_through(x: Tensor) -> Tensor:
 
 
 def tent(codes: Tensor) -> Tensor:
-    """Weights of the 10 quality knots at quality codes [B, h, w] (0..180): [B, 10, h, w] in 0..1."""
+    """Weights of the 10 knots at quality codes [B, h, w] (0..180): [B, 10, h, w] in 0..1."""
     knots = torch.arange(KNOTS, device=codes.device, dtype=torch.float32).view(1, -1, 1, 1)
     return (1.0 - (codes.float().unsqueeze(1) / 20.0 - knots).abs()).clamp_min(0.0)
 
@@ -89,7 +89,7 @@ class IntegerConv(nn.Module):
         return out.clamp(self.low, self.high)
 
     def export(self) -> dict[str, Tensor]:
-        """Integers for `entropy.npz`: weight [inputs * k * k, outputs], bias with the half, shift."""
+        """For `entropy.npz`: weight [inputs * k * k, outputs], bias with the half, shift."""
         shift = self.shifts()
         unit = torch.exp2(shift)
         weight = torch.floor(self.weight.detach() * unit.view(-1, 1, 1, 1) + 0.5)

@@ -1,0 +1,1 @@
+"""How every claim is measured. See `python -m evaluation --help`."""
