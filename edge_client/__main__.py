@@ -1,14 +1,6 @@
-"""`python -m edge_client`, and what the console script `edge_client` calls."""
+"""`python -m edge_client`: the command line."""
 
-from __future__ import annotations
-
-
-def main() -> None:
-    """Run the command line; ends the process with one of the exit codes of `shared.errors`."""
-    from edge_client.cli.app import run
-
-    run()
-
+from edge_client.cli import main
 
 if __name__ == "__main__":
     main()

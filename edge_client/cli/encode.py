@@ -23,6 +23,7 @@ def encode(
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file, or - for stdin.")],
     output: Output = None,
     quality: options.Quality = None,
+    budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
     bundle: options.BundleName = None,
@@ -45,6 +46,7 @@ def encode(
     core = Core(
         bundle=resolved.settings.bundle,
         quality=quality,
+        budget=options.parse_budget(budget, quality),
         resolution=size,
         guidance=not no_guidance,
     )

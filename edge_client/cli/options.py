@@ -41,6 +41,14 @@ Quality = Annotated[
         "--quality", "-q", min=0.0, max=9.0, help="0 smallest, 9 best. [default: the bundle's]"
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="BYTES",
+        help="The best quality that fits, as 1500, 1500B, 1.5kB or 2KiB; instead of --quality.",
+    ),
+]
 ResolutionText = Annotated[
     str,
     typer.Option(
@@ -67,6 +75,30 @@ def parse_resolution(text: str) -> Resolution:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise UsageError(f"--resolution is {text!r}", hint="model, native or a number of pixels")
+
+
+def parse_bytes(text: str, flag: str) -> int:
+    """A size: a number of bytes, or with B, kB, KiB, MB, MiB, GB, GiB. Raises UsageError."""
+    number = text.rstrip("BKMGkibmg")
+    unit = text[len(number) :].strip().lower()
+    units = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "g": 10**9}
+    units |= {"gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+    try:
+        size = int(float(number) * units[unit])
+    except (KeyError, ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise UsageError(f"{flag} is {text!r}", hint="a size such as 1500B, 1.5kB or 64MiB")
+    return size
+
+
+def parse_budget(text: str | None, quality: float | None) -> int | None:
+    """Bytes of --budget. Raises UsageError, also where --quality was given as well."""
+    if text is None:
+        return None
+    if quality is not None:
+        raise UsageError("--budget and --quality exclude each other", hint="give one of them")
+    return parse_bytes(text, "--budget")
 
 
 def resolve_options(

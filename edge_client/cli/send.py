@@ -15,6 +15,7 @@ def send(
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file, or - for stdin.")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question.")],
     quality: options.Quality = None,
+    budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
     max_new_tokens: Annotated[
@@ -43,6 +44,7 @@ def send(
         api_key=settings.api_key,
         bundle=settings.bundle,
         quality=quality,
+        budget=options.parse_budget(budget, quality),
         resolution=size,
         guidance=not no_guidance,
     ) as client:

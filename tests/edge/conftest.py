@@ -20,7 +20,7 @@ from PIL import Image
 
 from edge_client.encoder import Encoder
 from shared.bitstream import Bitstream
-from shared.bundle import Bundle, embedded
+from shared.bundle import Bundle
 
 Array = np.ndarray
 
@@ -40,11 +40,6 @@ def draw(width: int, height: int, seed: int = 0) -> Array:
 @pytest.fixture(name="draw", scope="session")
 def _draw() -> Callable[..., Array]:
     return draw
-
-
-@pytest.fixture(scope="session")
-def bundle() -> Bundle:
-    return embedded()
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,12 @@ def test_encode_through_pipes(cli: Cli, photo: Path) -> None:
     assert flat.code == 0
 
 
+@pytest.mark.parametrize(("text", "most"), [("600", 600), ("0.7kB", 700), ("1KiB", 1024)])
+def test_budget(text: str, most: int, cli: Cli, photo: Path) -> None:
+    assert cli("encode", photo, "--budget", text).code == 0
+    assert most * 0.9 < photo.with_suffix(".cotam").stat().st_size <= most
+
+
 def test_a_phone_s_photo_is_coded_at_the_model_s_resolution(cli: Cli, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned; the picture is upright after a quarter
@@ -139,6 +145,10 @@ def test_bad_prompts(prompt: str, cli: Cli, photo: Path) -> None:
         (["--resolution", "huge"], "'huge'"),
         (["--resolution", "-3"], "'-3'"),
         (["--server", "localhost:8000"], "'localhost:8000'"),
+        (["--budget", "little"], "--budget is 'little'"),
+        (["--budget", "-3"], "--budget is '-3'"),
+        (["--budget", "600", "-q", "2"], "exclude each other"),
+        (["--budget", "20B"], "smallest possible stream has"),
     ],
 )
 def test_bad_options(arguments: list[str], part: str, cli: Cli, photo: Path) -> None:

@@ -100,6 +100,35 @@ def test_qualities_that_are_none(quality: float, encoder: Encoder, draw: Draw) -
         encoder.analyse(draw(16, 16)).code(quality)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_budget_is_filled_in_few_passes(seed: int, encoder: Encoder, draw: Draw) -> None:
+    chance = np.random.default_rng(seed)
+    noise = chance.integers(0, 256, (200, 200, 3), np.uint8)
+    analysed = encoder.analyse(noise if seed == 2 else draw(300, 200, seed=seed))
+    passes = 0
+    code = analysed._code
+
+    def counted(quality_code: int) -> Bitstream:
+        nonlocal passes
+        passes += 1
+        return code(quality_code)
+
+    analysed._code = counted  # type: ignore[method-assign]
+    smallest, largest = (len(code(c).to_bytes()) for c in (0, 180))
+    for budget in np.geomspace(max(300, smallest), largest, 9).astype(int):
+        passes = 0
+        stream = analysed.code_within(int(budget))
+        size = len(stream.to_bytes())
+        assert passes <= 6
+        assert size <= budget
+        # Between two neighbouring qualities there is nothing to be had.
+        assert size >= 0.95 * budget or len(code(stream.quality_code + 1).to_bytes()) > budget
+    assert len(analysed.code_within(10 * largest).to_bytes()) == largest
+    assert len(analysed.code_within(smallest).to_bytes()) == smallest
+    with pytest.raises(UsageError, match=f"smallest possible stream has {smallest}"):
+        analysed.code_within(smallest - 1)
+
+
 # -- exactness --------------------------------------------------------------------------------
 
 PICTURES = 200
