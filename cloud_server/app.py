@@ -1,0 +1,48 @@
+"""The FastAPI application.
+
+request -> id -> route -> body, limits -> Bitstream -> queue -> inference thread -> answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from cloud_server import problems
+from cloud_server.probes import models, probes
+from cloud_server.query import router
+from cloud_server.request_id import RequestIds
+from cloud_server.service import Service
+from cloud_server.settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service of `settings`, by default those of the environment.
+
+    Raises UsageError for bad settings, BundleError for bad bundles; the language model is loaded
+    after start-up, and `app.state.service` tells how far that is.
+    """
+    service = Service(settings or load_settings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await asyncio.to_thread(service.stop)
+
+    app = FastAPI(
+        title="CoTAM",
+        description="Questions about pictures that travel as CoTAM bitstreams.",
+        version="1",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.add_middleware(RequestIds, unexpected=problems.unexpected)
+    problems.install(app)
+    for router_ in (probes, models, router):
+        app.include_router(router_)
+    return app

@@ -1,0 +1,92 @@
+"""`cloud_server serve`: flags over environment over defaults, then uvicorn."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from cloud_server.settings import PREFIX, Settings, load_settings
+from shared.errors import CotamError, exit_code
+
+_FLAGS = ("host", "port", "bundle", "mllm", "device", "threads", "log_level")
+
+
+def _others() -> str:
+    """The settings that have no flag, for the end of `serve --help`."""
+    lines = [
+        f"{PREFIX}{name.upper()}: {field.description} (default {field.default!r})"
+        for name, field in Settings.model_fields.items()
+        if name not in _FLAGS
+    ]
+    return "\n\n".join(["Set in the environment:", *lines])
+
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The cloud side of CoTAM.")
+
+
+@cli.callback()
+def _root() -> None:
+    """The cloud side of CoTAM: answers questions about pictures that come as bitstreams."""
+
+
+@cli.command(epilog=_others())
+def serve(
+    mllm: Annotated[
+        str | None,
+        typer.Option(help="language model: folder or hub id; default: the bundle's own"),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port; 0 picks a free one")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="bundles: embedded names or folders, with commas")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of torch")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
+) -> None:
+    """Serve until SIGTERM. Flags win over the environment (COTAM_HOST, COTAM_PORT, ...)."""
+    flags = {
+        "mllm": mllm,
+        "host": host,
+        "port": port,
+        "bundle": bundle,
+        "device": device,
+        "threads": threads,
+        "log_level": log_level,
+    }
+    try:
+        settings = load_settings(**flags)
+        _serve(settings)
+    except CotamError as error:
+        typer.echo(f"cloud_server: {error}", err=True)
+        raise typer.Exit(exit_code(error)) from None
+
+
+def _serve(settings: Settings) -> None:
+    import uvicorn
+
+    from cloud_server.app import create_app
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    service = app.state.service
+    service.on_failure = lambda: setattr(server, "should_exit", True)
+    server.run()
+    if service.failure is not None:
+        raise service.failure
+
+
+def main() -> None:
+    """Entry of the console script."""
+    cli()

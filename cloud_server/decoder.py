@@ -1,0 +1,65 @@
+"""From a bitstream to what the vision tower sees: picture, latent and quality codes.
+
+Bitstream --level map--> quality codes --EntropyModel--> latent --Synthesis--> picture, cropped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared import bundle as bundles
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.entropy_model import EntropyModel
+from shared.level_map import LevelMap, flat_codes
+from shared.nets.codec import load_synthesis
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    picture: u8 [H, W, 3]. latent: f32 [C, h, w] in 8-bit units, h = ceil(H / 16).
+    codes: i32 [h, w], quality codes 0..180. level_map: None where every cell has the same quality.
+    """
+
+    picture: NDArray[np.uint8]
+    latent: Tensor
+    codes: NDArray[Any]
+    level_map: LevelMap | None
+    bundle_id: bytes
+
+
+class Decoder:
+    """Decodes streams of one bundle. Hashes are checked as its files are read."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.bundle = bundle
+        self._device = device
+        self.entropy = EntropyModel.load(bundle.path(bundles.ENTROPY))
+        self._synthesis = load_synthesis(bundle.path(bundles.DECODER)).to(device)
+
+    @torch.inference_mode()
+    def decode(self, stream: Bitstream) -> Decoded:
+        """Decode a stream of this bundle. Raises StreamMalformed or DecoderMismatch.
+
+        The stream's size has been checked against the limits when it was parsed.
+        """
+        level_map = None
+        codes = flat_codes(stream.quality_code, stream.width, stream.height)
+        if stream.level_map:
+            level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
+            codes = level_map.codes(stream.quality_code, stream.width, stream.height)
+        found = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
+        latent = torch.from_numpy(found).to(self._device)
+        local = torch.from_numpy(codes).to(self._device)
+        restored = self._synthesis(latent.unsqueeze(0), local.unsqueeze(0))[0]
+        restored = restored[:, : stream.height, : stream.width].clamp(0, 1)
+        picture = (restored * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+        return Decoded(picture.cpu().numpy(), latent, codes, level_map, stream.bundle_id)

@@ -1,0 +1,135 @@
+"""Everything that computes, in the order of the data, for a batch of requests.
+
+    Bitstream --Decoder--> Decoded --Backend.see--> Seen --Backend.answer--> Answer
+
+An Engine is used by one thread; `worker.py` is that thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+
+from cloud_server.decoder import Decoded, Decoder
+from cloud_server.mllm.base import Answer, Backend, Question, Seen
+from cloud_server.mllm.load import load_backend
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.errors import CotamError, UpstreamError
+from shared.level_map import flat_codes, latent_shape
+
+WARM_UP_SIDE: Final = 64
+WARM_UP_CODE: Final = 60
+
+
+@dataclass
+class Work:
+    """One request: a stream or a picture that has been seen before, and a question about it.
+
+    Timings are milliseconds; the time of a shared step is that of the batch.
+    """
+
+    stream: Bitstream | None
+    prompt: str
+    max_new_tokens: int
+    seen: Seen | None = None
+    decoded: Decoded | None = None
+    on_text: Callable[[str], None] | None = None
+    stopped: Callable[[], bool] | None = None
+    answer: Answer | None = None
+    error: CotamError | None = None
+    times: dict[str, float] = field(
+        default_factory=lambda: {"decode": 0.0, "vision": 0.0, "generate": 0.0}
+    )
+
+
+class Engine:
+    """The decoders of the bundles and the language model, loaded."""
+
+    def __init__(self, bundles: Sequence[Bundle], mllm: str, device: str, threads: int) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = torch.device(_pick(device))
+        self.bundles = list(bundles)
+        self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
+        self.backend: Backend = load_backend(mllm, self.bundles, self.device)
+
+    def run(self, batch: Sequence[Work]) -> None:
+        """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
+        for work in batch:
+            _guarded([work], self._decode)
+        _guarded([w for w in batch if w.error is None and w.seen is None], self._see)
+        _guarded([w for w in batch if w.error is None], self._answer)
+
+    def warm_up(self) -> None:
+        """Decode a small grey picture and answer about it. Raises what fails."""
+        work = Work(self._grey(self.bundles[0]), "what is this?", 2)
+        self.run([work])
+        if work.error is not None:
+            raise work.error
+
+    def _decode(self, batch: Sequence[Work]) -> None:
+        for work in batch:
+            self.backend.check(work.prompt, work.max_new_tokens)
+            if work.seen is None:
+                start = time.perf_counter()
+                work.decoded = self._decoders[work.stream.bundle_id].decode(work.stream)
+                work.times["decode"] = _since(start)
+
+    def _see(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+        found = self.backend.see([work.decoded for work in batch])
+        for work, seen in zip(batch, found, strict=True):
+            work.seen, work.decoded = seen, None
+            work.times["vision"] = _since(start)
+
+    def _answer(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+        questions = [
+            Question(work.seen, work.prompt, work.max_new_tokens, work.on_text, work.stopped)
+            for work in batch
+        ]
+        for work, answer in zip(batch, self.backend.answer(questions), strict=True):
+            work.answer = answer
+            work.times["generate"] = _since(start)
+
+    def _grey(self, bundle: Bundle) -> Bitstream:
+        """A stream of a flat picture, made with the integer network alone."""
+        side = WARM_UP_SIDE
+        codes = flat_codes(WARM_UP_CODE, side, side)
+        channels = bundle.manifest.latent_channels
+        latent = np.zeros((channels, *latent_shape(side, side)), np.float32)
+        encoded = self._decoders[bundle.id].entropy.encode(latent, codes, WARM_UP_CODE)
+        return Bitstream(bundle.id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload)
+
+
+def _guarded(batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
+    """Run a step; where a batch fails, each of it alone, so that the fault stays with its cause."""
+    if not batch:
+        return
+    try:
+        step(batch)
+    except Exception as error:
+        if len(batch) > 1:
+            for work in batch:
+                _guarded([work], step)
+        elif isinstance(error, CotamError):
+            batch[0].error = error
+        else:
+            batch[0].error = UpstreamError("the model failed on this request")
+            batch[0].error.__cause__ = error
+
+
+def _pick(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _since(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)

@@ -1,0 +1,37 @@
+"""/livez, /readyz and GET /v1/models."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from cloud_server.service import Service
+from shared.errors import NotReady
+from shared.schemas import Health, ModelList
+
+probes = APIRouter()
+models = APIRouter(prefix="/v1")
+
+
+@probes.get("/livez", response_model=Health)
+async def livez(request: Request, response: Response) -> Health:
+    """The process works; 503 where its model could not be loaded and never will be."""
+    service: Service = request.app.state.service
+    if service.failure is not None:
+        raise NotReady(service.failure.message, hint=service.failure.hint)
+    return Health(status=service.status)
+
+
+@probes.get("/readyz", response_model=Health)
+async def readyz(request: Request) -> Health:
+    """The model has answered about a decoded picture, and the server is not draining."""
+    service: Service = request.app.state.service
+    if service.status != "ok":
+        raise NotReady(f"the server is {service.status}", hint="ask again in a second")
+    return Health(status="ok")
+
+
+@models.get("/models", response_model=ModelList)
+async def list_models(request: Request) -> ModelList:
+    """The model that answers, and the bundles whose streams it takes."""
+    service: Service = request.app.state.service
+    return ModelList(data=[service.model()])

@@ -1,0 +1,112 @@
+"""The life of the service: loading and warming in the background, ready, draining."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Literal
+
+from cloud_server.settings import Settings
+from shared.bitstream import Bitstream, Limits
+from shared.bundle import Bundle, find, open_bundle
+from shared.errors import CotamError, NotReady
+from shared.schemas import ModelInfo
+
+if TYPE_CHECKING:
+    from cloud_server.engine import Engine, Work
+    from cloud_server.worker import Worker
+
+log = logging.getLogger(__name__)
+
+Status = Literal["ok", "starting", "draining"]
+
+
+class Service:
+    """What the routes talk to. Raises BundleMissing or BundleCorrupt for bad bundles at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bundles: list[Bundle] = [open_bundle(place) for place in settings.bundle]
+        self.limits = Limits(settings.max_pixels, settings.max_body_bytes, settings.max_body_bytes)
+        self.failure: CotamError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self.draining = False
+        self._engine: Engine | None = None
+        self._worker: Worker | None = None
+        self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
+
+    def start(self) -> None:
+        """Load and warm up in the background; probes answer meanwhile."""
+        self._loader.start()
+
+    def wait(self) -> None:
+        """Wait until loading has succeeded or failed."""
+        self._loader.join()
+
+    def stop(self) -> None:
+        """Finish what was accepted. Called when no request is open any more."""
+        self.draining = True
+        self._loader.join()
+        if self._worker is not None:
+            self._worker.close()
+
+    @property
+    def status(self) -> Status:
+        """ "ok" only after a real decode and answer."""
+        if self.draining:
+            return "draining"
+        return "starting" if self._worker is None else "ok"
+
+    def bundle_ids(self) -> list[str]:
+        """Hexadecimal ids of the bundles whose streams are taken."""
+        return [bundle.hex_id for bundle in self.bundles]
+
+    def require_ready(self) -> None:
+        """Raise NotReady before the model has answered once."""
+        if self._worker is None:
+            raise NotReady("the model is being loaded", hint="ask again when GET /readyz says ok")
+
+    def parse(self, stream: bytes) -> Bitstream:
+        """A stream of one of our bundles; nothing of it is decoded. Raises a StreamError."""
+        found = Bitstream.from_bytes(stream, self.limits)
+        find(self.bundles, found.bundle_id)
+        return found
+
+    def submit(self, work: Work) -> Future[Work]:
+        """Queue work for the inference thread. Raises NotReady."""
+        self.require_ready()
+        assert self._worker is not None
+        return self._worker.submit(work)
+
+    def model(self) -> ModelInfo:
+        """The model that answers. Raises NotReady."""
+        self.require_ready()
+        assert self._engine is not None
+        backend = self._engine.backend
+        views = {backend.view(bundle.id) for bundle in self.bundles}
+        return ModelInfo(
+            id=backend.name,
+            view="adapter" if views == {"adapter"} else "picture",
+            bundles=self.bundle_ids(),
+        )
+
+    def _load(self) -> None:
+        # torch and transformers take seconds to import: the probes answer before.
+        from cloud_server.engine import Engine
+        from cloud_server.worker import Worker
+
+        try:
+            settings = self.settings
+            engine = Engine(self.bundles, settings.mllm, settings.device, settings.threads)
+            engine.warm_up()
+        except Exception as error:
+            known = isinstance(error, CotamError)
+            self.failure = error if known else CotamError(f"loading failed: {error}")
+            log.error("%s", self.failure, exc_info=None if known else error)
+            self.on_failure()
+            return
+        self._engine = engine
+        self._worker = Worker(engine, max_batch=8)
+        log.info("ready: %s on %s", engine.backend.name, engine.device)

@@ -1,0 +1,67 @@
+"""Typed settings of the service: flag, then environment (`COTAM_*`), then the defaults here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.bundle import DEFAULT
+from shared.errors import UsageError
+
+PREFIX: Final = "COTAM_"
+
+
+class Settings(BaseSettings):
+    """Every setting of `cloud_server serve`; `COTAM_` and the name in capitals is its variable."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 picks a free one")
+    bundle: Annotated[tuple[str, ...], NoDecode] = Field(
+        (DEFAULT,),
+        min_length=1,
+        description="bundles whose streams are taken: embedded names or folders, with commas",
+    )
+    mllm: str = Field(
+        "", description="language model: a folder or a hub id; empty: the first bundle's own"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves it to torch")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe line that is logged"
+    )
+    max_body_bytes: int = Field(16 << 20, ge=1024, description="largest request body")
+    max_pixels: int = Field(1 << 24, ge=1, description="largest picture that is decoded")
+    body_timeout_s: float = Field(15.0, gt=0, description="time in which a body must arrive")
+
+    @field_validator("bundle", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings from flags (None: not given) and the environment.
+
+    Raises UsageError that names the first setting that is wrong and its value; secrets stay hidden.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        value = "***" if is_secret(name) else repr(first["input"])
+        raise UsageError(
+            f"{PREFIX}{name.upper()} is {value}: {first['msg']}",
+            hint="`cloud_server serve --help` lists the settings",
+        ) from error
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting's value is never shown."""
+    return "SecretStr" in str(Settings.model_fields[name].annotation)

@@ -1,0 +1,101 @@
+"""The decoder gives back what training sees: same latents, same picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from edge_client.encoder import Encoder
+
+from cloud_server.decoder import Decoder
+from shared import bundle as bundles
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.entropy_model import EntropyModel
+from shared.level_map import LevelMap, cell_shape
+from shared.nets.codec import Codec, NetConfig, save_synthesis
+from shared.nets.rate import Rate
+
+WIDTH, HEIGHT = 80, 112
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """A small codec with random weights, its residual branches and entropy network included."""
+    torch.manual_seed(0)
+    codec = Codec(NetConfig(analysis_width=32, synthesis_width=32, synthesis_blocks=2)).eval()
+    with torch.no_grad():
+        for branch in (codec.analysis.leave, codec.synthesis.leave):
+            branch.weight.normal_(0.0, 0.01)
+    return codec
+
+
+@pytest.fixture(scope="module")
+def small(codec: Codec, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of that codec, as the export makes it."""
+    from training.export import entropy_arrays
+
+    root = tmp_path_factory.mktemp("bundle")
+    np.savez_compressed(root / bundles.ENTROPY, **entropy_arrays(codec))
+    save_synthesis(codec.synthesis, root / bundles.DECODER)
+    names = [bundles.ENTROPY, bundles.DECODER]
+    files = bundles.describe_files(root, names, [bundles.ENTROPY])
+    manifest = bundle.manifest.model_copy(
+        update={"files": files, "adapter": None, "latent_channels": codec.config.latent_channels}
+    )
+    (root / bundles.MANIFEST).write_text(manifest.model_dump_json())
+    return Bundle.open(root)
+
+
+@pytest.mark.parametrize("base", [20, 60, 140])
+@torch.no_grad()
+def test_decoded_is_what_training_computes(codec: Codec, small: Bundle, base: int) -> None:
+    generator = torch.Generator().manual_seed(base)
+    coarse = torch.rand(1, 3, 7, 5, generator=generator)
+    picture = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic").clamp(0, 1)
+    shape = cell_shape(WIDTH, HEIGHT, 32)
+    levels = np.random.default_rng(base).integers(0, 3, shape).astype(np.uint8)
+    level_map = LevelMap(levels, 32, 3, 30)
+    codes = level_map.codes(base, WIDTH, HEIGHT)
+    batch = torch.from_numpy(codes).float().unsqueeze(0)
+    wanted = codec(picture, batch, torch.tensor([float(base)]), Rate().eval())
+
+    model = EntropyModel.load(small.path(bundles.ENTROPY))
+    coded = model.encode(codec.analysis(picture)[0].numpy(), codes, base)
+    sent = Bitstream(small.id, WIDTH, HEIGHT, base, coded.check, level_map.encode(), coded.payload)
+    decoded = Decoder(small, CPU).decode(Bitstream.from_bytes(sent.to_bytes()))
+
+    torch.testing.assert_close(decoded.latent, wanted.latent[0], atol=1e-2, rtol=1e-4)
+    assert np.array_equal(decoded.codes, codes)
+    assert decoded.level_map is not None
+    assert np.array_equal(decoded.level_map.values, levels)
+    found = torch.from_numpy(decoded.picture).permute(2, 0, 1) / 255
+    assert abs(_psnr(found, picture[0]) - _psnr(wanted.picture[0].clamp(0, 1), picture[0])) < 0.1
+
+
+def test_padding_is_cropped(bundle: Bundle, encoder: Encoder) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (37, 50, 3)).astype(np.uint8)
+    decoded = Decoder(bundle, CPU).decode(encoder.analyse(picture).code(5.0))
+    assert decoded.picture.shape == (37, 50, 3)
+    assert decoded.latent.shape[1:] == (3, 4)
+
+
+def test_the_embedded_bundle_restores_a_picture(bundle: Bundle, encoder: Encoder) -> None:
+    y, x = np.mgrid[0:64, 0:96]
+    picture = np.stack([2 * x, 3 * y, 255 - x - y], axis=-1).clip(0, 255).astype(np.uint8)
+    decoder = Decoder(bundle, CPU)
+    low, high = (
+        _psnr(
+            torch.from_numpy(decoder.decode(encoder.analyse(picture).code(quality)).picture) / 255,
+            torch.from_numpy(picture) / 255,
+        )
+        for quality in (1.0, 8.0)
+    )
+    assert high > 28 and high > low
+
+
+def _psnr(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float(-10 * torch.log10((found - wanted).square().mean()))

@@ -1,0 +1,150 @@
+"""Language models: batches, views, other classes, and what never leaks from one to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from cloud_server.engine import Engine, Work
+from cloud_server.mllm.image_text import ImageText
+from cloud_server.mllm.llava import Llava
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.errors import DecoderMismatch, FieldInvalid, UsageError
+
+PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle, talkative: Path) -> Engine:
+    return Engine([bundle], str(talkative), "cpu", 1)
+
+
+def test_a_batch_gets_the_answers_of_one_by_one(engine: Engine, streams: list[bytes]) -> None:
+    together = _works(streams, PROMPTS, (3, 9, 6))
+    engine.run(together)
+    alone = _works(streams, PROMPTS, (3, 9, 6))
+    for work in alone:
+        engine.run([work])
+    answers = [work.answer for work in together]
+    assert answers == [work.answer for work in alone]
+    assert [answer.completion_tokens for answer in answers if answer] == [3, 9, 6]
+    assert len({answer.text for answer in answers if answer}) == 3
+
+
+def test_the_answer_depends_on_picture_and_question(engine: Engine, streams: list[bytes]) -> None:
+    works = _works([*streams[:2], streams[0]], (PROMPTS[0], PROMPTS[0], PROMPTS[1]), (8, 8, 8))
+    engine.run(works)
+    texts = [work.answer.text for work in works if work.answer]
+    assert len(set(texts)) == 3
+
+
+def test_one_bad_request_leaves_the_batch_alone(engine: Engine, streams: list[bytes]) -> None:
+    good = _works(streams, PROMPTS, (4, 4, 4))
+    engine.run(good)
+    works = _works(streams, (PROMPTS[0], "a <image> too many", PROMPTS[2]), (4, 4, 4))
+    found = Bitstream.from_bytes(streams[0])
+    works[0].stream = Bitstream(**{**vars(found), "check": found.check ^ 1})
+    engine.run(works)
+    assert isinstance(works[0].error, DecoderMismatch)
+    assert isinstance(works[1].error, FieldInvalid)
+    assert works[2].answer == good[2].answer
+
+
+def test_a_seen_picture_is_not_decoded_again(engine: Engine, stream: bytes) -> None:
+    (first,) = _works([stream], PROMPTS[:1], (5,))
+    engine.run([first])
+    again = Work(None, PROMPTS[0], 5, seen=first.seen)
+    engine.run([again])
+    assert again.answer == first.answer
+    assert again.times["decode"] == again.times["vision"] == 0
+
+
+def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list[bytes]) -> None:
+    pieces: list[str] = []
+    whole, cut = _works(streams[:2], PROMPTS[:2], (8, 8))
+    whole.on_text = pieces.append
+    calls = iter([False, False, True])
+    cut.stopped = lambda: next(calls)
+    engine.run([whole, cut])
+    assert whole.answer and cut.answer
+    assert len(pieces) > 1 and "".join(pieces) == whole.answer.text
+    assert (cut.answer.completion_tokens, cut.answer.finish) == (2, "stop")
+
+
+def test_adapter_tokens_reach_the_tower_and_leave_no_hook(
+    engine: Engine, bundle: Bundle, stream: bytes
+) -> None:
+    backend = engine.backend
+    assert isinstance(backend, Llava)
+    assert backend.view(bundle.id) == "adapter"
+    decoded = engine._decoders[bundle.id].decode(Bitstream.from_bytes(stream))
+    adapted = backend.see([decoded])[0]
+    assert adapted.view == "adapter"
+    unknown = backend.see([_of_another_bundle(decoded)])[0]
+    assert unknown.view == "picture"
+    assert not torch.equal(adapted.content, unknown.content)
+    mixed = backend.see([_of_another_bundle(decoded), decoded])
+    torch.testing.assert_close(mixed[0].content, unknown.content, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mixed[1].content, adapted.content, atol=1e-4, rtol=1e-4)
+    assert not backend._embeddings._forward_hooks
+
+
+def test_a_tower_without_adapter_sees_the_picture(
+    bundle: Bundle, stranger: Path, stream: bytes
+) -> None:
+    engine = Engine([bundle], str(stranger), "cpu", 1)
+    assert isinstance(engine.backend, Llava)
+    (work,) = _works([stream], PROMPTS[:1], (5,))
+    engine.run([work])
+    assert work.seen and work.answer
+    assert work.seen.view == "picture"
+    assert work.answer.completion_tokens == 5
+
+
+def test_another_class_of_model_answers(bundle: Bundle, qwen: Path, streams: list[bytes]) -> None:
+    engine = Engine([bundle], str(qwen), "cpu", 1)
+    assert isinstance(engine.backend, ImageText)
+    together = _works(streams, PROMPTS, (4, 6, 5))
+    engine.run(together)
+    alone = _works(streams, PROMPTS, (4, 6, 5))
+    for work in alone:
+        engine.run([work])
+    assert [work.error for work in together] == [None] * 3
+    assert [work.answer for work in together] == [work.answer for work in alone]
+    assert {work.seen.view for work in together if work.seen} == {"picture"}
+
+
+def test_it_answers_over_http_too(serve, qwen: Path, stream: bytes) -> None:  # type: ignore[no-untyped-def]
+    url = serve(mllm=str(qwen))
+    response = httpx.post(
+        f"{url}/v1/query",
+        files={"bitstream": stream},
+        data={"prompt": "what is this?", "max_new_tokens": "4"},
+        timeout=60,
+    )
+    answer = response.json()
+    assert (answer["model"], answer["view"]) == ("qwen", "picture")
+    assert answer["usage"]["completion_tokens"] == 4
+
+
+def test_no_model_at_that_place(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no language model to load"):
+        Engine([bundle], str(tmp_path), "cpu", 1)
+
+
+def _works(streams: Sequence[bytes], prompts: Sequence[str], counts: Sequence[int]) -> list[Work]:
+    return [
+        Work(Bitstream.from_bytes(stream), prompt, count)
+        for stream, prompt, count in zip(streams, prompts, counts, strict=True)
+    ]
+
+
+def _of_another_bundle(decoded):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    return replace(decoded, bundle_id=b"none")

@@ -1,0 +1,47 @@
+"""Settings and the command line: one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from cloud_server.cli import cli
+from cloud_server.settings import Settings, load_settings
+from shared.errors import UsageError
+
+
+def test_flag_over_environment_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COTAM_PORT", "9000")
+    monkeypatch.setenv("COTAM_BUNDLE", "tiny, /models/large")
+    assert load_settings().port == 9000
+    assert load_settings(port=9001, host=None).port == 9001
+    assert load_settings().bundle == ("tiny", "/models/large")
+    assert load_settings(bundle="one").bundle == ("one",)
+
+
+def test_errors_name_key_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COTAM_PORT", "many")
+    with pytest.raises(UsageError, match=r"COTAM_PORT is 'many'"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--port", "70000"], "COTAM_PORT is 70000"),
+        (["--device", "tpu"], "COTAM_DEVICE is 'tpu'"),
+        (["--bundle", "nowhere"], "there is no bundle at nowhere"),
+    ],
+)
+def test_serve_refuses_in_one_line(arguments: list[str], line: str) -> None:
+    result = CliRunner().invoke(cli, ["serve", *arguments])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("cloud_server: ") and result.stderr.count("\n") == 1
+    assert line in result.stderr
+
+
+def test_help_names_every_setting() -> None:
+    shown = CliRunner().invoke(cli, ["serve", "--help"], env={"COLUMNS": "200"}).stdout
+    for name in Settings.model_fields:
+        assert f"COTAM_{name.upper()}" in shown or f"--{name.replace('_', '-')}" in shown, name
