@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
 from cloud_server import problems
+from cloud_server.admission import Caller
 from cloud_server.probes import models, probes
 from cloud_server.query import router
 from cloud_server.request_id import RequestIds
@@ -39,10 +41,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_url=None,
     )
     app.state.service = service
     app.add_middleware(RequestIds, unexpected=problems.unexpected)
     problems.install(app)
     for router_ in (probes, models, router):
         app.include_router(router_)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document(caller: Caller) -> dict[str, Any]:
+        return app.openapi()
+
     return app

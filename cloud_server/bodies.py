@@ -154,6 +154,11 @@ async def _chunks(request: Request, limit: int, timeout_s: float) -> AsyncIterat
         yield chunk
 
 
+async def discard(request: Request, limit: int) -> None:
+    """Read away the body of a request that is refused before it is read."""
+    await _linger(request.stream(), limit)
+
+
 async def _linger(stream: AsyncIterator[bytes], limit: int) -> None:
     """Read some of what a refused caller still sends, so that it gets to see the refusal.
 

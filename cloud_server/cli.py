@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cloud_server.keys import hash_key, new_key
 from cloud_server.settings import PREFIX, Settings, load_settings
 from shared.errors import CotamError, exit_code
 
@@ -62,6 +63,14 @@ def serve(
     except CotamError as error:
         typer.echo(f"cloud_server: {error}", err=True)
         raise typer.Exit(exit_code(error)) from None
+
+
+@cli.command()
+def key(name: Annotated[str, typer.Argument(help="who gets the key")]) -> None:
+    """Make an API key: the key on stdout, its entry for COTAM_API_KEYS on stderr."""
+    made = new_key()
+    typer.echo(made)
+    typer.echo(f"{name}={hash_key(made)}", err=True)
 
 
 def _serve(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from cloud_server.mllm.base import Answer, Backend, Question, Seen
 from cloud_server.mllm.load import load_backend
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.errors import CotamError, UpstreamError
+from shared.errors import CotamError, DeadlineExceeded, UpstreamError
 from shared.level_map import flat_codes, latent_shape
 
 WARM_UP_SIDE: Final = 64
@@ -75,6 +75,8 @@ class Engine:
 
     def _decode(self, batch: Sequence[Work]) -> None:
         for work in batch:
+            if work.stopped is not None and work.stopped():
+                raise DeadlineExceeded("nobody waits for this answer any more")
             self.backend.check(work.prompt, work.max_new_tokens)
             if work.seen is None:
                 start = time.perf_counter()

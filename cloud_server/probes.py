@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from cloud_server.admission import Caller
 from cloud_server.service import Service
 from shared.errors import NotReady
 from shared.schemas import Health, ModelList
@@ -31,7 +32,7 @@ async def readyz(request: Request) -> Health:
 
 
 @models.get("/models", response_model=ModelList)
-async def list_models(request: Request) -> ModelList:
+async def list_models(request: Request, caller: Caller) -> ModelList:
     """The model that answers, and the bundles whose streams it takes."""
     service: Service = request.app.state.service
     return ModelList(data=[service.model()])

@@ -61,7 +61,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, CotamError)
         bundles = request.app.state.service.bundle_ids()
         found = problem(error, request_id_of(request.scope), bundles)
-        if found.status >= 500:
+        if found.status in (500, 502):
             log.warning("%s", error, exc_info=error.__cause__)
         return answer_problem(found, headers_of(error))
 
@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
         path = request.url.path
         ours: CotamError = RequestError(str(error.detail))
         if error.status_code == 404:
-            ours = NotFound(f"there is no {path}", hint="GET /docs lists the routes")
+            ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
         elif error.status_code == 405:
             ours = RequestError(f"{path} does not take {request.method}")
         found = problem_of(ours, request_id_of(request.scope))

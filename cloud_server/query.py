@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any, Final
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
+from cloud_server import replays
+from cloud_server.admission import Admitted, Ticket
+from cloud_server.asking import done
 from cloud_server.bodies import read_form, text_field
 from cloud_server.request_id import request_id_of
 from cloud_server.service import Service
@@ -22,6 +26,9 @@ from shared.schemas import (
     Timings,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from cloud_server.engine import Work
 
 router = APIRouter(prefix="/v1")
 
@@ -60,11 +67,11 @@ FORM: Final[dict[str, Any]] = {
 
 
 @router.post("/query", response_model=QueryResponse, openapi_extra=FORM)
-async def query(request: Request) -> QueryResponse:
+async def query(request: Request, response: Response, ticket: Admitted) -> QueryResponse:
     """Answer a question about a picture."""
-    start = time.perf_counter()
+    from cloud_server.engine import Work
+
     service: Service = request.app.state.service
-    service.require_ready()
     settings = service.settings
     limits = {
         "bitstream": settings.max_body_bytes,
@@ -80,39 +87,52 @@ async def query(request: Request) -> QueryResponse:
     if flag("stream", text_field(form, "stream", "false")):
         raise FieldInvalid("stream=true is not served yet", hint="leave the field out")
     stream = service.parse(form["bitstream"])
-    return await _answer(service, request, stream, len(form["bitstream"]), prompt, count, start)
+    image = image_info(stream, len(form["bitstream"]))
+
+    async def make() -> QueryResponse:
+        work = await done(service, request, ticket, Work(stream, prompt, count))
+        return answer_of(service, request, ticket, work, image)
+
+    key = request.headers.get(replays.HEADER, "")
+    answer, again = await service.replays.answer(ticket.caller, key, _digest(form), make)
+    if again:
+        response.headers["idempotency-replayed"] = "true"
+    return answer
 
 
-async def _answer(
-    service: Service,
-    request: Request,
-    stream: Bitstream,
-    size: int,
-    prompt: str,
-    count: int,
-    start: float,
+def answer_of(
+    service: Service, request: Request, ticket: Ticket, work: Work, image: ImageInfo
 ) -> QueryResponse:
-    from cloud_server.engine import Work
-
-    work = await asyncio.wrap_future(service.submit(Work(stream, prompt, count)))
-    if work.error is not None:
-        raise work.error
-    assert work.answer is not None and work.seen is not None
+    """The answer to a work that is done."""
+    assert work.answer is not None
+    assert work.seen is not None
+    total = 1000 * (asyncio.get_running_loop().time() - ticket.came)
     return QueryResponse(
         id=request_id_of(request.scope),
         answer=work.answer.text,
         model=service.model().id,
         view=work.seen.view,
-        image=image_info(stream, size),
+        image=image,
         usage=Usage(
             prompt_tokens=work.answer.prompt_tokens,
             completion_tokens=work.answer.completion_tokens,
         ),
         timings_ms=Timings(
-            **{name: round(value, 3) for name, value in work.times.items()},
-            total=round(1000 * (time.perf_counter() - start), 3),
+            decode=round(work.times["decode"], 3),
+            vision=round(work.times["vision"], 3),
+            generate=round(work.times["generate"], 3),
+            total=round(total, 3),
         ),
     )
+
+
+def _digest(form: Mapping[str, bytes]) -> bytes:
+    """Names a form by its content, whatever the order of its fields."""
+    digest = hashlib.sha256()
+    for name in sorted(form):
+        digest.update(f"{name} {len(form[name])} ".encode())
+        digest.update(form[name])
+    return digest.digest()
 
 
 def image_info(stream: Bitstream, size: int) -> ImageInfo:

@@ -18,6 +18,10 @@ current_request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that this task works on; log lines carry it."""
 
 
+class Gone(Exception):
+    """The client closed the connection: there is nobody to answer."""
+
+
 def request_id_of(scope: Scope) -> str:
     """The id of a request."""
     found: str = scope["state"]["request_id"]
@@ -50,6 +54,8 @@ class RequestIds:
 
         try:
             await self._app(scope, receive, named)
+        except Gone:
+            return
         except Exception as error:
             response = self._unexpected(error, name)
             if not started:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal
 
+from cloud_server.keys import KeyRing
+from cloud_server.limits import Admission, RateLimit
+from cloud_server.replays import Replays
 from cloud_server.settings import Settings
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
@@ -24,12 +27,16 @@ Status = Literal["ok", "starting", "draining"]
 
 
 class Service:
-    """What the routes talk to. Raises BundleMissing or BundleCorrupt for bad bundles at once."""
+    """What the routes talk to. Raises BundleError or UsageError at once for what is wrong."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.bundles: list[Bundle] = [open_bundle(place) for place in settings.bundle]
         self.limits = Limits(settings.max_pixels, settings.max_body_bytes, settings.max_body_bytes)
+        self.keys = KeyRing.of(settings)
+        self.rate = RateLimit(settings.rate_per_minute, settings.rate_burst)
+        self.admission = Admission(settings.max_requests)
+        self.replays = Replays(settings.replays, settings.replay_ttl_s)
         self.failure: CotamError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.draining = False
@@ -108,5 +115,5 @@ class Service:
             self.on_failure()
             return
         self._engine = engine
-        self._worker = Worker(engine, max_batch=8)
+        self._worker = Worker(engine, settings.max_batch)
         log.info("ready: %s on %s", engine.backend.name, engine.device)

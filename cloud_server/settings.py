@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.bundle import DEFAULT
@@ -35,6 +36,23 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(16 << 20, ge=1024, description="largest request body")
     max_pixels: int = Field(1 << 24, ge=1, description="largest picture that is decoded")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="name=SHA-256 of each key, with commas, as `cloud_server key` prints them; "
+        "empty: everyone may ask",
+    )
+    api_keys_file: Path | None = Field(None, description="the same, one a line, in a file")
+    rate_per_minute: float = Field(0.0, ge=0, description="requests of a key a minute; 0: no limit")
+    rate_burst: int = Field(20, ge=1, description="requests of a key at once under that limit")
+    max_requests: int = Field(
+        64, ge=1, description="requests read, queued or answered at once; more get 503"
+    )
+    max_batch: int = Field(8, ge=1, le=256, description="most questions answered in one batch")
+    deadline_s: float = Field(60.0, gt=0, description="time in which a request is answered")
+    replays: int = Field(
+        1000, ge=0, description="answers kept for repeated idempotency keys; 0: none"
+    )
+    replay_ttl_s: float = Field(3600.0, gt=0, description="how long such an answer is kept")
     body_timeout_s: float = Field(15.0, gt=0, description="time in which a body must arrive")
 
     @field_validator("bundle", mode="before")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from edge_client.encoder import Encoder
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
+from edge_client.encoder import Encoder
 from shared.bundle import MLLM, Bundle
 
 

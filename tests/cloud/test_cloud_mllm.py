@@ -71,8 +71,10 @@ def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list
     calls = iter([False, False, True])
     cut.stopped = lambda: next(calls)
     engine.run([whole, cut])
-    assert whole.answer and cut.answer
-    assert len(pieces) > 1 and "".join(pieces) == whole.answer.text
+    assert whole.answer
+    assert cut.answer
+    assert len(pieces) > 1
+    assert "".join(pieces) == whole.answer.text
     assert (cut.answer.completion_tokens, cut.answer.finish) == (2, "stop")
 
 
@@ -101,7 +103,8 @@ def test_a_tower_without_adapter_sees_the_picture(
     assert isinstance(engine.backend, Llava)
     (work,) = _works([stream], PROMPTS[:1], (5,))
     engine.run([work])
-    assert work.seen and work.answer
+    assert work.seen
+    assert work.answer
     assert work.seen.view == "picture"
     assert work.answer.completion_tokens == 5
 

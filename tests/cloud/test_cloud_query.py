@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from edge_client.encoder import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_client.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.schemas import (

@@ -37,7 +37,8 @@ def test_serve_refuses_in_one_line(arguments: list[str], line: str) -> None:
     result = CliRunner().invoke(cli, ["serve", *arguments])
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("cloud_server: ") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("cloud_server: ")
+    assert result.stderr.count("\n") == 1
     assert line in result.stderr
 
 
