@@ -1,1 +1,1 @@
-"""How every claim is measured. See `python -m evaluation --help`."""
+"""How every claim is measured: one command for each table and plot of docs/results.md."""

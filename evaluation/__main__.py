@@ -1,0 +1,47 @@
+"""`python -m evaluation COMMAND`: every number and plot of docs/results.md, one command each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from shared.errors import CotamError, exit_code
+
+COMMANDS = {
+    "codec": "fidelity over bits per pixel against JPEG, WebP and AVIF",
+    "scenes": "accuracy by task over quality, with and without guidance and adapter",
+    "rate_accuracy": "bits at equal accuracy, from what `scenes` measured",
+    "information_flow": "attention distance and token similarity of each layer of a vision tower",
+    "bench": "time and memory of each stage against other codecs",
+    "sheet": "pictures side by side at equal bytes",
+}
+
+
+def main() -> None:
+    """Parse the command line and hand over to the command's `main`."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        # Commands import torch, some transformers: load what was asked for alone.
+        commands.add_parser(name, help=text, add_help=False)
+    chosen, rest = parser.parse_known_args()
+    module = importlib.import_module(f"evaluation.{chosen.command}")
+    own = argparse.ArgumentParser(
+        prog=f"python -m evaluation {chosen.command}", description=COMMANDS[chosen.command]
+    )
+    module.add_arguments(own)
+    own.add_argument("--report", type=Path, default=Path("docs/results.md"))
+    own.add_argument("--results", type=Path, default=Path("runs/results"), help="raw numbers")
+    arguments = own.parse_args(rest)
+    arguments.words = (chosen.command, *rest)
+    try:
+        module.main(arguments)
+    except CotamError as error:
+        print(f"python -m evaluation: {error}", file=sys.stderr)
+        raise SystemExit(exit_code(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Rate curves and what lies between two of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import bjontegaard
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+Array = NDArray[Any]
+MIN_POINTS = 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rates (bits or bytes, rising) and the quality at each."""
+
+    rates: Array
+    qualities: Array
+
+    @classmethod
+    def of(cls, points: list[tuple[float, float]]) -> Curve:
+        """A curve of (rate, quality) points in any order."""
+        ordered = np.array(sorted(points), np.float64).reshape(-1, 2)
+        return cls(ordered[:, 0], ordered[:, 1])
+
+    def within(self, low: float, high: float) -> Curve:
+        """The part between two rates, cut where it crosses them (PCHIP over log rate)."""
+        rates = self.rates
+        inside = (rates > low) & (rates < high)
+        ends = [end for end in (low, high) if rates[0] <= end <= rates[-1]]
+        cut = PchipInterpolator(np.log(rates), self.qualities)(np.log(ends)) if ends else []
+        points = [*zip(rates[inside], self.qualities[inside], strict=True)]
+        return Curve.of([*points, *zip(ends, cut, strict=True)])
+
+
+def bd_rate(anchor: Curve, test: Curve, low: float, high: float) -> float:
+    """Mean change of bits at equal quality, of `test` against `anchor`, as a share.
+
+    Bjontegaard's measure with PCHIP (the `bjontegaard` package), both curves cut to rates `low` to
+    `high`, over the qualities that both reach there. nan where they have none in common.
+    """
+    anchor, test = _rising(anchor.within(low, high)), _rising(test.within(low, high))
+    if min(len(anchor.rates), len(test.rates)) < MIN_POINTS:
+        return math.nan
+    bottom = max(anchor.qualities[0], test.qualities[0])
+    if min(anchor.qualities[-1], test.qualities[-1]) <= bottom:
+        return math.nan
+    with warnings.catch_warnings():
+        # JPEG's lowest quality is far above 0.05 bpp: a small overlap is expected, not an accident.
+        warnings.simplefilter("ignore", UserWarning)
+        change = bjontegaard.bd_rate(
+            anchor.rates,
+            anchor.qualities,
+            test.rates,
+            test.qualities,
+            method="pchip",
+            require_matching_points=False,
+            min_overlap=0.0,
+        )
+    return float(change) / 100
+
+
+def isotonic(values: Array, weights: Array) -> Array:
+    """The non-decreasing sequence [N] nearest to `values` [N] in weighted squares.
+
+    Pool adjacent violators: neighbours that fall are replaced with their common mean.
+    """
+    means: list[float] = []
+    sizes: list[float] = []
+    counts: list[int] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        means.append(value)
+        sizes.append(weight)
+        counts.append(1)
+        while len(means) > 1 and means[-2] >= means[-1]:
+            size = sizes[-2] + sizes[-1]
+            mean = (means[-2] * sizes[-2] + means[-1] * sizes[-1]) / size
+            means[-2:], sizes[-2:] = [mean], [size]
+            counts[-2:] = [counts[-2] + counts[-1]]
+    return np.repeat(means, counts)
+
+
+def bd_rate_monotone(anchor: Curve, test: Curve, steps: int = 500) -> float:
+    """Mean change of bits at equal quality where the curves are measured with noise, as a share.
+
+    Each curve is made non-decreasing (`isotonic`) and is linear between its points over log rate.
+    The rate at a quality is the least at which the curve reaches it; a plateau has no width in
+    quality, so it weighs nothing. The mean of the log ratio is over the qualities that both reach;
+    nan where they have none in common.
+    """
+    fits = [
+        isotonic(curve.qualities, np.ones(len(curve.qualities))) if len(curve.rates) else None
+        for curve in (anchor, test)
+    ]
+    if fits[0] is None or fits[1] is None:
+        return math.nan
+    low = max(fits[0][0], fits[1][0])
+    high = min(fits[0][-1], fits[1][-1])
+    if high - low < 1e-9:
+        return math.nan
+    # Midpoints: the ends themselves lie on plateaus more often than not.
+    wanted = low + (high - low) * (np.arange(steps) + 0.5) / steps
+    reached = [
+        _least_log_rate(curve.rates, fit, wanted)
+        for curve, fit in zip((anchor, test), fits, strict=True)
+    ]
+    return float(np.exp(np.mean(reached[1] - reached[0])) - 1)
+
+
+def _least_log_rate(rates: Array, fit: Array, wanted: Array) -> Array:
+    """Least log rate at which a non-decreasing curve reaches each quality `wanted` in its range."""
+    logs = np.log(rates)
+    after = np.clip(np.searchsorted(fit, wanted, side="left"), 1, len(fit) - 1)
+    rise = fit[after] - fit[after - 1]
+    share = np.where(rise > 0, (wanted - fit[after - 1]) / np.where(rise > 0, rise, 1.0), 0.0)
+    return logs[after - 1] + share * (logs[after] - logs[after - 1])
+
+
+def _rising(curve: Curve) -> Curve:
+    """Without the points whose quality is not above all before: bits that bought nothing."""
+    best = np.maximum.accumulate(np.append(-np.inf, curve.qualities[:-1]))
+    keep = curve.qualities > best
+    return Curve(curve.rates[keep], curve.qualities[keep])

@@ -1,0 +1,46 @@
+"""Our codec as it is used: the edge's encoder, bytes, the cloud's decoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from cloud_server.decoder import Decoded, Decoder
+from edge_client.encoder import Analysed, Encoder
+from edge_client.images import Picture
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+
+NO_BUNDLE = b""
+
+
+class Ours:
+    """Encoder and decoder of one bundle, joined by nothing but bytes."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.encoder = Encoder(bundle, threads)
+        self.decoder = Decoder(bundle, torch.device("cpu"))
+
+    def analyse(self, picture: Picture, guidance: bool) -> Analysed:
+        """A picture u8 [H, W, 3] after the transform."""
+        return self.encoder.analyse(picture, guidance)
+
+    def encode(self, analysed: Analysed, quality: float) -> bytes:
+        """A stream at a quality of 0 to 9."""
+        return analysed.code(quality).to_bytes()
+
+    def decode(self, stream: bytes) -> Decoded:
+        """What the vision tower is given of a stream."""
+        return self.decoder.decode(Bitstream.from_bytes(stream))
+
+
+def bare(picture: Picture) -> Decoded:
+    """A picture of another codec, or of none, as the language model's backend takes it."""
+    return Decoded(picture, torch.zeros(0), picture[:0, :0, 0], None, NO_BUNDLE)
+
+
+def without_adapter(decoded: Decoded) -> Decoded:
+    """The decoded picture alone: no adapter belongs to no bundle."""
+    return replace(decoded, bundle_id=NO_BUNDLE)

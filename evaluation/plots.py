@@ -1,0 +1,58 @@
+"""The look of the plots. Figures are made without pyplot: no global state, no window."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLOURS: Final = {
+    "JPEG": "#9a9a9a",
+    "WEBP": "#c58f2c",
+    "AVIF": "#2a9d5c",
+    "ours": "#c2256b",
+    "base": "#2b6cb0",
+    "guidance": "#6aa5d8",
+    "adapter": "#8e5bb5",
+    "full": "#c2256b",
+}
+MARKERS: Final = {"JPEG": "s", "WEBP": "^", "AVIF": "D"}
+
+
+def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure and its axes in reading order; width and height in inches for each."""
+    made = Figure(figsize=(columns * width, rows * height), layout="constrained", dpi=110)
+    FigureCanvasAgg(made)
+    axes = made.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(True, color="#e6e6e6", linewidth=0.7)
+        axis.set_axisbelow(True)
+        axis.tick_params(labelsize=8, color="#999999")
+    return made, axes
+
+
+def line(axis: Any, x: Any, y: Any, name: str, label: str, **more: Any) -> None:
+    """A curve in the colour that its codec has in every plot."""
+    ours = name not in MARKERS
+    style = {"linewidth": 2.0 if ours else 1.4, "markersize": 4.5, "marker": MARKERS.get(name, "o")}
+    axis.plot(x, y, color=COLOURS[name], label=label, **{**style, **more})
+
+
+def save(made: Figure, path: Path) -> None:
+    """Write a PNG whole or not at all; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    made.savefig(buffer, format="png", metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as f:
+        f.write(buffer.getvalue())
+        f.flush()
+        os.fsync(f.fileno())
+    beside = Path(f.name)
+    beside.chmod(0o644)
+    beside.replace(path)

@@ -1,0 +1,80 @@
+"""docs/results.md: each command rewrites the section between its own two markers, nothing else.
+
+<!-- codec:begin -->
+    what the command wrote
+<!-- codec:end -->
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.errors import UsageError
+
+_UNTOLD = ("--report", "--results")
+
+
+def write_section(path: Path, name: str, body: str) -> None:
+    """Replace the section `name` of a Markdown file, or append it where there is none.
+
+    The file is written beside its place and renamed. Raises UsageError where one of the two
+    markers is missing, doubled or before the other.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    section = f"{begin}\n\n{body.strip()}\n\n{end}"
+    counts = text.count(begin), text.count(end)
+    if counts == (0, 0):
+        write_text(path, f"{text.rstrip()}\n\n{section}\n".lstrip())
+        return
+    start, stop = text.find(begin), text.find(end)
+    if counts != (1, 1) or stop < start:
+        raise UsageError(
+            f"{path} has no well-formed section {name}", hint=f"it needs one {begin} and one {end}"
+        )
+    write_text(path, text[:start] + section + text[stop + len(end) :])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False
+    ) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside = Path(file.name)
+    beside.chmod(0o644)
+    beside.replace(path)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The command as a reader would type it: of paths that exist the last component alone."""
+    told: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.split("=")[0] in _UNTOLD:
+            skip = "=" not in word
+        else:
+            option, equals, value = word.rpartition("=")
+            short = Path(value).name if "/" in value and Path(value).exists() else value
+            told.append(f"{option}{equals}{short}")
+    return f"`python -m evaluation {shlex.join(told)}`"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
