@@ -6,118 +6,40 @@ Both are a connection around one core, which loads pictures, codes them and word
 from __future__ import annotations
 
 import asyncio
-import threading
-from dataclasses import dataclass
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cached_property
 from types import TracebackType
-from typing import Final
+from typing import Any
 
 import httpx
 
-from edge_client.encoder import Encoder
-from edge_client.images import Resolution, Source, fit, load
-from edge_client.protocol import Question, answer_of, check_prompt, question_of, request_of
+from edge_client.batch import ordered_map
+from edge_client.core import Core, Timeouts
+from edge_client.images import Source
+from edge_client.protocol import answer_of, request_of
 from edge_client.protocol import unreachable as unreachable_of
-from edge_client.settings import DEFAULT_SERVER
-from shared.bitstream import Bitstream
-from shared.bundle import DEFAULT, Bundle, open_bundle
-from shared.errors import UsageError
+from edge_client.question import Question, check_prompt
+from edge_client.retries import Retries
+from shared.errors import CotamError
 from shared.schemas import QueryResponse
 
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds: to connect, to hand the question over, to wait for its answer, and for a free
-    connection of the pool."""
-
-    connect: float = 5.0
-    send: float = 30.0
-    answer: float = 120.0
-    pool: float = 30.0
-
-
-DEFAULT_TIMEOUTS: Final = Timeouts()
-
-
-class Core:
-    """What the two clients have in common: everything but the connection."""
-
-    def __init__(
-        self,
-        server: str = DEFAULT_SERVER,
-        *,
-        api_key: str = "",
-        bundle: Bundle | str = DEFAULT,
-        quality: float | None = None,
-        budget: int | None = None,
-        resolution: Resolution = "model",
-        guidance: bool = True,
-        threads: int | None = None,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    ) -> None:
-        """quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality.
-
-        resolution: long side in pixels at which pictures are coded: "model" is what the bundle's
-        language model can use, "native" the picture's own; aspect kept, never scaled up.
-        """
-        self.server = server.rstrip("/")
-        self.bundle = open_bundle(bundle) if isinstance(bundle, str) else bundle
-        self.quality = self.bundle.manifest.quality if quality is None else quality
-        self.budget = budget
-        self.resolution = resolution
-        self.guidance = guidance
-        self.timeouts = timeouts
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise UsageError("the API key has characters that no HTTP header can carry")
-        self._api_key = api_key
-        self._threads = threads
-        self._loading = threading.Lock()
-        self._encoder: Encoder | None = None
-
-    @property
-    def encoder(self) -> Encoder:
-        """The bundle's networks, loaded when a picture is first coded."""
-        with self._loading:
-            if self._encoder is None:
-                self._encoder = Encoder(self.bundle, self._threads)
-            return self._encoder
-
-    def encode(self, picture: Source, *, name: str = "") -> Bitstream:
-        """The stream of a picture: a path, bytes, an open file, a PIL image or an array.
-
-        Raises PictureError, or UsageError for a quality or budget that cannot be had.
-        """
-        pixels = fit(load(picture, name), self.resolution, self.bundle.manifest.resolution)
-        analysed = self.encoder.analyse(pixels, self.guidance)
-        if self.budget is not None:
-            return analysed.code_within(self.budget)
-        return analysed.code(self.quality)
-
-    def question(self, picture: Source, prompt: str, max_new_tokens: int | None) -> Question:
-        """Code a picture and put a question to it."""
-        check_prompt(prompt, max_new_tokens)
-        return question_of(self.encode(picture), prompt, max_new_tokens)
-
-    def _http_options(self) -> dict[str, object]:
-        waits = self.timeouts
-        headers = {"Accept": "application/json"}
-        if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        return {
-            "base_url": self.server,
-            "headers": headers,
-            "timeout": httpx.Timeout(
-                connect=waits.connect, write=waits.send, read=waits.answer, pool=waits.pool
-            ),
-        }
+__all__ = ["AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
 
 
 class EdgeClient(Core):
     """Asks a CoTAM server about pictures. A context manager; `close` frees its connections."""
 
-    @cached_property
+    _open: httpx.Client | None = None
+
+    @property
     def _http(self) -> httpx.Client:
-        return httpx.Client(**self._http_options())  # type: ignore[arg-type]
+        with self._loading:
+            if self._open is None:
+                self._open = httpx.Client(**_http_options(self))
+            return self._open
 
     def ask(
         self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
@@ -129,7 +51,41 @@ class EdgeClient(Core):
         return self.submit(self.question(picture, prompt, max_new_tokens))
 
     def submit(self, question: Question) -> QueryResponse:
-        """Send a question that is coded already."""
+        """Send a question that is coded already; again, under the same key, where that may help."""
+        failures = 0
+        while True:
+            try:
+                return self._post(question)
+            except CotamError as error:
+                failures += 1
+                wait = self.retries.wait(failures, error, random.random())
+                if wait is None:
+                    raise
+            time.sleep(wait)
+
+    def ask_many(
+        self,
+        pictures: Iterable[Source],
+        prompt: str,
+        *,
+        concurrency: int = 4,
+        max_new_tokens: int | None = None,
+    ) -> Iterator[QueryResponse | CotamError]:
+        """One question about many pictures: an answer or its error for each, in their order.
+
+        Pictures are taken as they are needed; `concurrency` are under way at a time.
+        """
+        check_prompt(prompt, max_new_tokens)
+
+        def one(picture: Source) -> QueryResponse | CotamError:
+            try:
+                return self.ask(picture, prompt, max_new_tokens=max_new_tokens)
+            except CotamError as error:
+                return error
+
+        return ordered_map(one, pictures, concurrency)
+
+    def _post(self, question: Question) -> QueryResponse:
         try:
             return answer_of(self._http.post(**request_of(question)))
         except httpx.TransportError as error:
@@ -137,8 +93,8 @@ class EdgeClient(Core):
 
     def close(self) -> None:
         """Close the connections."""
-        if "_http" in vars(self):
-            self._http.close()
+        if self._open is not None:
+            self._open.close()
 
     def __enter__(self) -> EdgeClient:
         return self
@@ -157,7 +113,7 @@ class AsyncEdgeClient(Core):
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._http_options())  # type: ignore[arg-type]
+        return httpx.AsyncClient(**_http_options(self))
 
     async def ask(
         self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
@@ -167,7 +123,48 @@ class AsyncEdgeClient(Core):
         return await self.submit(question)
 
     async def submit(self, question: Question) -> QueryResponse:
-        """Send a question that is coded already."""
+        """Send a question that is coded already; again, under the same key, where that may help."""
+        failures = 0
+        while True:
+            try:
+                return await self._post(question)
+            except CotamError as error:
+                failures += 1
+                wait = self.retries.wait(failures, error, random.random())
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def ask_many(
+        self,
+        pictures: Iterable[Source],
+        prompt: str,
+        *,
+        concurrency: int = 4,
+        max_new_tokens: int | None = None,
+    ) -> AsyncIterator[QueryResponse | CotamError]:
+        """One question about many pictures: an answer or its error for each, in their order."""
+        check_prompt(prompt, max_new_tokens)
+
+        async def one(picture: Source) -> QueryResponse | CotamError:
+            try:
+                return await self.ask(picture, prompt, max_new_tokens=max_new_tokens)
+            except CotamError as error:
+                return error
+
+        running: deque[asyncio.Task[QueryResponse | CotamError]] = deque()
+        try:
+            for picture in pictures:
+                running.append(asyncio.create_task(one(picture)))
+                if len(running) >= max(1, concurrency):
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _post(self, question: Question) -> QueryResponse:
         try:
             return answer_of(await self._http.post(**request_of(question)))
         except httpx.TransportError as error:
@@ -188,3 +185,17 @@ class AsyncEdgeClient(Core):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _http_options(core: Core) -> dict[str, Any]:
+    waits = core.timeouts
+    headers = {"Accept": "application/json"}
+    if core.api_key:
+        headers["Authorization"] = f"Bearer {core.api_key}"
+    return {
+        "base_url": core.server,
+        "headers": headers,
+        "timeout": httpx.Timeout(
+            connect=waits.connect, write=waits.send, read=waits.answer, pool=waits.pool
+        ),
+    }

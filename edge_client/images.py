@@ -20,9 +20,6 @@ from shared.errors import PictureTooLarge, PictureUnreadable, UsageError
 MAX_PIXELS: Final = 100_000_000
 MAX_SIDE: Final = 65_535
 MAX_FILE_BYTES: Final = 256 << 20  # of a picture that comes through a pipe
-SUFFIXES: Final = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".ppm"}
-)
 
 Picture = NDArray[np.uint8]
 Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import email.utils
 import time
-import uuid
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 from pydantic import ValidationError
 
-from shared.bitstream import MEDIA_TYPE, SUFFIX, Bitstream
+from edge_client.question import Question
+from shared.bitstream import MEDIA_TYPE, SUFFIX
 from shared.errors import (
     BodyTooLarge,
     BundleUnknown,
@@ -29,11 +28,8 @@ from shared.errors import (
     RateLimited,
     ServerUnreachable,
     UpstreamError,
-    UsageError,
 )
 from shared.schemas import (
-    MAX_NEW_TOKENS,
-    MAX_PROMPT_CHARACTERS,
     PROBLEM_MEDIA_TYPE,
     Problem,
     QueryResponse,
@@ -54,40 +50,6 @@ _BY_STATUS: Final[dict[int, type[CotamError]]] = {
     503: Overloaded,
     504: DeadlineExceeded,
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """A coded picture and what is asked of it.
-
-    key: names this job for ever; a server that has answered it once need not do so again.
-    """
-
-    stream: bytes
-    prompt: str
-    max_new_tokens: int | None = None
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def __post_init__(self) -> None:
-        check_prompt(self.prompt, self.max_new_tokens)
-
-
-def check_prompt(prompt: str, max_new_tokens: int | None = None) -> None:
-    """Raises UsageError for a question that no server takes."""
-    if not prompt.strip():
-        raise UsageError("the prompt is empty", hint='ask something: "how many cars?"')
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise UsageError(
-            f"the prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}",
-            hint="shorten it",
-        )
-    if max_new_tokens is not None and not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
-        raise UsageError(f"the answer may have 1 to {MAX_NEW_TOKENS} tokens, not {max_new_tokens}")
-
-
-def question_of(stream: Bitstream, prompt: str, max_new_tokens: int | None = None) -> Question:
-    """A new job. Raises UsageError for a prompt that is empty or too long."""
-    return Question(stream.to_bytes(), prompt, max_new_tokens)
 
 
 def request_of(question: Question) -> dict[str, Any]:

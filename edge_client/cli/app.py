@@ -10,8 +10,9 @@ import typer
 
 from edge_client.cli.encode import encode
 from edge_client.cli.inspect import inspect
-from edge_client.cli.output import complain
+from edge_client.cli.output import error_line
 from edge_client.cli.send import send
+from edge_client.cli.spool import app as spool
 from shared.errors import CotamError, exit_code
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(send)
 app.command()(encode)
 app.command()(inspect)
+app.add_typer(spool, name="spool")
 
 
 def _version(asked: bool) -> None:
@@ -64,7 +66,7 @@ def run() -> None:
     try:
         app()
     except CotamError as error:
-        complain(error)
+        print(error_line(error), file=sys.stderr)
         sys.exit(exit_code(error))
     except BrokenPipeError:
         # Who reads our output has enough. Python would complain when it flushes at its end.

@@ -2,70 +2,105 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.output import put_bytes, put_json, say
+from edge_client.cli.coding import Places, describe, encode_named, end_code, record_of
+from edge_client.cli.output import Output, error_record, put_bytes
+from edge_client.inputs import expand
+from shared.bitstream import Bitstream
+from shared.errors import CotamError, UsageError
 
-Output = Annotated[
+Target = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="- for standard output. [default: PICTURE.cotam]"
+        "--output",
+        "-o",
+        metavar="FILE|DIR",
+        help="- for standard output. [default: PICTURE.cotam beside each picture]",
     ),
 ]
 
 
 def encode(
-    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file, or - for stdin.")],
-    output: Output = None,
+    picture: options.Pictures,
+    output: Target = None,
     quality: options.Quality = None,
     budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
     bundle: options.BundleName = None,
+    concurrency: options.Concurrency = 1,
+    dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Code a picture and write its stream.
+    """Code pictures and write their streams. No server is needed.
 
     [bold]Examples[/bold]
 
-    edge_client encode photo.jpg                  [dim]writes photo.cotam[/dim]
+    edge_client encode photo.jpg                      [dim]writes photo.cotam[/dim]
 
-    edge_client encode photo.jpg -q 5 -o - | wc -c
+    edge_client encode photo.jpg --budget 1500B -o small.cotam
+
+    edge_client encode holiday/ -o streams/ --json
+
+    edge_client encode - -o - < photo.jpg | wc -c
     """
     size = options.parse_resolution(resolution)
-    resolved = options.resolve_options(bundle=bundle)
-    from edge_client.client import Core
-    from edge_client.inspection import inspect
+    most = options.parse_budget(budget, quality)
+    settings = options.resolve_options(bundle=bundle).settings
+    pictures = expand(picture or [])
+    if not pictures:
+        raise UsageError("no picture is named", hint="edge_client encode photo.jpg")
+    if output == "-" and len(pictures) > 1:
+        raise UsageError(f"{len(pictures)} streams do not fit into one pipe", hint="-o DIR")
+    from edge_client.core import Core
 
     core = Core(
-        bundle=resolved.settings.bundle,
+        bundle=settings.bundle,
         quality=quality,
-        budget=options.parse_budget(budget, quality),
+        budget=most,
         resolution=size,
         guidance=not no_guidance,
     )
-    stdin = picture == "-"
-    stream = core.encode(
-        sys.stdin.buffer if stdin else picture, name="standard input" if stdin else ""
-    )
-    data = stream.to_bytes()
-    if output == "-":
-        put_bytes(data)
-    else:
-        name = "stdin.cotam" if stdin else str(Path(picture).with_suffix(".cotam"))
-        output = output or name
-        options.write_beside(Path(output), data)
-    found = inspect(data)
-    if json and output != "-":
-        put_json({"picture": picture, "stream": output, **found.as_dict()})
-    elif not quiet:
-        say(
-            f"{picture}: {stream.width}x{stream.height} at quality {stream.quality:g} in "
-            f"{len(data)} bytes, {found.bpp:.3f} bpp"
-        )
+    talk = Output(json and output != "-", quiet)
+    places = Places(pictures, None if output in (None, "-") else Path(output or ""))
+    naming = threading.Lock()
+
+    def one(name: str) -> tuple[str, Path | None, Bitstream | CotamError]:
+        try:
+            stream = encode_named(core, name)
+            if dry_run:
+                return name, None, stream
+            if output == "-":
+                put_bytes(stream.to_bytes())
+                return name, None, stream
+            with naming:
+                place = places.of(name)
+            options.write_beside(place, stream.to_bytes())
+            return name, place, stream
+        except CotamError as error:
+            return name, None, error
+
+    errors = []
+    with talk.progress(len(pictures)):
+        for name, place, result in ordered_map(one, pictures, concurrency):
+            talk.advance()
+            if isinstance(result, CotamError):
+                errors.append(result)
+                talk.complain(result, name)
+                if talk.json:
+                    talk.record({"picture": name, "error": error_record(result)})
+            elif talk.json:
+                stream_name = None if place is None else str(place)
+                talk.record({"picture": name, "stream": stream_name, **record_of(result)})
+            else:
+                talk.say(describe(name, result))
+    if errors:
+        raise typer.Exit(end_code(errors, len(pictures)))

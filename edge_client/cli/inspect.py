@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import put, put_json
+from edge_client.cli.output import Output
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ def inspect(
 
         opened = open_bundle(options.resolve_options(bundle=bundle).settings.bundle)
         verified = inspection.verify(found, [opened]).manifest.name
+    talk = Output(json)
     if json:
-        put_json({"stream": stream, **found.as_dict()})
+        talk.record({"stream": stream, **found.as_dict()})
         return
     for line in _lines(found):
-        put(line)
+        talk.data(line)
     if verified:
-        put(f"verified   the symbols are those that were coded, by the bundle {verified}")
+        talk.data(f"verified   the symbols are those that were coded, by the bundle {verified}")
 
 
 def _lines(found: Inspection) -> list[str]:

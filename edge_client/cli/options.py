@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_client.settings import Resolved, resolve
+from edge_client.settings import Resolved, resolve, xdg
+from edge_client.spool import Spool
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_client.images import Resolution
 
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PICTURE...",
+        help="Files, folders, quoted patterns, or - for standard input.",
+        show_default=False,
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option("--server", "-s", metavar="URL", help="The server. [env: COTAM_SERVER_URL]"),
@@ -62,6 +71,32 @@ ResolutionText = Annotated[
 NoGuidance = Annotated[
     bool, typer.Option("--no-guidance", help="One quality everywhere, no importance map.")
 ]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", "-c", min=1, max=64, help="Pictures under way at a time.")
+]
+RetryCount = Annotated[
+    int,
+    typer.Option("--retries", min=0, max=100, help="Tries after the first, ever further apart."),
+]
+_SECONDS = "seconds"
+ConnectTimeout = Annotated[
+    float,
+    typer.Option("--connect-timeout", metavar=_SECONDS, min=0.01, help="To reach the server."),
+]
+SendTimeout = Annotated[
+    float,
+    typer.Option("--send-timeout", metavar=_SECONDS, min=0.01, help="To hand a question over."),
+]
+AnswerTimeout = Annotated[
+    float, typer.Option("--answer-timeout", metavar=_SECONDS, min=0.01, help="For an answer.")
+]
+PoolTimeout = Annotated[
+    float,
+    typer.Option("--pool-timeout", metavar=_SECONDS, min=0.01, help="For a free connection."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Code, and say what would be sent or written.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No talk but errors.")]
 
@@ -106,6 +141,12 @@ def resolve_options(
 ) -> Resolved:
     """Settings of the flags, the environment and the config file."""
     return resolve({"server": server, "api_key": api_key, "bundle": bundle}, os.environ)
+
+
+def open_spool() -> Spool:
+    """The spool of this user: in COTAM_SPOOL, or `cotam/spool` of the XDG state directory."""
+    named = os.environ.get("COTAM_SPOOL")
+    return Spool(Path(named) if named else xdg("XDG_STATE_HOME", ".local/state") / "spool")
 
 
 def write_beside(path: Path, data: bytes) -> None:

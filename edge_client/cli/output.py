@@ -4,19 +4,76 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import CotamError
 
-
-def put(line: str) -> None:
-    """A line of data."""
-    print(line, flush=True)
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
-def put_json(value: dict[str, Any]) -> None:
-    """One JSON object on one line of data."""
-    put(json.dumps(value, ensure_ascii=False))
+class Output:
+    """The two streams of a command, and between them a progress bar where somebody watches."""
+
+    def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def data(self, line: str) -> None:
+        """A line of data."""
+        self._write(line, sys.stdout)
+
+    def record(self, value: dict[str, Any]) -> None:
+        """One JSON object on one line of data."""
+        self.data(json.dumps(value, ensure_ascii=False))
+
+    def say(self, line: str) -> None:
+        """A line of talk."""
+        if not self.quiet:
+            self._write(line, sys.stderr)
+
+    def complain(self, error: CotamError, about: str = "") -> None:
+        """An error in one line."""
+        self._write(error_line(error, about), sys.stderr)
+
+    @contextmanager
+    def progress(self, total: int) -> Iterator[None]:
+        """A bar over `total` jobs, where there are several and standard error is a terminal."""
+        if self.quiet or total < 2 or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as bar:
+            self._bar, self._task = bar, bar.add_task("", total=total)
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def advance(self) -> None:
+        """One job is done."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def _write(self, line: str, file: Any) -> None:
+        if self._bar is not None and file.isatty():
+            # Above the bar, which would otherwise be overwritten.
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=file, flush=True)
 
 
 def put_bytes(data: bytes) -> None:
@@ -25,23 +82,18 @@ def put_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def say(line: str) -> None:
-    """A line of talk."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def complain(error: CotamError, about: str = "") -> None:
-    """An error in one line, with the request id where a server reported it."""
+def error_line(error: CotamError, about: str = "") -> str:
+    """An error as one line, with the request id where a server reported it."""
     text = " ".join(str(error).split())
     if about and about not in text:
         text = f"{about}: {text}"
     if error.request_id:
         text += f" [request {error.request_id}]"
-    say(f"error: {text}")
+    return f"error: {text}"
 
 
-def as_dict(error: CotamError) -> dict[str, Any]:
-    """For `--json`."""
+def error_record(error: CotamError) -> dict[str, Any]:
+    """An error for `--json`."""
     found: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.hint:
         found["hint"] = error.hint

@@ -1,19 +1,34 @@
-"""`edge_client send`: a question about a picture."""
+"""`edge_client send`: a question about pictures."""
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.output import put, put_json, say
+from edge_client.cli.coding import Places, describe, encode_named, end_code, record_of
+from edge_client.cli.output import Output, error_record
+from edge_client.inputs import expand
+from edge_client.question import Question, check_prompt
+from edge_client.retries import RETRIED
+from edge_client.spool import Spool
+from shared.bitstream import Bitstream
+from shared.errors import CotamError, ServerUnreachable, UsageError
+
+if TYPE_CHECKING:
+    from edge_client.client import EdgeClient
+    from shared.schemas import QueryResponse
 
 
 def send(
-    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file, or - for stdin.")],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question.")],
+    picture: options.Pictures,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, last.")],
     quality: options.Quality = None,
     budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
@@ -24,41 +39,184 @@ def send(
     server: options.Server = None,
     api_key: options.ApiKey = None,
     bundle: options.BundleName = None,
+    concurrency: options.Concurrency = 4,
+    retries: options.RetryCount = 3,
+    connect_timeout: options.ConnectTimeout = 5.0,
+    send_timeout: options.SendTimeout = 30.0,
+    answer_timeout: options.AnswerTimeout = 120.0,
+    pool_timeout: options.PoolTimeout = 30.0,
+    save_bitstream: Annotated[
+        Path | None,
+        typer.Option("--save-bitstream", metavar="FILE|DIR", help="Keep what is sent."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option("--watch", metavar="DIR", help="Then send new pictures as they come here."),
+    ] = None,
+    no_spool: Annotated[
+        bool, typer.Option("--no-spool", help="Do not keep questions that cannot be sent now.")
+    ] = False,
+    dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Code a picture, send it with a question, print the answer.
+    """Code pictures, send them with a question, print the answers.
+
+    What cannot be sent now is kept in the spool, coded, for `edge_client spool flush`.
 
     [bold]Examples[/bold]
 
     edge_client send street.png "how many cars?"
 
-    edge_client send street.png "how many cars?" --json | jq .answer
+    edge_client send yard/ "gate*.jpg" "is a person there?" --json | jq -r .answer
+
+    edge_client send photo.jpg "what does the sign say?" --budget 1500B
+
+    edge_client send --watch /var/camera "is the door open?"
     """
     size = options.parse_resolution(resolution)
-    settings = options.resolve_options(server, api_key, bundle).settings
-    from edge_client.client import EdgeClient
+    most = options.parse_budget(budget, quality)
+    resolved = options.resolve_options(server, api_key, bundle)
+    check_prompt(prompt, max_new_tokens)
+    pictures = expand(picture or [])
+    if not pictures and watch is None:
+        raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
+    from edge_client.client import EdgeClient, Retries, Timeouts
 
+    talk = Output(json, quiet)
     with EdgeClient(
-        settings.server,
-        api_key=settings.api_key,
-        bundle=settings.bundle,
+        resolved.settings.server,
+        api_key=resolved.settings.api_key,
+        bundle=resolved.settings.bundle,
         quality=quality,
-        budget=options.parse_budget(budget, quality),
+        budget=most,
         resolution=size,
         guidance=not no_guidance,
+        timeouts=Timeouts(connect_timeout, send_timeout, answer_timeout, pool_timeout),
+        retries=Retries(retries),
     ) as client:
-        answer = client.ask(
-            sys.stdin.buffer if picture == "-" else picture, prompt, max_new_tokens=max_new_tokens
-        )
-    if json:
-        put_json({"picture": picture, "prompt": prompt, **answer.model_dump()})
+        places = Places(pictures, save_bitstream) if save_bitstream else None
+        spool = None if no_spool else options.open_spool()
+        sender = _Sender(client, prompt, max_new_tokens, spool, places, dry_run)
+        errors = []
+        with talk.progress(len(pictures)):
+            for result in ordered_map(sender.send, pictures, concurrency):
+                talk.advance()
+                _report(talk, result, alone=len(pictures) == 1 and watch is None)
+                errors += [result.error] if result.error else []
+        if watch is not None:
+            _watch(talk, sender, watch)
+    if errors:
+        raise typer.Exit(end_code(errors, len(pictures)))
+
+
+@dataclass
+class _Result:
+    """What became of one picture. stream is None where it could not be coded."""
+
+    picture: str
+    stream: Bitstream | None = None
+    answer: QueryResponse | None = None
+    error: CotamError | None = None
+    spooled: bool = False
+
+
+class _Sender:
+    """One picture after the other, or several at once: code, keep, ask, spool."""
+
+    def __init__(
+        self,
+        client: EdgeClient,
+        prompt: str,
+        max_new_tokens: int | None,
+        spool: Spool | None,
+        places: Places | None,
+        dry_run: bool,
+    ) -> None:
+        self._client = client
+        self._prompt = prompt
+        self._max_new_tokens = max_new_tokens
+        self._spool = spool
+        self._places = places
+        self._dry_run = dry_run
+        self._lock = threading.Lock()
+        self._offline: ServerUnreachable | None = None
+
+    def send(self, picture: str) -> _Result:
+        """The whole way of a picture; errors are returned."""
+        result = _Result(picture)
+        try:
+            result.stream = encode_named(self._client, picture)
+            data = result.stream.to_bytes()
+            if self._places is not None:
+                with self._lock:
+                    place = self._places.of(picture)
+                options.write_beside(place, data)
+            if not self._dry_run:
+                question = Question(data, self._prompt, self._max_new_tokens)
+                self._ask(question, result)
+        except CotamError as error:
+            result.error = error
+        return result
+
+    def forget_outage(self) -> None:
+        """Try the server again for the next picture."""
+        self._offline = None
+
+    def _ask(self, question: Question, result: _Result) -> None:
+        try:
+            if self._offline is not None:
+                raise self._offline  # the rest of a batch does not wait for it again
+            result.answer = self._client.submit(question)
+        except RETRIED as error:
+            if isinstance(error, ServerUnreachable):
+                self._offline = error
+            result.error = error
+            if self._spool is not None:
+                with self._lock:
+                    self._spool.add(question, result.picture)
+                result.spooled = True
+
+
+def _report(talk: Output, result: _Result, alone: bool) -> None:
+    if talk.json:
+        talk.record(_record(result))
+    if result.error is not None:
+        talk.complain(result.error, result.picture)
+        if result.spooled:
+            talk.say(f"{result.picture}: kept in the spool; send it with: edge_client spool flush")
         return
-    put(answer.answer)
-    if not quiet:
-        image, times = answer.image, answer.timings_ms
-        say(
-            f"{picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
-            f"({image.bpp:.3f} bpp); {answer.model} saw the {answer.view} and took "
-            f"{times.total:.0f} ms"
-        )
+    if result.answer is not None:
+        if not talk.json:
+            text = result.answer.answer
+            talk.data(text if alone else f"{result.picture}\t{' '.join(text.split())}")
+        image, times = result.answer.image, result.answer.timings_ms
+        if alone:
+            talk.say(
+                f"{result.picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
+                f"({image.bpp:.3f} bpp); {result.answer.model} saw the {result.answer.view} and "
+                f"took {times.total:.0f} ms"
+            )
+    elif result.stream is not None and not talk.json:
+        talk.data(describe(result.picture, result.stream))
+
+
+def _record(result: _Result) -> dict[str, Any]:
+    found: dict[str, Any] = {"picture": result.picture}
+    if result.stream is not None:
+        found["stream"] = record_of(result.stream)
+    if result.answer is not None:
+        found |= result.answer.model_dump()
+    if result.error is not None:
+        found |= {"error": error_record(result.error), "spooled": result.spooled}
+    return found
+
+
+def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
+    from edge_client.watch import new_pictures
+
+    talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
+    pictures: Iterable[Path] = new_pictures(folder)
+    for picture in pictures:
+        _report(talk, sender.send(str(picture)), alone=False)
+        sender.forget_outage()

@@ -93,7 +93,7 @@ def test_precedence_of_settings(
     keys = [seen.headers["authorization"].removeprefix("Bearer ") for seen in server.seen]
     assert keys == ["from file", "from-environment", "from-flag"]
     monkeypatch.setenv("COTAM_SERVER_URL", "http://127.0.0.1:1")
-    assert cli("send", photo, "?").code == 4
+    assert cli("send", photo, "?", "--retries", 0).code == 4
     assert cli("send", photo, "?", "-s", server.url).code == 0
 
 
@@ -171,7 +171,7 @@ def test_a_server_that_refuses(cli: Cli, photo: Path, server: Any, problem: Any)
     ]
     codes, lines = [], []
     for _ in range(3):
-        ended = cli("send", photo, "?", "-s", server.url)
+        ended = cli("send", photo, "?", "-s", server.url, "--retries", 0, "--no-spool")
         codes.append(ended.code)
         lines.append(one_line(ended.err))
     assert codes == [5, 6, 1]

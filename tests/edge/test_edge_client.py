@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
-from edge_client.client import Timeouts
+from edge_client.client import Retries, Timeouts
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import (
@@ -68,11 +68,14 @@ def test_ask_in_an_event_loop(server: Any, photo: Path) -> None:
 
 def test_no_server(photo: Path) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
-    with EdgeClient(url, threads=1) as client, pytest.raises(ServerUnreachable, match=url):
+    with (
+        EdgeClient(url, threads=1, retries=Retries(0)) as client,
+        pytest.raises(ServerUnreachable, match=url),
+    ):
         client.ask(photo, "anyone?")
 
     async def one() -> None:
-        async with AsyncEdgeClient(url, threads=1) as client:
+        async with AsyncEdgeClient(url, threads=1, retries=Retries(0)) as client:
             await client.ask(photo, "anyone?")
 
     with pytest.raises(ServerUnreachable, match=url):
@@ -85,7 +88,9 @@ def test_a_server_that_never_answers(photo: Path) -> None:
         mute.listen()
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         with (
-            EdgeClient(url, threads=1, timeouts=Timeouts(answer=0.05)) as client,
+            EdgeClient(
+                url, threads=1, retries=Retries(0), timeouts=Timeouts(answer=0.05)
+            ) as client,
             pytest.raises(ServerUnreachable, match="did not answer in time"),
         ):
             client.ask(photo, "anyone?")
@@ -107,7 +112,7 @@ def test_errors_come_back_as_they_were(server: Any, photo: Path, problem: Any) -
     wanted: list[type[CotamError]] = [RateLimited, BundleUnknown, Overloaded, CotamError]
     wanted += [KeyMissing, NotFound, DeadlineExceeded, UpstreamError, UpstreamError, UpstreamError]
     raised = []
-    with EdgeClient(server.url, threads=1) as client:
+    with EdgeClient(server.url, threads=1, retries=Retries(0)) as client:
         question = client.question(photo, "why?", None)
         for _ in wanted:
             with pytest.raises(CotamError) as caught:
@@ -137,3 +142,55 @@ def test_settings_that_are_none() -> None:
         EdgeClient(bundle="nowhere")
     with pytest.raises(UsageError, match="API key"):
         EdgeClient(api_key="line\nbreak")
+
+
+def test_retries_send_the_same_job_again(server: Any, photo: Path, problem: Any) -> None:
+    passing = problem(503, "overloaded", "busy", retry_after=0), problem(502, "upstream", "died")
+    server.replies = [*passing]
+    now = Retries(2, base=0.0)
+    with EdgeClient(server.url, threads=1, retries=now) as client:
+        assert client.ask(photo, "once?").answer == "256 by 160"
+
+    server.replies = [*passing]
+
+    async def one() -> str:
+        async with AsyncEdgeClient(server.url, threads=1, retries=now) as client:
+            return (await client.ask(photo, "twice?")).answer
+
+    assert asyncio.run(one()) == "256 by 160"
+    keys = [seen.headers["idempotency-key"] for seen in server.seen]
+    assert keys[0] == keys[1] == keys[2] != keys[3] == keys[4] == keys[5]
+
+
+def test_waits_grow_and_obey_the_server() -> None:
+    retries = Retries(count=4, base=1.0, most=6.0)
+    busy = Overloaded("busy")
+    assert [retries.wait(n, busy, 1.0) for n in (1, 2, 3, 4, 5)] == [1.0, 2.0, 4.0, 6.0, None]
+    assert retries.wait(1, busy, 0.0) == 0.5
+    busy.retry_after = 3.0
+    assert retries.wait(1, busy, 1.0) == pytest.approx(3.1)
+    busy.retry_after = 60.0
+    assert retries.wait(1, busy, 1.0) is None
+    assert retries.wait(1, BundleUnknown("not here"), 1.0) is None
+
+
+def test_ask_many_keeps_order_and_errors(
+    server: Any, draw: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    pictures: list[Any] = [draw(16 * n, 16) for n in (1, 2, 3)]
+    pictures.insert(1, tmp_path / "none.png")
+    wanted = ["16 by 16", "picture_unreadable", "32 by 16", "48 by 16"]
+
+    def text(result: Any) -> str:
+        return result.code if isinstance(result, CotamError) else result.answer
+
+    with EdgeClient(server.url, threads=1) as client:
+        for concurrency in (1, 3):
+            found = client.ask_many(pictures, "?", concurrency=concurrency)
+            assert [text(result) for result in found] == wanted
+
+    async def many() -> list[str]:
+        async with AsyncEdgeClient(server.url, threads=1) as client:
+            return [text(r) async for r in client.ask_many(pictures, "?", concurrency=2)]
+
+    assert asyncio.run(many()) == wanted

@@ -1,0 +1,79 @@
+"""What `send`, `encode`, `map` and `bench` share: naming, reading and coding pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_client.inputs import STDIN
+from shared.bitstream import SUFFIX, Bitstream
+from shared.errors import CotamError, UsageError, exit_code
+
+if TYPE_CHECKING:
+    from edge_client.core import Core
+
+
+def encode_named(core: Core, picture: str) -> Bitstream:
+    """The stream of a file, or of standard input for -."""
+    if picture == STDIN:
+        return core.encode(sys.stdin.buffer, name="standard input")
+    return core.encode(picture)
+
+
+class Places:
+    """Where the streams of a batch go: a file for one picture, files in a folder for several.
+
+    target: as given by the user, or None for places beside the pictures.
+    """
+
+    def __init__(self, pictures: Sequence[str], target: Path | None) -> None:
+        self._taken: dict[str, int] = {}
+        self._target = target
+        self._in_folder = target is not None and (len(pictures) > 1 or target.is_dir())
+        if self._in_folder and target is not None:
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{target} is no folder: {error.strerror}") from error
+
+    def of(self, picture: str) -> Path:
+        """The place of a picture's stream; pictures of the same name get numbers."""
+        path = Path("stdin" if picture == STDIN else picture)
+        if self._target is not None and not self._in_folder:
+            return self._target
+        folder = path.parent if self._target is None else self._target
+        name = str(folder / path.stem)
+        self._taken[name] = count = self._taken.get(name, 0) + 1
+        return Path(name + (f"-{count}" if count > 1 else "") + SUFFIX)
+
+
+def describe(picture: str, stream: Bitstream) -> str:
+    """A line about a coded picture."""
+    size = len(stream.to_bytes())
+    return (
+        f"{picture}: {stream.width}x{stream.height} at quality {stream.quality:g} in "
+        f"{size} bytes, {8 * size / (stream.width * stream.height):.3f} bpp"
+    )
+
+
+def record_of(stream: Bitstream) -> dict[str, Any]:
+    """A coded picture for `--json`."""
+    size = len(stream.to_bytes())
+    return {
+        "width": stream.width,
+        "height": stream.height,
+        "quality": stream.quality,
+        "bytes": size,
+        "bpp": round(8 * size / (stream.width * stream.height), 5),
+        "bundle": stream.bundle_id.hex(),
+    }
+
+
+def end_code(errors: Sequence[CotamError], total: int) -> int:
+    """Exit code of a batch: 0; that of the errors where all failed alike; else 1."""
+    codes = {exit_code(error) for error in errors}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 and len(errors) == total else 1

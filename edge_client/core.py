@@ -1,0 +1,97 @@
+"""What both clients have in common: everything but the connection."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge_client.images import Resolution, Source, fit, load
+from edge_client.question import Question, check_prompt
+from edge_client.retries import Retries
+from edge_client.settings import DEFAULT_SERVER
+from shared.bitstream import Bitstream
+from shared.bundle import DEFAULT, Bundle, open_bundle
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_client.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: to connect, to hand the question over, to wait for its answer, and for a free
+    connection of the pool."""
+
+    connect: float = 5.0
+    send: float = 30.0
+    answer: float = 120.0
+    pool: float = 30.0
+
+
+DEFAULT_TIMEOUTS: Final = Timeouts()
+DEFAULT_RETRIES: Final = Retries()
+
+
+class Core:
+    """What the two clients have in common: everything but the connection."""
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        api_key: str = "",
+        bundle: Bundle | str = DEFAULT,
+        quality: float | None = None,
+        budget: int | None = None,
+        resolution: Resolution = "model",
+        guidance: bool = True,
+        threads: int | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        """quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality.
+
+        resolution: long side in pixels at which pictures are coded: "model" is what the bundle's
+        language model can use, "native" the picture's own; aspect kept, never scaled up.
+        """
+        self.server = server.rstrip("/")
+        self.bundle = open_bundle(bundle) if isinstance(bundle, str) else bundle
+        self.quality = self.bundle.manifest.quality if quality is None else quality
+        self.budget = budget
+        self.resolution = resolution
+        self.guidance = guidance
+        self.timeouts = timeouts
+        self.retries = retries
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("the API key has characters that no HTTP header can carry")
+        self.api_key = api_key
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._encoder: Encoder | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The bundle's networks, loaded when a picture is first coded."""
+        with self._loading:
+            if self._encoder is None:
+                from edge_client.encoder import Encoder
+
+                self._encoder = Encoder(self.bundle, self._threads)
+            return self._encoder
+
+    def encode(self, picture: Source, *, name: str = "") -> Bitstream:
+        """The stream of a picture: a path, bytes, an open file, a PIL image or an array.
+
+        Raises PictureError, or UsageError for a quality or budget that cannot be had.
+        """
+        pixels = fit(load(picture, name), self.resolution, self.bundle.manifest.resolution)
+        analysed = self.encoder.analyse(pixels, self.guidance)
+        if self.budget is not None:
+            return analysed.code_within(self.budget)
+        return analysed.code(self.quality)
+
+    def question(self, picture: Source, prompt: str, max_new_tokens: int | None) -> Question:
+        """Code a picture and put a question to it."""
+        check_prompt(prompt, max_new_tokens)
+        return Question(self.encode(picture).to_bytes(), prompt, max_new_tokens)

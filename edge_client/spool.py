@@ -1,0 +1,223 @@
+"""The spool: coded questions that wait for their server, on disk.
+
+Files, not a database: a question is written once and renamed once, which is all that the file
+system must do atomically; a damaged block costs one question instead of the spool; what waits can
+be listed, copied and read with ordinary tools; and there is no journal to keep. A folder:
+
+    00001764012345678901-<key>.0.job   order, idempotency key, failed tries; sorted by name
+    poison/<same name>                 refused for good, too old or unreadable
+    poison/<same name>.txt             why
+    lock                               held by the process that sends
+
+A job is one line of JSON and the stream. A job is removed after its answer was handed over, so a
+process that dies in between sends it again, under the same key, and the server answers it once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from edge_client.files import sync_folder, write_atomically
+from edge_client.question import Question
+from shared.errors import CotamError, UsageError
+
+MAX_BYTES: Final = 256 << 20
+MAX_AGE: Final = 7 * 24 * 3600.0
+MAX_TRIES: Final = 5
+MAX_HEADER_BYTES: Final = 1 << 16
+_SUFFIX = ".job"
+
+
+class JobUnreadable(CotamError):
+    """A file of the spool that holds no question: damaged, or of a later version."""
+
+    code = "job_unreadable"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job that waits. order: larger is later. tries: failures with a server that was there."""
+
+    order: int
+    key: str
+    tries: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.order:020}-{self.key}.{self.tries}{_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A question with where it came from: its picture's name, and when (seconds since 1970)."""
+
+    question: Question
+    picture: str
+    created: float
+
+
+class Spool:
+    """A folder of jobs, made when the first one is added. max_bytes, max_age (s): its bounds."""
+
+    def __init__(self, root: Path, max_bytes: int = MAX_BYTES, max_age: float = MAX_AGE) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+        self.max_age = max_age
+
+    def add(self, question: Question, picture: str, now: float | None = None) -> Entry:
+        """Keep a question behind all others. Raises UsageError where the spool is full."""
+        now = time.time() if now is None else now
+        header = {
+            "version": 1,
+            "key": question.key,
+            "prompt": question.prompt,
+            "max_new_tokens": question.max_new_tokens,
+            "picture": picture,
+            "created": now,
+        }
+        data = json.dumps(header).encode() + b"\n" + question.stream
+        waiting = self.entries()
+        used = sum(entry.size for entry in waiting)
+        if used + len(data) > self.max_bytes:
+            raise UsageError(
+                f"the spool is full: {len(waiting)} questions in {used} bytes, "
+                f"of at most {self.max_bytes}",
+                hint="send them with: edge_client spool flush",
+            )
+        # Not the clock alone: small machines set theirs back, and the order must hold.
+        order = max(time.time_ns(), waiting[-1].order + 1 if waiting else 0)
+        entry = Entry(order, question.key, 0, len(data))
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.root / entry.name, data)
+        sync_folder(self.root)
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """What waits, first come first."""
+        return _entries(self.root)
+
+    def poisoned(self) -> list[Entry]:
+        """What was given up."""
+        return _entries(self.root / "poison")
+
+    def read(self, entry: Entry) -> Job:
+        """The job of an entry. Raises JobUnreadable."""
+        try:
+            with (self.root / entry.name).open("rb") as file:
+                header = json.loads(file.readline(MAX_HEADER_BYTES))
+                stream = file.read()
+            question = Question(stream, header["prompt"], header["max_new_tokens"], header["key"])
+            return Job(question, str(header["picture"]), float(header["created"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+            raise JobUnreadable(f"the job {entry.name} cannot be read: {error}") from error
+
+    def done(self, entry: Entry) -> None:
+        """Remove a job whose answer was handed over."""
+        (self.root / entry.name).unlink(missing_ok=True)
+        sync_folder(self.root)
+
+    def failed(self, entry: Entry, error: CotamError) -> bool:
+        """Count a failure that may lie with the job; whether it was given up (`MAX_TRIES`)."""
+        again = Entry(entry.order, entry.key, entry.tries + 1, entry.size)
+        if again.tries >= MAX_TRIES:
+            self.give_up(entry, error)
+            return True
+        (self.root / entry.name).rename(self.root / again.name)
+        return False
+
+    def give_up(self, entry: Entry, error: CotamError) -> None:
+        """Move a job into the poison folder, with the reason beside it."""
+        poison = self.root / "poison"
+        poison.mkdir(exist_ok=True)
+        write_atomically(poison / f"{entry.name}.txt", f"{error.code}: {error}\n".encode())
+        with suppress(FileNotFoundError):
+            (self.root / entry.name).rename(poison / entry.name)
+        sync_folder(self.root)
+        self._bound_poison()
+
+    def is_too_old(self, job: Job, now: float | None = None) -> bool:
+        """Whether nobody waits for its answer any more."""
+        return (time.time() if now is None else now) - job.created > self.max_age
+
+    def drop(self, poison: bool = False) -> int:
+        """Remove all that waits, or all that was given up; how many."""
+        folder = self.root / "poison" if poison else self.root
+        dropped = _entries(folder)
+        for entry in dropped:
+            _remove(folder, entry)
+        return len(dropped)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by whoever sends, so that nothing is sent twice and order is kept.
+
+        Raises UsageError where another process holds it. It falls with its process.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("ab") as file:
+            try:
+                _lock(file)
+            except OSError as error:
+                raise UsageError("another process is sending this spool's questions") from error
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half-written; an hour is longer than any write."""
+        for file in self.root.glob(f".*{_SUFFIX}.*"):
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > 3600:
+                    file.unlink()
+
+    def _bound_poison(self) -> None:
+        folder = self.root / "poison"
+        given_up = _entries(folder)
+        used = sum(entry.size for entry in given_up)
+        for entry in given_up:
+            if used <= self.max_bytes:
+                break
+            _remove(folder, entry)
+            used -= entry.size
+
+
+def _entries(folder: Path) -> list[Entry]:
+    found = []
+    try:
+        with os.scandir(folder) as files:
+            for file in files:
+                name = file.name
+                if not name.endswith(_SUFFIX) or name.startswith("."):
+                    continue
+                order, _, rest = name.removesuffix(_SUFFIX).partition("-")
+                key, _, tries = rest.partition(".")
+                if order.isdigit() and tries.isdigit():
+                    with suppress(FileNotFoundError):
+                        found.append(Entry(int(order), key, int(tries), file.stat().st_size))
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _remove(folder: Path, entry: Entry) -> None:
+    (folder / entry.name).unlink(missing_ok=True)
+    (folder / f"{entry.name}.txt").unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes]) -> None:
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
