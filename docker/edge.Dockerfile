@@ -1,0 +1,25 @@
+# The edge: numpy and onnxruntime, no torch.  docker build -f docker/edge.Dockerfile .
+ARG BASE=python:3.11-slim
+FROM ${BASE}
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/cotam
+
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY edge_client edge_client
+COPY cloud_server cloud_server
+COPY shared shared
+COPY scenes scenes
+COPY training training
+COPY evaluation evaluation
+RUN python3 -m venv /opt/venv \
+    && /opt/venv/bin/pip install -c constraints.txt . \
+    && rm -rf /opt/cotam \
+    && useradd --create-home --uid 10001 cotam
+
+ENV PATH=/opt/venv/bin:$PATH
+USER cotam
+WORKDIR /home/cotam
+HEALTHCHECK --interval=60s --timeout=10s CMD ["edge_client", "--version"]
+ENTRYPOINT ["edge_client"]
+CMD ["--help"]

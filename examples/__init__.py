@@ -1,0 +1,1 @@
+"""Example pictures, how they are made, and the demonstration of `make demo`."""
