@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
         _draw_guidance(part[0], ours, picture)
         for column, budget in enumerate(arguments.budgets):
             for row, name in enumerate((OURS, *(form.name for form in FORMATS)), start=1):
-                file, decoded = smallest_fit(ours, name, picture, budget)
+                file, decoded = best_fit(ours, name, picture, budget)
                 _draw_decoded(part[row, column], name, file, decoded, budget)
     plots.save(made, arguments.report.parent / "img" / "sheet.png")
     write_section(arguments.report, "sheet", _text(arguments, ours))
@@ -66,7 +66,7 @@ def photograph() -> Picture:
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def smallest_fit(
+def best_fit(
     ours: Ours, name: str, picture: Picture, budget: int
 ) -> tuple[int, NDArray[Any] | None]:
     """Bytes and decoded picture of the best file within a budget.
@@ -99,7 +99,7 @@ def _draw_guidance(axes: NDArray[Any], ours: Ours, picture: Picture) -> None:
         most = level_map.levels - 1
         axes[2].imshow(level_map.values, cmap="PiYG", vmin=0, vmax=most, alpha=0.6, extent=extent)
     axes[2].set(xlim=extent[:2], ylim=extent[2:])
-    axes[2].set_title("levels: green more, pink fewer bits", fontsize=9)
+    axes[2].set_title("bits: green more, pink fewer", fontsize=9)
 
 
 def _draw_decoded(
