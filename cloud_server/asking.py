@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from cloud_server.admission import Ticket
 from cloud_server.request_id import Gone
 from cloud_server.service import Service
+from cloud_server.work import Work
 from shared.errors import DeadlineExceeded
-
-if TYPE_CHECKING:
-    from cloud_server.engine import Work
 
 
 async def done(service: Service, request: Request, ticket: Ticket, work: Work) -> Work:
@@ -39,7 +36,7 @@ async def done(service: Service, request: Request, ticket: Ticket, work: Work) -
 
 async def pieces(
     service: Service, request: Request, ticket: Ticket, work: Work
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Pieces of the answer as they come; afterwards `work` has the whole. Raises as `done`."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str] = asyncio.Queue()
@@ -56,6 +53,8 @@ async def pieces(
                 if piece.done():
                     yield piece.result()
                 elif future.done():
+                    while not queue.empty():
+                        yield queue.get_nowait()
                     _checked(future.result())
                     return
                 elif gone.done():

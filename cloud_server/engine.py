@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import torch
 
-from cloud_server.decoder import Decoded, Decoder
-from cloud_server.mllm.base import Answer, Backend, Question, Seen
+from cloud_server.decoder import Decoder
+from cloud_server.mllm.base import Backend, Question
 from cloud_server.mllm.load import load_backend
+from cloud_server.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import CotamError, DeadlineExceeded, UpstreamError
@@ -25,27 +25,6 @@ from shared.level_map import flat_codes, latent_shape
 
 WARM_UP_SIDE: Final = 64
 WARM_UP_CODE: Final = 60
-
-
-@dataclass
-class Work:
-    """One request: a stream or a picture that has been seen before, and a question about it.
-
-    Timings are milliseconds; the time of a shared step is that of the batch.
-    """
-
-    stream: Bitstream | None
-    prompt: str
-    max_new_tokens: int
-    seen: Seen | None = None
-    decoded: Decoded | None = None
-    on_text: Callable[[str], None] | None = None
-    stopped: Callable[[], bool] | None = None
-    answer: Answer | None = None
-    error: CotamError | None = None
-    times: dict[str, float] = field(
-        default_factory=lambda: {"decode": 0.0, "vision": 0.0, "generate": 0.0}
-    )
 
 
 class Engine:
@@ -62,9 +41,10 @@ class Engine:
     def run(self, batch: Sequence[Work]) -> None:
         """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
         for work in batch:
+            work.batch = len(batch)
             _guarded([work], self._decode)
         _guarded([w for w in batch if w.error is None and w.seen is None], self._see)
-        _guarded([w for w in batch if w.error is None], self._answer)
+        _guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
 
     def warm_up(self) -> None:
         """Decode a small grey picture and answer about it. Raises what fails."""
@@ -77,7 +57,8 @@ class Engine:
         for work in batch:
             if work.stopped is not None and work.stopped():
                 raise DeadlineExceeded("nobody waits for this answer any more")
-            self.backend.check(work.prompt, work.max_new_tokens)
+            if work.prompt is not None:
+                self.backend.check(work.prompt, work.max_new_tokens)
             if work.seen is None:
                 start = time.perf_counter()
                 work.decoded = self._decoders[work.stream.bundle_id].decode(work.stream)

@@ -1,172 +1,121 @@
-"""POST /v1/query: a bitstream and a question in, an answer out."""
+"""POST /v1/query: a bitstream and a question in, an answer out. POST /v1/images: only the first."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from cloud_server import replays
-from cloud_server.admission import Admitted, Ticket
-from cloud_server.asking import done
-from cloud_server.bodies import read_form, text_field
+from cloud_server.admission import Admitted, Caller, Ticket
+from cloud_server.asking import done, pieces
+from cloud_server.events import MEDIA_TYPE, EventStream, begun, event
+from cloud_server.forms import PICTURE_FORM, QUESTION_FORM, Asked, read_picture, read_question
 from cloud_server.request_id import request_id_of
 from cloud_server.service import Service
-from shared.bitstream import Bitstream
-from shared.errors import FieldInvalid
-from shared.schemas import (
-    DEFAULT_NEW_TOKENS,
-    MAX_NEW_TOKENS,
-    MAX_PROMPT_CHARACTERS,
-    ImageInfo,
-    QueryResponse,
-    Timings,
-    Usage,
-)
-
-if TYPE_CHECKING:
-    from cloud_server.engine import Work
+from shared.errors import CotamError
+from shared.schemas import ImageInfo, QueryResponse, Timings, Usage, problem_of
 
 router = APIRouter(prefix="/v1")
 
-FORM: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["bitstream", "prompt"],
-                    "properties": {
-                        "bitstream": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "a picture, as edge_client encodes it",
-                        },
-                        "prompt": {
-                            "type": "string",
-                            "minLength": 1,
-                            "maxLength": MAX_PROMPT_CHARACTERS,
-                        },
-                        "max_new_tokens": {
-                            "type": "integer",
-                            "minimum": 1,
-                            "maximum": MAX_NEW_TOKENS,
-                            "default": DEFAULT_NEW_TOKENS,
-                        },
-                        "stream": {"type": "boolean", "default": False},
-                    },
-                }
-            }
-        },
+STREAM: Final[dict[str, Any]] = {
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {"type": "string"},
+            "example": 'event: text\ndata: {"text": "two"}\n\nevent: done\ndata: {...}\n\n',
+        }
     }
 }
 
 
-@router.post("/query", response_model=QueryResponse, openapi_extra=FORM)
-async def query(request: Request, response: Response, ticket: Admitted) -> QueryResponse:
-    """Answer a question about a picture."""
-    from cloud_server.engine import Work
+class KeptImage(BaseModel):
+    """The answer to POST /v1/images."""
 
+    image_id: str
+    expires_in_s: float
+    image: ImageInfo
+
+
+@router.post(
+    "/query", response_model=QueryResponse, openapi_extra=QUESTION_FORM, responses={200: STREAM}
+)
+async def query(request: Request, response: Response, ticket: Admitted) -> Any:
+    """Answer a question about a picture.
+
+    With `stream=true` the answer comes as server-sent events: `text` with each piece, then `done`
+    with the whole, or `error` with a problem. An `Idempotency-Key` makes a repeated request get
+    the answer that the first one got; it is not looked at with `stream=true`.
+    """
     service: Service = request.app.state.service
-    settings = service.settings
-    limits = {
-        "bitstream": settings.max_body_bytes,
-        "prompt": 4 * MAX_PROMPT_CHARACTERS,
-        "max_new_tokens": 16,
-        "stream": 16,
-    }
-    form = await read_form(request, limits, settings.max_body_bytes, settings.body_timeout_s)
-    if "bitstream" not in form:
-        raise FieldInvalid("the field bitstream is missing")
-    prompt = check_prompt(text_field(form, "prompt"))
-    count = new_tokens(text_field(form, "max_new_tokens", str(DEFAULT_NEW_TOKENS)))
-    if flag("stream", text_field(form, "stream", "false")):
-        raise FieldInvalid("stream=true is not served yet", hint="leave the field out")
-    stream = service.parse(form["bitstream"])
-    image = image_info(stream, len(form["bitstream"]))
+    asked = await read_question(request, service, ticket.caller)
+    if asked.stream:
+        texts = await begun(pieces(service, request, ticket, asked.work))
+        return EventStream(_events(request, ticket, asked, texts))
 
     async def make() -> QueryResponse:
-        work = await done(service, request, ticket, Work(stream, prompt, count))
-        return answer_of(service, request, ticket, work, image)
+        await done(service, request, ticket, asked.work)
+        return _answer(request, ticket, asked)
 
     key = request.headers.get(replays.HEADER, "")
-    answer, again = await service.replays.answer(ticket.caller, key, _digest(form), make)
+    answer, again = await service.replays.answer(ticket.caller, key, asked.digest, make)
     if again:
         response.headers["idempotency-replayed"] = "true"
     return answer
 
 
-def answer_of(
-    service: Service, request: Request, ticket: Ticket, work: Work, image: ImageInfo
-) -> QueryResponse:
+@router.post("/images", response_model=KeptImage, status_code=201, openapi_extra=PICTURE_FORM)
+async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
+    """Look at a picture once and keep it for questions by `image_id`."""
+    service: Service = request.app.state.service
+    work, image = await read_picture(request, service)
+    await done(service, request, ticket, work)
+    assert work.seen is not None
+    image_id = service.images.put(ticket.caller, work.seen, image)
+    return KeptImage(image_id=image_id, expires_in_s=service.settings.image_ttl_s, image=image)
+
+
+@router.delete("/images/{image_id}", status_code=204)
+async def forget_image(request: Request, image_id: str, caller: Caller) -> None:
+    """Forget a picture before its time is over."""
+    service: Service = request.app.state.service
+    service.images.delete(caller, image_id)
+
+
+async def _events(
+    request: Request, ticket: Ticket, asked: Asked, texts: AsyncGenerator[str, None]
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(texts) as source:
+            async for text in source:
+                if text:
+                    yield event(json.dumps({"text": text}), "text")
+        yield event(_answer(request, ticket, asked).model_dump_json(), "done")
+    except CotamError as error:
+        problem = problem_of(error, request_id_of(request.scope))
+        yield event(problem.model_dump_json(), "error")
+
+
+def _answer(request: Request, ticket: Ticket, asked: Asked) -> QueryResponse:
     """The answer to a work that is done."""
+    work, service = asked.work, request.app.state.service
     assert work.answer is not None
     assert work.seen is not None
+    times = {name: round(work.times[name], 3) for name in ("decode", "vision", "generate")}
     total = 1000 * (asyncio.get_running_loop().time() - ticket.came)
     return QueryResponse(
         id=request_id_of(request.scope),
         answer=work.answer.text,
         model=service.model().id,
         view=work.seen.view,
-        image=image,
+        image=asked.image,
         usage=Usage(
             prompt_tokens=work.answer.prompt_tokens,
             completion_tokens=work.answer.completion_tokens,
         ),
-        timings_ms=Timings(
-            decode=round(work.times["decode"], 3),
-            vision=round(work.times["vision"], 3),
-            generate=round(work.times["generate"], 3),
-            total=round(total, 3),
-        ),
+        timings_ms=Timings(**times, total=round(total, 3)),
     )
-
-
-def _digest(form: Mapping[str, bytes]) -> bytes:
-    """Names a form by its content, whatever the order of its fields."""
-    digest = hashlib.sha256()
-    for name in sorted(form):
-        digest.update(f"{name} {len(form[name])} ".encode())
-        digest.update(form[name])
-    return digest.digest()
-
-
-def image_info(stream: Bitstream, size: int) -> ImageInfo:
-    """Size of a stream's picture, and of its `size` bytes for each pixel."""
-    return ImageInfo(
-        width=stream.width,
-        height=stream.height,
-        bytes=size,
-        bpp=round(8 * size / (stream.width * stream.height), 6),
-        bundle=stream.bundle_id.hex(),
-    )
-
-
-def check_prompt(prompt: str) -> str:
-    """A prompt within its limits. Raises FieldInvalid."""
-    if not prompt.strip():
-        raise FieldInvalid("prompt is empty", hint="ask something about the picture")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise FieldInvalid(
-            f"prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}"
-        )
-    return prompt
-
-
-def new_tokens(text: str) -> int:
-    """max_new_tokens from its field. Raises FieldInvalid."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_NEW_TOKENS:
-        raise FieldInvalid(f"max_new_tokens is {text!r}: 1..{MAX_NEW_TOKENS} are taken")
-    return int(text)
-
-
-def flag(name: str, text: str) -> bool:
-    """A boolean field. Raises FieldInvalid."""
-    values = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in values:
-        raise FieldInvalid(f"{name} is {text!r}: true or false are taken")
-    return values[text.lower()]

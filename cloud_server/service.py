@@ -8,17 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal
 
+from cloud_server.images import ImageStore
 from cloud_server.keys import KeyRing
 from cloud_server.limits import Admission, RateLimit
 from cloud_server.replays import Replays
 from cloud_server.settings import Settings
+from cloud_server.work import Work
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
 from shared.errors import CotamError, NotReady
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
-    from cloud_server.engine import Engine, Work
+    from cloud_server.engine import Engine
     from cloud_server.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Service:
         self.rate = RateLimit(settings.rate_per_minute, settings.rate_burst)
         self.admission = Admission(settings.max_requests)
         self.replays = Replays(settings.replays, settings.replay_ttl_s)
+        self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
         self.failure: CotamError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.draining = False

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         1000, ge=0, description="answers kept for repeated idempotency keys; 0: none"
     )
     replay_ttl_s: float = Field(3600.0, gt=0, description="how long such an answer is kept")
+    images: int = Field(1000, ge=0, description="pictures kept for later questions")
+    image_bytes: int = Field(1 << 30, ge=0, description="memory of the pictures that are kept")
+    image_ttl_s: float = Field(600.0, gt=0, description="how long a picture is kept")
     body_timeout_s: float = Field(15.0, gt=0, description="time in which a body must arrive")
 
     @field_validator("bundle", mode="before")

@@ -20,10 +20,11 @@ Finish = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as a backend keeps it: `content` is the backend's own."""
+    """A picture as a backend keeps it: `content` is the backend's own, `size` its bytes."""
 
     view: View
     content: Any
+    size: int
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ class ImageText:
 
     def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
         """`content` is the picture: such models fuse text and picture in their own processor."""
-        return [Seen("picture", Image.fromarray(one.picture)) for one in pictures]
+        return [
+            Seen("picture", Image.fromarray(one.picture), one.picture.nbytes) for one in pictures
+        ]
 
     @torch.inference_mode()
     def answer(self, questions: Sequence[Question]) -> list[Answer]:

@@ -72,7 +72,7 @@ class Llava:
                 vision_feature_select_strategy=config.vision_feature_select_strategy,
             ).pooler_output
         return [
-            Seen(self.view(picture.bundle_id), one)
+            Seen(self.view(picture.bundle_id), one, one.nbytes)
             for picture, one in zip(pictures, features, strict=True)
         ]
 

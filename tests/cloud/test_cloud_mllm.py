@@ -9,9 +9,10 @@ import httpx
 import pytest
 import torch
 
-from cloud_server.engine import Engine, Work
+from cloud_server.engine import Engine
 from cloud_server.mllm.image_text import ImageText
 from cloud_server.mllm.llava import Llava
+from cloud_server.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import DecoderMismatch, FieldInvalid, UsageError
@@ -68,7 +69,7 @@ def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list
     pieces: list[str] = []
     whole, cut = _works(streams[:2], PROMPTS[:2], (8, 8))
     whole.on_text = pieces.append
-    calls = iter([False, False, True])
+    calls = iter([False, False, False, True])
     cut.stopped = lambda: next(calls)
     engine.run([whole, cut])
     assert whole.answer

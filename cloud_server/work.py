@@ -1,0 +1,37 @@
+"""What travels between the event loop and the inference thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.bitstream import Bitstream
+from shared.errors import CotamError
+
+if TYPE_CHECKING:
+    from cloud_server.decoder import Decoded
+    from cloud_server.mllm.base import Answer, Seen
+
+
+@dataclass
+class Work:
+    """One request: a stream, or a picture that has been seen before, and a question about it.
+
+    prompt: None to look at the picture only. on_text and stopped: see `mllm.base.Question`.
+    times: milliseconds; the time of a step that a batch shares is that of the batch.
+    """
+
+    stream: Bitstream | None
+    prompt: str | None = None
+    max_new_tokens: int = 0
+    seen: Seen | None = None
+    decoded: Decoded | None = None
+    on_text: Callable[[str], None] | None = None
+    stopped: Callable[[], bool] | None = None
+    answer: Answer | None = None
+    error: CotamError | None = None
+    batch: int = 0
+    times: dict[str, float] = field(
+        default_factory=lambda: {"queue": 0.0, "decode": 0.0, "vision": 0.0, "generate": 0.0}
+    )
