@@ -16,6 +16,7 @@ by the bytes that are there; sizes are checked against `Limits` before anything 
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -85,17 +86,23 @@ class Bitstream:
         _check_range("height", self.height, 1, MAX_SIDE)
         _check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
         _check_range("check", self.check, 0, 0xFFFF)
+        kinds = [FIRST_OPTIONAL_CHUNK - 1, *(kind for kind, _ in self.extras), 256]
+        if any(a >= b for a, b in itertools.pairwise(kinds)):
+            raise StreamMalformed(
+                f"extra chunks need types {FIRST_OPTIONAL_CHUNK}..255 in rising order, each once"
+            )
         out = bytearray(MAGIC)
         out.append(VERSION)
         out += self.bundle_id
         out += _varint(self.width) + _varint(self.height)
         out.append(self.quality_code)
         out += self.check.to_bytes(2, "little")
-        known = [(CHUNK_LEVEL_MAP, self.level_map), (CHUNK_LATENTS, self.latents)]
+        known = [(CHUNK_LATENTS, self.latents)]
+        if self.level_map:
+            known.insert(0, (CHUNK_LEVEL_MAP, self.level_map))
         for kind, payload in (*known, *self.extras):
-            if payload or kind == CHUNK_LATENTS:
-                out.append(kind)
-                out += _varint(len(payload)) + payload
+            out.append(kind)
+            out += _varint(len(payload)) + payload
         out += zlib.crc32(out).to_bytes(_CRC_BYTES, "little")
         return bytes(out)
 
@@ -119,6 +126,8 @@ class Bitstream:
         extras = []
         for kind, payload in reader.chunks():
             if kind == CHUNK_LEVEL_MAP:
+                if not payload:
+                    raise StreamMalformed("the level map is empty: a flat one is left out")
                 level_map = payload
             elif kind == CHUNK_LATENTS:
                 latents = payload

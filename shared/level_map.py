@@ -95,6 +95,8 @@ class LevelMap:
     @classmethod
     def decode(cls, payload: bytes, width: int, height: int) -> LevelMap:
         """Read a payload for a picture of that size. Raises StreamMalformed where it is none."""
+        if not payload:
+            raise StreamMalformed("the level map is empty")
         form = payload[0]
         if form & 3 >= len(CELLS):
             raise StreamMalformed("the level map has cells of an unknown size")
