@@ -90,6 +90,7 @@ class EntropyModel:
     """Codes latents [C, h, w] at quality codes [h, w] to bytes and back, exactly."""
 
     def __init__(self, arrays: dict[str, Array], dtype: DTypeLike = np.float32) -> None:
+        _check_form(arrays)
         self._dtype = np.dtype(dtype)
         self._layers = {name: _build_layer(name, arrays, self._dtype) for name in _LAYERS}
         self._gains = np.asarray(arrays["gains"], np.float32)  # [181, C]
@@ -115,7 +116,7 @@ class EntropyModel:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls({name: file[name] for name in file.files}, dtype)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # numpy and zipfile know a dozen ways to dislike a file
             raise BundleCorrupt(
                 f"{path.name} is not an entropy network: {error}",
                 hint="fetch or export the bundle again",
@@ -194,6 +195,7 @@ class EntropyModel:
             if i < 2:
                 np.maximum(x, 0, out=x)
         z: Array = np.floor(x * self._hyper_gains[base_code] + 0.5)
+        z = np.where(self._hyper_scales[base_code] == 0, 0, z)
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
     def _features(self, z: Array, quality: Array) -> Array:
@@ -296,6 +298,42 @@ def scale_tables() -> tuple[Array, Array]:
         end += len(counts)
         ends.append(end)
     return np.concatenate(tables).astype(np.int32), np.array(ends, np.int32)
+
+
+def _check_form(arrays: dict[str, Array]) -> None:
+    """Raise ValueError or KeyError where arrays are absent or do not fit one another."""
+    sides = {name: arrays[f"{name}.weight"].shape for name in _LAYERS}
+    if any(len(s) != 2 or arrays[f"{n}.weight"].dtype.kind != "i" for n, s in sides.items()):
+        raise ValueError("a layer's weight is a matrix of integers")
+    inputs, outputs = ({name: side[i] for name, side in sides.items()} for i in (0, 1))
+    channels, hyper = arrays["gains"].shape[-1], arrays["hyper_gains"].shape[-1]
+    wanted = {
+        "hyper1": 9 * hyper,
+        "hyper2": outputs["hyper1"],
+        "hyper3": outputs["hyper2"] // 4,
+        "mix": outputs["hyper3"] // 4 + KNOTS,
+        "anchor1": outputs["mix"],
+        "context": channels,
+        "other1": outputs["mix"] + 4 * outputs["context"],
+    }
+    for head in ("anchor", "other"):
+        for kind in ("mean", "scale"):
+            wanted[f"{head}_{kind}"] = outputs[f"{head}1"]
+            if outputs[f"{head}_{kind}"] != channels:
+                raise ValueError(f"layer {head}_{kind} is not {channels} channels wide")
+    for name, count in wanted.items():
+        if inputs[name] != count or outputs[name] < 1:
+            raise ValueError(f"layer {name} takes {inputs[name]} inputs instead of {count}")
+        if any(arrays[f"{name}.{kind}"].shape != (outputs[name],) for kind in ("bias", "shift")):
+            raise ValueError(f"layer {name} lacks a bias or shift for each output")
+    for name, width in (("gains", channels), ("hyper_gains", hyper), ("hyper_scales", hyper)):
+        if arrays[name].shape != (CODES, width):
+            raise ValueError(f"{name} is not {CODES} codes by {width} channels")
+    counts, ends = arrays["tables"], arrays["table_ends"].tolist()
+    if len(ends) != SCALES or ends[-1] != len(counts) or (np.diff(ends, prepend=0) < 4).any():
+        raise ValueError(f"there are not {SCALES} tables")
+    if counts.min() < 1 or any((t.sum() != EXACT) for t in np.split(counts, ends[:-1])):
+        raise ValueError(f"a table does not sum to {EXACT}")
 
 
 def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _Layer:

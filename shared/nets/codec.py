@@ -221,7 +221,8 @@ class Codec(nn.Module):
         hyper_gain, hyper_index = self.hyper_gains(base)
         z = self.hyper_analysis(padded) * hyper_gain
         hyper_bits = rate(z, scales_of(hyper_index).expand_as(z), torch.zeros_like(z))
-        z = round_through(z)
+        # The coder skips scale index 0: what it would carry is lost, so it is not there at all.
+        z = torch.where(hyper_index == 0, torch.zeros_like(z), round_through(z))
 
         features = self.entropy.features(z, codes, quantised)
         anchors = anchor_mask(height, width, latent.device)
