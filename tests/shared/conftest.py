@@ -1,0 +1,44 @@
+"""What the tests of `shared` have in common: quiet property tests, the embedded entropy network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from shared.bundle import ENTROPY, Bundle
+from shared.entropy_model import EntropyModel
+
+Arrays = dict[str, np.ndarray]
+
+# Reproducible on every machine, and no clock: a busy core must not fail a test.
+settings.register_profile(
+    "shared",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _profile() -> Iterator[None]:
+    before = settings.get_current_profile_name()
+    settings.load_profile("shared")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.fixture(scope="session")
+def network(bundle: Bundle) -> Arrays:
+    """The arrays of the embedded entropy network."""
+    with np.load(bundle.path(ENTROPY), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="session")
+def entropy(network: Arrays) -> EntropyModel:
+    return EntropyModel(network)
