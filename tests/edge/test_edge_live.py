@@ -1,0 +1,69 @@
+"""The edge against the real cloud: bitstream up, answer down, errors with their names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_client import AsyncEdgeClient, EdgeClient
+from edge_client.question import Question
+from shared.bundle import Bundle
+from shared.errors import BundleUnknown, DecoderMismatch, StreamError
+
+Cli = Callable[..., Any]
+
+
+def test_ask(server_url: str, photo: Path, bundle: Bundle) -> None:
+    with EdgeClient(server_url, threads=1) as client:
+        size = len(client.encode(photo).to_bytes())
+        found = client.ask(photo, "how many cars?", max_new_tokens=4)
+    assert (found.image.width, found.image.height, found.image.bytes) == (256, 160, size)
+    assert found.image.bundle == bundle.hex_id
+    assert found.usage.completion_tokens <= 4
+    assert found.view == "adapter"
+
+
+def test_ask_in_an_event_loop(server_url: str, photo: Path) -> None:
+    async def one() -> int:
+        async with AsyncEdgeClient(server_url, threads=1) as client:
+            return (await client.ask(photo, "what is it?", max_new_tokens=2)).image.width
+
+    assert asyncio.run(one()) == 256
+
+
+def test_command_line(server_url: str, photo: Path, cli: Cli) -> None:
+    done = cli("send", photo, "how many cars?", "--server", server_url, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["image"]["width"] == 256
+
+
+def test_what_the_server_refuses(
+    server_url: str, draw: Callable[..., np.ndarray], bundle: Bundle
+) -> None:
+    with EdgeClient(server_url, threads=1) as client:
+        stream = client.encode(draw(64, 48))
+        for forged, error in (
+            (replace(stream, check=stream.check ^ 1).to_bytes(), DecoderMismatch),
+            (replace(stream, bundle_id=b"none").to_bytes(), BundleUnknown),
+            (stream.to_bytes()[:-1], StreamError),
+            (b"\xff\xd8\xff\xe0 a photo as it is", StreamError),
+        ):
+            with pytest.raises(error) as caught:
+                client.submit(Question(forged, "what is it?"))
+            assert caught.value.request_id
+            if isinstance(caught.value, BundleUnknown):
+                assert bundle.hex_id in str(caught.value)
+
+
+def test_offline_then_flush(server_url: str, photo: Path, cli: Cli) -> None:
+    assert cli("send", photo, "?", "-s", "http://127.0.0.1:9", "--retries", 0).code == 4
+    flushed = cli("spool", "flush", "--server", server_url)
+    assert flushed.code == 0, flushed.err
+    assert flushed.out.startswith(str(photo))
