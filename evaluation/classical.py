@@ -56,7 +56,7 @@ FORMATS: Final = (JPEG, WEBP, AVIF)
 def decode(file: bytes) -> Picture:
     """The picture u8 [H, W, 3] of a file."""
     with Image.open(io.BytesIO(file)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
 
 
 def nearest_quality(size_at: Callable[[int], float], size: float) -> int:

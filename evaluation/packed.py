@@ -1,0 +1,114 @@
+"""All questions of a picture in one pass of a LLaVA, graded exactly as greedy decoding would be.
+
+    <head> <picture> | question 1, its right answer </s> | question 2, its right answer </s> | ...
+
+A mask lets each question see the picture and itself alone, and positions start again after the
+picture. An answer counts where each of its tokens, the end included, is the likeliest one given the
+right tokens before it. Greedy decoding writes the right answer in exactly these cases: as long as
+it has been right, it has been given the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
+
+from cloud_server.decoder import Decoded
+from cloud_server.mllm.chat import image_token, prompt_text
+from cloud_server.mllm.llava import Llava
+from scenes import Question
+from shared.bundle import MLLM, Bundle
+from shared.errors import UsageError
+
+Asked = tuple[list[int], list[int]]
+"""Tokens after the picture, and those of the right answer with its end."""
+
+
+class PackedLlava:
+    """The language model of a bundle behind the backend that the cloud uses."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        if not bundle.has(MLLM):
+            raise UsageError(
+                f"the bundle {bundle.manifest.name} has no language model",
+                hint="export it with --llava",
+            )
+        disable_progress_bar()
+        folder = bundle.path(MLLM)
+        self.processor = AutoProcessor.from_pretrained(folder)
+        model = LlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        )
+        self.model: Any = model.eval()
+        self.backend = Llava(bundle.manifest.name, self.model, self.processor, [bundle])
+        self._tokenizer = self.processor.tokenizer
+        self._image = self._tokenizer.convert_tokens_to_ids(image_token(self.processor))
+        self.head = self._split("")[0]
+
+    def see(self, pictures: Sequence[Decoded]) -> Tensor:
+        """Projected features [B, N, D] of pictures, by the cloud's backend."""
+        return torch.stack([seen.content for seen in self.backend.see(pictures)])
+
+    def ask(self, question: Question) -> Asked:
+        """Tokens of a question as the cloud asks it, and of its answer."""
+        head, tail = self._split(question.prompt)
+        if head != self.head:
+            raise UsageError("the model's template puts text of the question before the picture")
+        answer = self._tokenizer(question.answer, add_special_tokens=False).input_ids
+        return tail, [*answer, self._tokenizer.eos_token_id]
+
+    @torch.inference_mode()
+    def right(self, features: Tensor, asked: Sequence[Asked]) -> NDArray[np.bool_]:
+        """Whether each answer is right: bool [B, Q] for features [B, N, D] and Q questions."""
+        prefix = len(self.head) + features.shape[1]
+        ids, block, wanted = [], [0] * prefix, []
+        for number, (question, answer) in enumerate(asked, start=1):
+            first = prefix + len(ids) + len(question)
+            wanted.append(range(first, first + len(answer)))
+            ids += question + answer
+            block += [number] * (len(question) + len(answer))
+        embed = self.model.get_input_embeddings()
+        words = embed(torch.tensor(self.head + ids)).expand(len(features), -1, -1)
+        head, rest = words[:, : len(self.head)], words[:, len(self.head) :]
+        places = torch.tensor([place for answer in wanted for place in answer])
+        logits = self.model(
+            inputs_embeds=torch.cat([head, features, rest], dim=1),
+            attention_mask=_mask(block).expand(len(features), -1, -1, -1),
+            position_ids=_positions(block, prefix).expand(len(features), -1),
+            logits_to_keep=places - 1,
+        ).logits
+        hits = logits.argmax(-1) == torch.tensor(ids)[places - prefix]
+        ends = np.cumsum([len(answer) for answer in wanted])[:-1].tolist()
+        return np.stack([part.all(1).numpy() for part in hits.tensor_split(ends, dim=1)], axis=1)
+
+    def _split(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Tokens before and after the picture."""
+        text = prompt_text(self.processor, prompt)
+        begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
+        ids = self._tokenizer(text, add_special_tokens=not begins).input_ids
+        at = ids.index(self._image)
+        return ids[:at], ids[at + 1 :]
+
+
+def _mask(block: list[int]) -> Tensor:
+    """bool [1, 1, T, T]: each place sees what is before it of the picture and of its own block."""
+    number = torch.tensor(block)
+    same = (number[:, None] == number[None, :]) | (number[None, :] == 0)
+    return (same & torch.ones(len(block), len(block), dtype=torch.bool).tril())[None, None]
+
+
+def _positions(block: list[int], prefix: int) -> Tensor:
+    """i64 [1, T]: every question starts right after the picture."""
+    positions, seen = [], {0: 0}
+    for number in block:
+        place = seen.get(number, prefix)
+        positions.append(place)
+        seen[number] = place + 1
+    return torch.tensor(positions)[None]
