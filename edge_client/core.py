@@ -6,13 +6,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_client.images import Resolution, Source, fit, load
+from edge_client.images import Picture, Resolution, Source, fit, load, long_side
 from edge_client.question import Question, check_prompt
 from edge_client.retries import Retries
 from edge_client.settings import DEFAULT_SERVER
-from shared.bitstream import Bitstream
+from shared.bitstream import Bitstream, Limits
 from shared.bundle import DEFAULT, Bundle, open_bundle
-from shared.errors import UsageError
+from shared.errors import PictureTooLarge, UsageError
 
 if TYPE_CHECKING:
     from edge_client.encoder import Encoder
@@ -80,13 +80,26 @@ class Core:
                 self._encoder = Encoder(self.bundle, self._threads)
             return self._encoder
 
+    def pixels(self, picture: Source, *, name: str = "") -> Picture:
+        """A picture at the resolution at which it is coded, u8 [H, W, 3]."""
+        model = self.bundle.manifest.resolution
+        longest = long_side(self.resolution, model)
+        found = fit(load(picture, name, longest), self.resolution, model)
+        height, width = found.shape[:2]
+        if height * width > Limits().pixels:
+            raise PictureTooLarge(
+                f"{name or 'the picture'} has {width}x{height} pixels, a stream holds at most "
+                f"{Limits().pixels}",
+                hint="lower --resolution",
+            )
+        return found
+
     def encode(self, picture: Source, *, name: str = "") -> Bitstream:
         """The stream of a picture: a path, bytes, an open file, a PIL image or an array.
 
         Raises PictureError, or UsageError for a quality or budget that cannot be had.
         """
-        pixels = fit(load(picture, name), self.resolution, self.bundle.manifest.resolution)
-        analysed = self.encoder.analyse(pixels, self.guidance)
+        analysed = self.encoder.analyse(self.pixels(picture, name=name), self.guidance)
         if self.budget is not None:
             return analysed.code_within(self.budget)
         return analysed.code(self.quality)

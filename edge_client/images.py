@@ -6,7 +6,9 @@ this module, so no metadata (places, names) can reach a stream.
 
 from __future__ import annotations
 
+import importlib
 import io
+import logging
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -21,17 +23,23 @@ MAX_PIXELS: Final = 100_000_000
 MAX_SIDE: Final = 65_535
 MAX_FILE_BYTES: Final = 256 << 20  # of a picture that comes through a pipe
 
+_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc"})
+
+logger = logging.getLogger("edge_client")
+
 Picture = NDArray[np.uint8]
 Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[Any]
 Resolution = int | Literal["model", "native"]
 
 
-def load(source: Source, name: str = "") -> Picture:
+def load(source: Source, name: str = "", longest: int | None = None) -> Picture:
     """A picture u8 [H, W, 3] in sRGB from a path, bytes, an open file, a PIL image or an array.
 
     Arrays are u8 or u16 [H, W], [H, W, 3] or [H, W, 4]. EXIF orientation is applied, the colour
     profile converted to sRGB, 16 bits scaled to 8, alpha laid on white; of an animation the first
-    frame is taken. `name` is what messages call it.
+    frame is taken, with a warning on the logger of this package. `name` is what messages call it.
+    longest: the long side that is wanted in the end; a JPEG may then come smaller than it is (but
+    at least twice as large as wanted), which is quicker to decode.
     Raises PictureUnreadable, PictureTooLarge.
     """
     if isinstance(source, np.ndarray):
@@ -44,8 +52,11 @@ def load(source: Source, name: str = "") -> Picture:
         with _opened(source, name) as file, warnings.catch_warnings():
             # Pillow warns of large pictures; our own limit is checked just below.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            with _open(file, name) as image:
                 _check_size(image, name)
+                _tell_of_frames(image, name)
+                if longest is not None:
+                    image.draft(None, (2 * longest, 2 * longest))
                 return _upright(image)
     except FileNotFoundError as error:
         raise PictureUnreadable(f"{name} does not exist", hint="check the path") from error
@@ -70,15 +81,21 @@ def fit(picture: Picture, resolution: Resolution, model: int) -> Picture:
     "model" is what the bundle's language model can use (`model` pixels), "native" keeps every
     pixel. The aspect is kept; a picture is never scaled up.
     """
-    if resolution == "native":
+    longest = long_side(resolution, model)
+    height, width = picture.shape[:2]
+    if longest is None or max(width, height) <= longest:
         return picture
+    return scale(picture, *fitted(width, height, longest))
+
+
+def long_side(resolution: Resolution, model: int) -> int | None:
+    """Most pixels of the long side at a resolution; None: no bound. Raises UsageError."""
+    if resolution == "native":
+        return None
     longest = model if resolution == "model" else resolution
     if longest < 1:
         raise UsageError(f"the resolution must be at least 1 pixel, not {longest}")
-    height, width = picture.shape[:2]
-    if max(width, height) <= longest:
-        return picture
-    return scale(picture, *fitted(width, height, longest))
+    return longest
 
 
 def fitted(width: int, height: int, longest: int) -> tuple[int, int]:
@@ -111,6 +128,34 @@ def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
         raise PictureUnreadable(f"{name} is empty: it has no bytes")
     file.seek(0)
     return file
+
+
+def _open(file: BinaryIO, name: str) -> Image.Image:
+    """The picture in a file, with the readers of the optional extras where it needs one."""
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _need("pillow_heif", "register_heif_opener", f"{name} is HEIC", "cotam[heic]")
+    elif head[:2] == b"\xff\x0a" or head == b"\0\0\0\x0cJXL \r\n\x87\n":
+        _need("pillow_jxl", "", f"{name} is JPEG XL", "pillow-jxl-plugin")
+    return Image.open(file)
+
+
+def _need(module: str, register: str, what: str, extra: str) -> None:
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise PictureUnreadable(
+            f"{what}, for which a reader is missing", hint=f"pip install '{extra}'"
+        ) from error
+    if register:
+        getattr(plugin, register)()
+
+
+def _tell_of_frames(image: Image.Image, name: str) -> None:
+    # A phone's JPEG (MPO) often holds a preview or a depth map behind its picture: no news.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        logger.warning("%s has several frames: the first is taken", name)
 
 
 def _check_size(image: Image.Image, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -94,10 +95,57 @@ def test_grey_modes(mode: str) -> None:
     assert (load(image) == 255).all()
 
 
-def test_first_frame_of_an_animation() -> None:
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_frame_of_an_animation(form: str, caplog: pytest.LogCaptureFixture) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert load(data)[0, 0].tolist() == [255, 0, 0]
+    options = {"lossless": True} if form == "WEBP" else {}
+    data = saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
+    assert load(data, "film")[0, 0].tolist() == [255, 0, 0]
+    assert caplog.messages == ["film has several frames: the first is taken"]
+
+
+def test_a_jpeg_is_decoded_no_larger_than_it_must(draw: Draw) -> None:
+    data = saved(Image.fromarray(draw(1600, 1200)), "JPEG", quality=95)
+    small = load(data, longest=100)
+    assert small.shape == (300, 400, 3)
+    whole = fit(load(data), 100, model=100).astype(int)
+    assert np.abs(fit(small, 100, model=100).astype(int) - whole).mean() < 2
+
+
+def test_cmyk_and_grey_jpegs_may_be_decoded_smaller_too() -> None:
+    for mode, colour in (("CMYK", (0, 255, 255, 0)), ("L", 200)):
+        data = saved(Image.new(mode, (800, 640), colour), "JPEG")
+        assert load(data, longest=50).shape == (160, 200, 3)
+
+
+def test_heic(draw: Draw) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    picture = draw(64, 48)
+    found = load(saved(Image.fromarray(picture), "HEIF")).astype(int)
+    assert np.abs(found - picture).mean() < 10
+
+
+def test_jpeg_xl(draw: Draw) -> None:
+    pytest.importorskip("pillow_jxl")
+    picture = draw(64, 48)
+    found = load(saved(Image.fromarray(picture), "JXL")).astype(int)
+    assert np.abs(found - picture).mean() < 10
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "extra"),
+    [
+        ("pillow_heif", b"\0\0\0\x18ftypheic" + bytes(20), r"cotam\[heic\]"),
+        ("pillow_jxl", b"\xff\x0a" + bytes(20), "pillow-jxl-plugin"),
+    ],
+)
+def test_a_missing_reader_is_named(
+    module: str, data: bytes, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PictureUnreadable, match=extra):
+        load(data)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF", "TIFF", "BMP"])
