@@ -33,28 +33,32 @@ TABLE_UNIT: Final = 256
 
 Array = NDArray[Any]
 
-_NO_NEIGHBOUR: Final = {3: (46, 152, 58), 5: (26, 52, 100, 52, 26)}
+_NO_NEIGHBOUR: Final = {3: (15, 197, 44), 5: (2, 15, 196, 18, 25)}
 _BY_MEAN: Final = {
     3: (
-        (150, 100, 6),
-        (84, 160, 12),
-        (22, 206, 28),
-        (8, 150, 98),
-        (4, 92, 160),
+        (237, 17, 2),
+        (148, 95, 13),
+        (7, 237, 12),
+        (4, 176, 76),
+        (3, 45, 208),
     ),
     5: (
         (160, 70, 20, 4, 2),
         (100, 110, 40, 4, 2),
-        (44, 130, 72, 8, 2),
-        (14, 92, 134, 14, 2),
-        (6, 30, 184, 30, 6),
-        (2, 14, 134, 92, 14),
-        (2, 8, 72, 130, 44),
-        (2, 4, 40, 110, 100),
-        (2, 4, 20, 70, 160),
+        (2, 231, 19, 2, 2),
+        (2, 145, 96, 9, 4),
+        (2, 7, 237, 6, 4),
+        (2, 7, 190, 30, 27),
+        (2, 5, 116, 52, 81),
+        (2, 2, 47, 49, 156),
+        (2, 2, 21, 25, 206),
     ),
 }
-"""Counts of the levels by the mean of the neighbours in half levels; each row sums to 256."""
+"""Counts of the levels by the mean of the neighbours in half levels; each row sums to 256.
+
+Measured on 300 maps of scenes and photographs, cells of 16 and 32 pixels. The two rows of five
+levels that never occurred are set by hand.
+"""
 
 
 @dataclass(frozen=True)
