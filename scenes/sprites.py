@@ -88,9 +88,11 @@ class Pen:
         radius: float = 0.0,
     ) -> None:
         box = self._xy([(x0, y0), (x1, y1)])
-        self.draw.rounded_rectangle(
-            box, radius * min(self.w, self.h), fill, edge, self.line if edge else 0
-        )
+        line = self.line if edge else 0
+        try:
+            self.draw.rounded_rectangle(box, radius * min(self.w, self.h), fill, edge, line)
+        except ValueError:  # Pillow cannot round a box of a few pixels, where no corner shows
+            self.draw.rectangle(box, fill, edge, line)
 
     def done(self) -> Image.Image:
         """The canvas at its final size, RGBA."""

@@ -1,0 +1,197 @@
+"""A scene is a pure function of its seed, and its mask, labels and caption say what was drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scenes import CHARACTERS, COLOURS, KINDS, SPLITS, Backgrounds, Scene, render
+from scenes.captions import NUMBERS
+from scenes.render import generator
+from scenes.vocabulary import vocabulary
+from scenes.world import PLURALS, RGB
+
+# If one of these changes, every published number changes: `scenes.VERSION` has to grow with it.
+FACTS = {
+    ("train", 0): "1a8487bcaf6501e3",
+    ("val", 7): "e4525c4c699842ff",
+    ("test", 0): "8346f6acf7dab8fa",
+    ("test", 123_456): "f8856862c25de92f",
+}
+SHADES = {
+    ("test", 0): [190, 189, 144, 139, 190, 189, 190, 189, 167, 167, 166, 166, 104, 104, 104, 104],
+    ("test", 3): [51, 56, 56, 54, 51, 56, 94, 61, 51, 51, 58, 52, 51, 61, 93, 98],
+}
+
+
+def facts(scene: Scene) -> str:
+    """A digest of everything that is true of a scene, boxes to the pixel."""
+    text = repr((scene.objects, scene.category, scene.caption, scene.questions))
+    # Centres of characters come from the font in fractions of a pixel.
+    rounded = re.sub(r"\d+\.\d+", lambda number: str(round(float(number[0]))), text)
+    return hashlib.sha256(rounded.encode()).hexdigest()[:16]
+
+
+def shades(scene: Scene) -> list[int]:
+    """Mean brightness of the sixteen blocks of a picture: stable under other resampling code."""
+    grey = scene.picture.mean(axis=2).reshape(4, 64, 4, 64).mean(axis=(1, 3))
+    return [round(float(value)) for value in grey.flat]
+
+
+@pytest.mark.parametrize(("split", "index"), FACTS)
+def test_what_is_true_of_a_scene_never_changes(split: str, index: int) -> None:
+    assert facts(render(split, index, Backgrounds())) == FACTS[split, index]
+
+
+@pytest.mark.parametrize(("split", "index"), SHADES)
+def test_how_a_scene_looks_never_changes(split: str, index: int) -> None:
+    found = shades(render(split, index, Backgrounds()))
+    assert found == pytest.approx(SHADES[split, index], abs=2)
+
+
+def test_a_scene_does_not_depend_on_what_was_drawn_before() -> None:
+    backgrounds = Backgrounds.builtin()
+    alone = render("test", 5, Backgrounds.builtin())
+    for index in (9, 2, 5):
+        again = render("test", index, backgrounds)
+    assert np.array_equal(alone.picture, again.picture)
+    assert np.array_equal(alone.mask, again.mask)
+    assert facts(alone) == facts(again)
+
+
+def test_no_two_scenes_share_their_random_numbers() -> None:
+    first = {generator(split, index).integers(2**63) for split in SPLITS for index in range(500)}
+    assert len(first) == 500 * len(SPLITS)
+
+
+def test_photographs_of_train_and_val_are_disjoint(tmp_path: Path) -> None:
+    for number in range(64):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"photo{number}.png")
+    parts = [Backgrounds.from_folder(tmp_path, part).paths for part in ("train", "val")]
+    assert all(parts)
+    assert not set(parts[0]) & set(parts[1])
+    assert len(parts[0]) + len(parts[1]) == 64
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match="val"):
+        Backgrounds.from_folder(tmp_path / "none", "val")
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "size", "message"),
+    [
+        ("tset", 0, (256, 256), "split"),
+        ("test", -1, (256, 256), "negative"),
+        ("test", 0, (256, 63), "64 pixels"),
+    ],
+)
+def test_what_cannot_be_drawn(split: str, index: int, size: tuple[int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        render(split, index, Backgrounds(), size)
+
+
+def test_the_smallest_scenes_can_be_drawn() -> None:
+    for index in range(60):
+        assert render("test", index, Backgrounds(), (64, 64)).objects
+
+
+@pytest.mark.parametrize("size", [(256, 256), (256, 160), (64, 200)])
+def test_mask_and_boxes_agree(size: tuple[int, int]) -> None:
+    for index in range(12):
+        scene = render("test", index, Backgrounds(), size)
+        width, height = size
+        assert scene.picture.shape == (height, width, 3)
+        assert scene.picture.dtype == scene.mask.dtype == np.uint8
+        assert scene.mask.shape == (height, width)
+        assert scene.mask.max() <= len(scene.objects)
+        for number, thing in enumerate(scene.objects, start=1):
+            left, top, right, bottom = (int(side) for side in thing.box)
+            assert 0 <= left < right <= width
+            assert 0 <= top < bottom <= height
+            outside = scene.mask == number
+            outside[top:bottom, left:right] = False
+            assert not outside.any()
+
+
+def test_objects_have_the_colour_they_are_said_to_have() -> None:
+    """Shapes are filled with one colour: most of what shows of them is near it."""
+    seen = Counter()
+    for index in range(40):
+        scene = render("test", index, Backgrounds())
+        for number, thing in enumerate(scene.objects, start=1):
+            pixels = scene.picture[scene.mask == number]
+            if thing.kind not in ("circle", "square", "triangle", "star") or len(pixels) < 200:
+                continue
+            middle = np.median(pixels, axis=0)
+            distances = {name: np.abs(middle - rgb).sum() for name, rgb in RGB.items()}
+            assert min(distances, key=distances.__getitem__) == thing.colour
+            seen[thing.colour] += 1
+    assert len(seen) == len(COLOURS)
+
+
+def test_patch_labels_say_what_the_mask_says() -> None:
+    for index in range(10):
+        scene = render("test", index, Backgrounds(), (256, 192))
+        labels = scene.patch_labels(16)
+        assert {name: values.shape for name, values in labels.items()} == dict.fromkeys(
+            ("kind", "colour", "centre", "character"), (12, 16)
+        )
+        for row in range(12):
+            for column in range(16):
+                patch = scene.mask[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+                shares = np.bincount(patch.ravel(), minlength=1 + len(scene.objects))[1:]
+                kind = colour = 0
+                if shares.max() >= 0.2 * 256:
+                    owner = scene.objects[int(shares.argmax())]
+                    kind = 1 + KINDS.index(owner.kind)
+                    colour = 1 + COLOURS.index(owner.colour)
+                assert labels["kind"][row, column] == kind
+                assert labels["colour"][row, column] == colour
+        for thing in scene.objects:
+            for character in thing.characters:
+                row, column = int(character.y // 16), int(character.x // 16)
+                if (row, column) not in np.ndindex(12, 16):
+                    continue
+                assert labels["character"][row, column] > 0
+        found = labels["character"][labels["character"] > 0] - 1
+        printed = {character.name for thing in scene.objects for character in thing.characters}
+        assert {CHARACTERS[i] for i in found} <= printed
+
+
+def test_signs_spell_their_text(many: list[Scene]) -> None:
+    signs = [thing for scene in many for thing in scene.objects if thing.text]
+    assert len(signs) > 100
+    for sign in signs:
+        assert sign.kind == "sign"
+        assert "".join(c.name for c in sign.characters) == sign.text.upper()
+        left, top, right, bottom = sign.box
+        places = [(c.x, c.y) for c in sign.characters]
+        assert all(left < x < right and top < y < bottom for x, y in places)
+        assert places == sorted(places)
+
+
+def test_captions_count_what_is_there(many: list[Scene]) -> None:
+    singular = {plural: kind for kind, plural in PLURALS.items()}
+    pattern = rf"\b(an?|{'|'.join(NUMBERS)}) ({'|'.join(COLOURS)}) ([a-z]+)"
+    for scene in many:
+        said: Counter[tuple[str, str]] = Counter()
+        for number, colour, noun in re.findall(pattern, scene.caption):
+            count = NUMBERS.index(number) if number in NUMBERS else 1
+            said[colour, singular.get(noun, noun)] += count
+        assert said == Counter((o.colour, o.kind) for o in scene.objects)
+        assert all(o.text in scene.caption for o in scene.objects)
+
+
+def test_the_vocabulary_holds_every_word_but_those_on_signs(many: list[Scene]) -> None:
+    known = set(vocabulary())
+    for scene in many:
+        texts = {o.text for o in scene.objects}
+        sentences = [scene.caption, *(q.prompt for q in scene.questions)]
+        sentences += [q.answer for q in scene.questions]
+        words = {word for text in sentences for word in re.findall("[a-z]+", text)}
+        assert words <= known | texts
