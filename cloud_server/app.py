@@ -12,10 +12,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cloud_server import problems
+from cloud_server import bundle_files, chat, problems, query
 from cloud_server.admission import Caller
 from cloud_server.probes import models, probes
-from cloud_server.query import router
 from cloud_server.request_id import RequestIds
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
@@ -44,10 +43,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
-    app.add_middleware(RequestIds, unexpected=problems.unexpected)
+    app.add_middleware(
+        RequestIds, unexpected=problems.unexpected, answered=service.metrics.answered
+    )
     problems.install(app)
-    for router_ in (probes, models, router):
-        app.include_router(router_)
+    for part in (probes, models, query.router, chat.router, bundle_files.router):
+        app.include_router(part)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def document(caller: Caller) -> dict[str, Any]:

@@ -28,7 +28,7 @@ async def done(service: Service, request: Request, ticket: Ticket, work: Work) -
             {future, gone}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
         )
         if future.done():
-            return _checked(future.result())
+            return _checked(service, future.result())
         if gone.done():
             raise Gone
         raise late(service)
@@ -55,7 +55,7 @@ async def pieces(
                 elif future.done():
                     while not queue.empty():
                         yield queue.get_nowait()
-                    _checked(future.result())
+                    _checked(service, future.result())
                     return
                 elif gone.done():
                     raise Gone
@@ -73,9 +73,10 @@ def late(service: Service) -> DeadlineExceeded:
     )
 
 
-def _checked(work: Work) -> Work:
+def _checked(service: Service, work: Work) -> Work:
     if work.error is not None:
         raise work.error
+    service.metrics.worked(work)
     return work
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 from cloud_server.keys import hash_key, new_key
+from cloud_server.logs import configure
 from cloud_server.settings import PREFIX, Settings, load_settings
 from shared.errors import CotamError, exit_code
 
@@ -59,7 +59,11 @@ def serve(
     }
     try:
         settings = load_settings(**flags)
-        _serve(settings)
+        configure(settings)
+        # torch-free, but the web framework takes a while: `--help` shall not wait for it.
+        from cloud_server.server import run
+
+        run(settings)
     except CotamError as error:
         typer.echo(f"cloud_server: {error}", err=True)
         raise typer.Exit(exit_code(error)) from None
@@ -71,29 +75,6 @@ def key(name: Annotated[str, typer.Argument(help="who gets the key")]) -> None:
     made = new_key()
     typer.echo(made)
     typer.echo(f"{name}={hash_key(made)}", err=True)
-
-
-def _serve(settings: Settings) -> None:
-    import uvicorn
-
-    from cloud_server.app import create_app
-
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(message)s")
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
-    service = app.state.service
-    service.on_failure = lambda: setattr(server, "should_exit", True)
-    server.run()
-    if service.failure is not None:
-        raise service.failure
 
 
 def main() -> None:

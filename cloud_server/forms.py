@@ -86,6 +86,7 @@ async def read_question(request: Request, service: Service, caller: str) -> Aske
     else:
         stream = service.parse(form["bitstream"])
         work, image = Work(stream, prompt, count), image_info(stream, len(form["bitstream"]))
+        service.metrics.received(image)
     return Asked(work, image, streams, _digest(form))
 
 
@@ -95,7 +96,9 @@ async def read_picture(request: Request, service: Service) -> tuple[Work, ImageI
     if "bitstream" not in form:
         raise FieldInvalid("the field bitstream is missing")
     stream = service.parse(form["bitstream"])
-    return Work(stream), image_info(stream, len(form["bitstream"]))
+    image = image_info(stream, len(form["bitstream"]))
+    service.metrics.received(image)
+    return Work(stream), image
 
 
 def image_info(stream: Bitstream, size: int) -> ImageInfo:

@@ -1,8 +1,9 @@
-"""/livez, /readyz and GET /v1/models."""
+"""/livez, /readyz, /metrics and GET /v1/models."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from cloud_server.admission import Caller
 from cloud_server.service import Service
@@ -10,7 +11,7 @@ from shared.errors import NotReady
 from shared.schemas import Health, ModelList
 
 probes = APIRouter()
-models = APIRouter(prefix="/v1")
+models = APIRouter()
 
 
 @probes.get("/livez", response_model=Health)
@@ -31,7 +32,14 @@ async def readyz(request: Request) -> Health:
     return Health(status="ok")
 
 
-@models.get("/models", response_model=ModelList)
+@models.get("/metrics", response_class=Response)
+async def metrics(request: Request, caller: Caller) -> Response:
+    """Metrics in Prometheus' text format."""
+    service: Service = request.app.state.service
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@models.get("/v1/models", response_model=ModelList)
 async def list_models(request: Request, caller: Caller) -> ModelList:
     """The model that answers, and the bundles whose streams it takes."""
     service: Service = request.app.state.service

@@ -59,8 +59,9 @@ def install(app: FastAPI) -> None:
 
     async def of_ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, CotamError)
-        bundles = request.app.state.service.bundle_ids()
-        found = problem(error, request_id_of(request.scope), bundles)
+        service = request.app.state.service
+        service.metrics.failed(error.code)
+        found = problem(error, request_id_of(request.scope), service.bundle_ids())
         if found.status in (500, 502):
             log.warning("%s", error, exc_info=error.__cause__)
         return answer_problem(found, headers_of(error))

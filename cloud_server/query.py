@@ -96,6 +96,7 @@ async def _events(
                     yield event(json.dumps({"text": text}), "text")
         yield event(_answer(request, ticket, asked).model_dump_json(), "done")
     except CotamError as error:
+        request.app.state.service.metrics.failed(error.code)
         problem = problem_of(error, request_id_of(request.scope))
         yield event(problem.model_dump_json(), "error")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from cloud_server.images import ImageStore
 from cloud_server.keys import KeyRing
 from cloud_server.limits import Admission, RateLimit
+from cloud_server.metrics import Metrics
 from cloud_server.replays import Replays
 from cloud_server.settings import Settings
 from cloud_server.work import Work
@@ -40,6 +41,15 @@ class Service:
         self.admission = Admission(settings.max_requests)
         self.replays = Replays(settings.replays, settings.replay_ttl_s)
         self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
+        self.metrics = Metrics()
+        self.metrics.gauge(
+            "cotam_requests_inside",
+            "Requests read, queued or answered now.",
+            lambda: self.admission.inside,
+        )
+        self.metrics.gauge("cotam_images", "Pictures kept.", lambda: len(self.images))
+        self.metrics.gauge("cotam_images_bytes", "Their memory.", lambda: self.images.bytes)
+        self.metrics.gauge("cotam_ready", "1 when ready.", lambda: self.status == "ok")
         self.failure: CotamError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.draining = False

@@ -34,6 +34,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"
     )
+    log_format: Literal["json", "text"] = Field("json", description="form of the log")
+    drain_delay_s: float = Field(
+        0.0, ge=0, description="time between a SIGTERM and the last connection that is taken"
+    )
+    drain_s: float = Field(
+        30.0, gt=0, description="time that accepted requests have to end after that"
+    )
     max_body_bytes: int = Field(16 << 20, ge=1024, description="largest request body")
     max_pixels: int = Field(1 << 24, ge=1, description="largest picture that is decoded")
     api_keys: SecretStr = Field(
