@@ -1,0 +1,62 @@
+"""The benchmark's parts: what is timed and how turns are counted. No test looks at a clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.bench import (
+    REFERENCE,
+    STAGES,
+    adapters_of,
+    learned,
+    mosaic,
+    side_of,
+    take_turns,
+    time_ours,
+    time_peer,
+)
+from evaluation.bench_edge import copy_source
+from evaluation.ours import Ours
+from shared.bundle import Bundle
+from shared.errors import UsageError
+
+
+def test_sides_are_whole_latents() -> None:
+    assert [side_of(m) for m in (0.25, 1.0, 4.0, 0.0)] == [512, 1024, 2048, 16]
+
+
+def test_the_mosaic_is_always_the_same_picture() -> None:
+    picture = mosaic(272)
+    assert picture.shape == (272, 272, 3)
+    assert (picture == mosaic(272)).all()
+    assert picture.std() > 20
+
+
+def test_the_first_turn_only_warms_up() -> None:
+    times = iter([100.0, 3.0, 1.0, 2.0])
+    found = take_turns({"a": lambda: {"encode": next(times)}}, 3)
+    assert found == {"a": {"encode": 2.0}}
+
+
+def test_every_stage_of_ours_is_timed(bundle: Bundle) -> None:
+    times = time_ours(Ours(bundle), adapters_of(bundle), mosaic(64))
+    assert {"encode", "decode", *STAGES} <= set(times)
+    assert times["encode"] >= times["guidance"] + times["analysis"] + times["coding"]
+
+
+def test_a_peer_is_timed_both_ways() -> None:
+    assert set(time_peer(REFERENCE, mosaic(64), 50)) == {"encode", "decode"}
+
+
+def test_an_unknown_model_is_named() -> None:
+    with pytest.raises(UsageError, match="no model elic"):
+        learned("elic")
+
+
+def test_the_copy_that_is_installed_holds_what_the_build_needs(tmp_path: Path) -> None:
+    copy_source(tmp_path / "source")
+    there = {entry.name for entry in (tmp_path / "source").iterdir()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "edge_client", "shared"} <= there
+    assert not [*(tmp_path / "source").rglob("__pycache__")]

@@ -1,0 +1,91 @@
+"""Attention distances of known attention, and towers of each class that can be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from evaluation.information_flow import attention_distances, local_stage, similarity
+from evaluation.towers import load_tower
+from shared.bundle import MLLM, Bundle
+from shared.errors import UsageError
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+
+
+def test_attention_to_oneself_has_no_distance() -> None:
+    average, top = attention_distances(torch.eye(16).unsqueeze(0), 4)
+    assert average.tolist() == [0.0]
+    assert top.tolist() == [0.0]
+
+
+def test_even_attention_has_the_mean_distance() -> None:
+    average, _ = attention_distances(torch.full((1, 4, 4), 0.25), 2)
+    assert float(average) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4)
+
+
+def test_attention_to_the_next_row_has_distance_one() -> None:
+    attention = torch.eye(16).roll(4, dims=1)[None, :12]
+    whole = torch.cat([attention, torch.eye(16)[None, 12:]], dim=1)
+    average, top = attention_distances(whole, 4)
+    assert float(average) == pytest.approx(12 / 16)
+    assert float(top) == pytest.approx(12 / 16)
+
+
+@pytest.mark.parametrize(
+    ("average", "stage"),
+    [([5, 4, 1, 1.5, 5], (2, 3)), ([1, 2, 9], (0, 1)), ([9, 2, 1], (1, 2))],
+)
+def test_the_local_stage_is_where_attention_is_near(
+    average: list[float], stage: tuple[int, int]
+) -> None:
+    assert local_stage(np.array(average)) == stage
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [(CLIPVisionConfig, CLIPVisionModel), (SiglipVisionConfig, SiglipVisionModel)],
+)
+def test_a_tower_of_each_class_is_read(config: Any, model: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model(config(**SIZES)).save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path))
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    flow = tower(picture)
+    assert flow.attention.shape == (3, 16, 16)
+    assert len(flow.states) == 4
+    assert flow.attention.sum(dim=-1).numpy() == pytest.approx(1.0, abs=1e-5)
+    assert similarity(flow, flow).numpy() == pytest.approx(1.0, abs=1e-5)
+    assert float(similarity(flow, tower(255 - picture))[-1]) < 0.9999
+
+
+def test_the_bundles_own_tower_is_read(bundle: Bundle) -> None:
+    tower = load_tower(str(bundle.path(MLLM)))
+    assert bundle.manifest.adapter is not None
+    assert tower.fingerprint == bundle.manifest.adapter.tower
+
+
+def test_what_is_no_tower_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no vision tower"):
+        load_tower(str(tmp_path / "nothing"))
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="holds a bert"):
+        load_tower(str(tmp_path))
