@@ -150,8 +150,8 @@ def parse_manifest(raw: bytes) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         raise BundleCorrupt(f"the manifest is not valid: {where}: {first['msg']}") from error
     for name in manifest.files:
-        if name.startswith("/") or ".." in Path(name).parts or "\\" in name:
-            raise BundleCorrupt(f"the manifest names a file outside of its bundle: {name}")
+        if name.startswith("/") or ".." in Path(name).parts or {"\\", "\0"} & set(name):
+            raise BundleCorrupt(f"the manifest names a file outside of its bundle: {name!r}")
     return manifest
 
 

@@ -114,7 +114,7 @@ class EntropyModel:
     def load(cls, path: Path, dtype: DTypeLike = np.float32) -> EntropyModel:
         """Read `entropy.npz`. Raises BundleCorrupt when it is not a network of this form."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return cls({name: file[name] for name in file.files}, dtype)
         except Exception as error:  # numpy and zipfile know a dozen ways to dislike a file
             raise BundleCorrupt(
