@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,14 +20,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _profile() -> Iterator[None]:
-    before = settings.get_current_profile_name()
-    settings.load_profile("shared")
-    yield
-    settings.load_profile(before)
+# Here and not in a fixture: tests take the profile that is there when they are collected.
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

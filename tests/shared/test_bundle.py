@@ -1,0 +1,177 @@
+"""Bundles: what is damaged, absent or hostile is refused before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared import bundle as bundles
+from shared.bundle import Bundle, describe_files, find, manifest_id, open_bundle, parse_manifest
+from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
+
+
+def manifest(root: Path, **changed: Any) -> dict[str, Any]:
+    """A manifest of what lies in `root`, with fields replaced; None takes a field away."""
+    names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+    files = describe_files(root, names, edge=["encoder.onnx"])
+    fields: dict[str, Any] = {
+        "format": 1,
+        "name": "little",
+        "version": "1.0",
+        "licence": "Apache-2.0",
+        "resolution": 256,
+        "quality": 3.0,
+        "latent_channels": 8,
+        "guidance": {"side": 64, "patch": 16, "k": 0.75, "cell": 32, "levels": 3, "step": 30},
+        "files": {name: entry.model_dump() for name, entry in files.items()},
+        "provenance": {"hardware": "none"},
+        **changed,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def write(root: Path, **changed: Any) -> bytes:
+    raw = json.dumps(manifest(root, **changed)).encode()
+    (root / bundles.MANIFEST).write_bytes(raw)
+    return raw
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A bundle directory of small made-up files."""
+    folder = tmp_path / "little"
+    (folder / "mllm").mkdir(parents=True)
+    (folder / "encoder.onnx").write_bytes(b"not really a graph")
+    (folder / "mllm" / "config.json").write_bytes(b"{}")
+    (folder / "mllm" / "model.safetensors").write_bytes(b"")
+    write(folder)
+    return folder
+
+
+def test_a_bundle_is_named_by_the_hash_of_its_manifest(root: Path) -> None:
+    raw = (root / bundles.MANIFEST).read_bytes()
+    found = Bundle.open(root)
+    assert found.id == manifest_id(raw) == hashlib.sha256(raw).digest()[:4]
+    assert found.hex_id == found.id.hex()
+    write(root, version="1.1")
+    assert Bundle.open(root).id != found.id
+
+
+def test_files_by_name_folder_and_part(root: Path) -> None:
+    found = Bundle.open(root)
+    assert found.path("encoder.onnx").read_bytes() == b"not really a graph"
+    assert found.path("mllm") == root / "mllm"
+    assert found.has("mllm")
+    assert not found.has("ml")
+    assert not found.has("adapter.safetensors")
+    assert found.files("edge") == ["encoder.onnx"]
+    assert found.files("cloud") == ["mllm/config.json", "mllm/model.safetensors"]
+    with pytest.raises(BundleCorrupt, match=r"no adapter\.safetensors"):
+        found.path("adapter.safetensors")
+
+
+def test_a_changed_file_is_corrupt(root: Path) -> None:
+    (root / "mllm" / "config.json").write_bytes(b"[]")
+    found = Bundle.open(root)
+    assert found.path("encoder.onnx")
+    with pytest.raises(BundleCorrupt, match=r"config\.json"):
+        found.path("mllm")
+
+
+def test_an_absent_file_is_corrupt(root: Path) -> None:
+    (root / "encoder.onnx").unlink()
+    with pytest.raises(BundleCorrupt, match=r"lacks encoder\.onnx"):
+        Bundle.open(root).path("encoder.onnx")
+
+
+def test_a_folder_without_a_manifest_is_missing(root: Path, tmp_path: Path) -> None:
+    (root / bundles.MANIFEST).unlink()
+    for place in (root, tmp_path / "absent", root / "encoder.onnx"):
+        with pytest.raises(BundleMissing):
+            Bundle.open(place)
+        with pytest.raises(BundleMissing):
+            open_bundle(place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../outside",
+        "mllm/../../outside",
+        "..",
+        "..\\outside",
+        "C:\\outside",
+        "nul\0byte",
+        "",
+        ".",
+    ],
+)
+def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
+    entry = {"sha256": "0" * 64, "bytes": 0, "part": "edge"}
+    write(root, files={name: entry})
+    with pytest.raises(BundleCorrupt):
+        Bundle.open(root).path(name)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"format": 2},
+        {"name": "Not A Name"},
+        {"name": None},
+        {"quality": 10},
+        {"quality": float("nan")},
+        {"resolution": 0},
+        {"latent_channels": 0},
+        {"guidance": {"side": 64}},
+        {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 32, "levels": 3, "step": 31}},
+        {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 20, "levels": 3, "step": 30}},
+        {"files": {"a": {"sha256": "xyz", "bytes": 0, "part": "edge"}}},
+        {"files": {"a": {"sha256": "0" * 64, "bytes": -1, "part": "edge"}}},
+        {"files": {"a": {"sha256": "0" * 64, "bytes": 0, "part": "both"}}},
+        {"surprise": 1},
+    ],
+)
+def test_manifests_of_another_form_are_corrupt(root: Path, changed: dict[str, Any]) -> None:
+    write(root, **changed)
+    with pytest.raises(BundleCorrupt):
+        Bundle.open(root)
+
+
+@given(st.binary(max_size=300))
+@example(b"{}")
+@example(b"[" * 100_000)
+@example(b'{"format": "\\ud800"}')
+@example(b'{"format": ' + b"9" * 5_000 + b"}")
+def test_any_bytes_are_a_corrupt_manifest(raw: bytes) -> None:
+    with pytest.raises(BundleCorrupt):
+        parse_manifest(raw)
+
+
+def test_an_endless_manifest_is_not_read(root: Path) -> None:
+    (root / bundles.MANIFEST).write_bytes(b" " * (bundles.MAX_MANIFEST_BYTES + 1))
+    with pytest.raises(BundleCorrupt, match="over"):
+        Bundle.open(root)
+
+
+def test_the_bundle_of_a_stream_is_found_by_id(root: Path) -> None:
+    here = Bundle.open(root)
+    assert find([here], here.id) is here
+    with pytest.raises(BundleUnknown, match=here.hex_id):
+        find([here], b"\xff\xff\xff\xff")
+
+
+def test_the_embedded_bundle_is_whole(bundle: Bundle) -> None:
+    assert open_bundle(bundles.DEFAULT).id == bundle.id
+    for name in bundle.manifest.files:
+        assert bundle.path(name).stat().st_size == bundle.manifest.files[name].bytes
+    edge = sum(bundle.manifest.files[name].bytes for name in bundle.files("edge"))
+    assert edge <= 12_000_000
+    assert sum(entry.bytes for entry in bundle.manifest.files.values()) <= 45_000_000

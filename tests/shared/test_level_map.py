@@ -1,0 +1,170 @@
+"""The level map: every map comes back, hostile payloads end in StreamMalformed."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.errors import StreamMalformed
+from shared.level_map import _BY_MEAN as BY_MEAN
+from shared.level_map import _NO_NEIGHBOUR as NO_NEIGHBOUR
+from shared.level_map import (
+    CELLS,
+    LEVELS,
+    MAX_CODE,
+    MAX_STEP,
+    STRIDE,
+    TABLE_UNIT,
+    LevelMap,
+    cell_shape,
+    flat_codes,
+    latent_shape,
+    quantise_importance,
+)
+
+sides = st.integers(1, 700)
+cells = st.sampled_from(CELLS)
+levels = st.sampled_from(LEVELS)
+steps = st.integers(0, MAX_STEP // 2).map(lambda half: 2 * half)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def random_map(width: int, height: int, cell: int, count: int, step: int, seed: int) -> LevelMap:
+    """Levels in blobs, as importance is, or without any order, by the seed."""
+    chance = np.random.default_rng(seed)
+    shape = cell_shape(width, height, cell)
+    values = chance.integers(0, count, shape)
+    if seed % 2:
+        rough = chance.normal(size=shape).cumsum(0).cumsum(1)
+        values = np.clip(np.round(rough) + count // 2, 0, count - 1)
+    return LevelMap(values.astype(np.uint8), cell, count, step)
+
+
+def test_tables_are_whole() -> None:
+    for count in LEVELS:
+        for row in (*BY_MEAN[count], NO_NEIGHBOUR[count]):
+            assert len(row) == count
+            assert sum(row) == TABLE_UNIT
+            assert min(row) > 0
+        assert len(BY_MEAN[count]) == 2 * count - 1
+
+
+@given(sides, sides, cells, levels, steps, seeds)
+@example(1, 1, 16, 3, 0, 0)
+@example(1, 65_535, 64, 5, 62, 1)
+@example(65_535, 1, 16, 3, 30, 2)
+def test_a_map_comes_back(
+    width: int, height: int, cell: int, count: int, step: int, seed: int
+) -> None:
+    wanted = random_map(width, height, cell, count, step, seed)
+    payload = wanted.encode()
+    found = LevelMap.decode(payload, width, height)
+    assert (found.cell, found.levels, found.step) == (cell, count, step)
+    assert found.values.dtype == np.uint8
+    np.testing.assert_array_equal(found.values, wanted.values)
+    assert found.encode() == payload
+
+
+def test_a_map_of_blobs_costs_less_than_a_bit_a_cell() -> None:
+    values = np.ones((16, 16), np.uint8)
+    values[4:9, 5:12] = 2
+    values[12:, :6] = 0
+    assert len(LevelMap(values, 16).encode()) <= 1 + 256 // 8
+
+
+@given(st.binary(max_size=60), sides, sides)
+@example(b"", 256, 256)
+@example(b"\x03", 256, 256)
+@example(b"\x78", 256, 256)
+@example(b"\x78\x00", 256, 256)
+@example(b"\xff" * 60, 256, 256)
+def test_hostile_payloads_are_malformed_or_a_map(payload: bytes, width: int, height: int) -> None:
+    try:
+        found = LevelMap.decode(payload, width, height)
+    except StreamMalformed:
+        return
+    assert found.values.shape == cell_shape(width, height, found.cell)
+    assert found.values.max() < found.levels
+    # One map, one form: what a reader takes is what a writer would have written.
+    assert found.encode() == payload
+
+
+def test_every_damage_of_one_payload_is_malformed_or_another_map() -> None:
+    payload = random_map(256, 192, 16, 3, 30, 7).encode()
+    damaged = [payload[:end] for end in range(len(payload))] + [payload + b"\x01"]
+    for place in range(len(payload)):
+        damaged += [payload[:place] + bytes([v]) + payload[place + 1 :] for v in range(0, 256, 5)]
+    refused = 0
+    for bad in damaged:
+        try:
+            LevelMap.decode(bad, 256, 192)
+        except StreamMalformed:
+            refused += 1
+    assert refused > len(damaged) // 2
+
+
+def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(StreamMalformed):
+            LevelMap.decode(b"\x78" + b"\x55" * 60_000, 8_000, 8_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("cell", "count", "step"), [(8, 3, 30), (32, 4, 30), (32, 3, 31), (32, 3, 64), (32, 3, -2)]
+)
+def test_maps_that_no_payload_holds_are_refused(cell: int, count: int, step: int) -> None:
+    with pytest.raises(StreamMalformed):
+        LevelMap(np.ones((2, 2), np.uint8), cell, count, step)
+
+
+@given(sides, sides, cells, levels, steps, st.integers(0, MAX_CODE), seeds)
+def test_codes_follow_the_cell_of_a_latent(
+    width: int, height: int, cell: int, count: int, step: int, base: int, seed: int
+) -> None:
+    level_map = random_map(width, height, cell, count, step, seed)
+    codes = level_map.codes(base, width, height)
+    assert codes.shape == latent_shape(width, height)
+    assert codes.dtype == np.int32
+    row, column = seed % codes.shape[0], seed % codes.shape[1]
+    level = int(level_map.values[row * STRIDE // cell, column * STRIDE // cell])
+    wanted = base + (level - count // 2) * step
+    assert codes[row, column] == min(MAX_CODE, max(0, wanted))
+
+
+def test_a_flat_map_is_no_map() -> None:
+    flat = LevelMap(np.ones(cell_shape(100, 60, 32), np.uint8))
+    np.testing.assert_array_equal(flat.codes(77, 100, 60), flat_codes(77, 100, 60))
+
+
+def test_levels_are_those_of_the_paper() -> None:
+    importance = np.array([0.0] * 10 + [1.0] * 80 + [2.0] * 10, np.float32)
+    found = quantise_importance(importance, k=0.75)
+    assert found.tolist() == [0] * 10 + [1] * 80 + [2] * 10
+    far = np.concatenate([importance, np.float32([9.0, -9.0])])
+    assert quantise_importance(far, levels=5)[-2:].tolist() == [4, 0]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), levels, seeds)
+def test_quantised_importance_is_in_range_and_monotonic(
+    rows: int, columns: int, count: int, seed: int
+) -> None:
+    importance = np.random.default_rng(seed).exponential(size=(rows, columns)).astype(np.float32)
+    found = quantise_importance(importance, count)
+    assert found.shape == importance.shape
+    assert found.max() < count
+    order = importance.ravel().argsort()
+    assert (np.diff(found.ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e-30])
+def test_a_flat_importance_is_all_base(value: float) -> None:
+    assert (quantise_importance(np.full((3, 4), value, np.float32)) == 1).all()
