@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,7 +60,6 @@ def decode(file: bytes) -> Picture:
 
 def nearest_quality(size_at: Callable[[int], float], size: float) -> int:
     """The quality 0..100 whose size is nearest to `size`, by bisection; sizes grow with quality."""
-    size_at = functools.cache(size_at)
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2

@@ -66,45 +66,40 @@ def bd_rate(anchor: Curve, test: Curve, low: float, high: float) -> float:
     return float(change) / 100
 
 
-def isotonic(values: Array, weights: Array) -> Array:
-    """The non-decreasing sequence [N] nearest to `values` [N] in weighted squares.
+def isotonic(values: Array) -> Array:
+    """The non-decreasing sequence [N] nearest to `values` [N] in squares.
 
     Pool adjacent violators: neighbours that fall are replaced with their common mean.
     """
     means: list[float] = []
-    sizes: list[float] = []
     counts: list[int] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+    for value in values.tolist():
         means.append(value)
-        sizes.append(weight)
         counts.append(1)
         while len(means) > 1 and means[-2] >= means[-1]:
-            size = sizes[-2] + sizes[-1]
-            mean = (means[-2] * sizes[-2] + means[-1] * sizes[-1]) / size
-            means[-2:], sizes[-2:] = [mean], [size]
-            counts[-2:] = [counts[-2] + counts[-1]]
+            count = counts[-2] + counts[-1]
+            means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / count]
+            counts[-2:] = [count]
     return np.repeat(means, counts)
 
 
-def bd_rate_monotone(anchor: Curve, test: Curve, steps: int = 500) -> float:
+def bd_rate_monotone(
+    anchor: Curve, test: Curve, least_span: float = 1e-9, steps: int = 200
+) -> float:
     """Mean change of bits at equal quality where the curves are measured with noise, as a share.
 
     Each curve is made non-decreasing (`isotonic`) and is linear between its points over log rate.
     The rate at a quality is the least at which the curve reaches it; a plateau has no width in
     quality, so it weighs nothing. The mean of the log ratio is over the qualities that both reach;
-    nan where they have none in common.
+    nan where these span less than `least_span`.
     """
-    fits = [
-        isotonic(curve.qualities, np.ones(len(curve.qualities))) if len(curve.rates) else None
-        for curve in (anchor, test)
-    ]
-    if fits[0] is None or fits[1] is None:
+    if not len(anchor.rates) or not len(test.rates):
         return math.nan
-    low = max(fits[0][0], fits[1][0])
-    high = min(fits[0][-1], fits[1][-1])
-    if high - low < 1e-9:
+    fits = [isotonic(curve.qualities) for curve in (anchor, test)]
+    low = max(fit[0] for fit in fits)
+    high = min(fit[-1] for fit in fits)
+    if high - low < least_span:
         return math.nan
-    # Midpoints: the ends themselves lie on plateaus more often than not.
     wanted = low + (high - low) * (np.arange(steps) + 0.5) / steps
     reached = [
         _least_log_rate(curve.rates, fit, wanted)

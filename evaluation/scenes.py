@@ -7,6 +7,7 @@ question
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import zlib
 from dataclasses import replace
@@ -121,8 +122,8 @@ def matched_settings(
         sizes += [factor * sizes[-1] for factor in BEYOND]
         found = {}
         for form in FORMATS:
-            chosen = {_nearest(form, scenes, size) for size in sizes}
-            found[form.name] = sorted(chosen)
+            size_at = functools.cache(functools.partial(_mean_size, form, scenes))
+            found[form.name] = sorted({nearest_quality(size_at, size) for size in sizes})
         return found
 
     key = {
@@ -136,11 +137,8 @@ def matched_settings(
     return records.measure(key, find)
 
 
-def _nearest(form: Classical, scenes: list[np.ndarray], size: float) -> int:
-    def mean_size(quality: int) -> float:
-        return float(np.mean([len(form.encode(picture, quality)) for picture in scenes]))
-
-    return nearest_quality(mean_size, size)
+def _mean_size(form: Classical, pictures: list[np.ndarray], quality: int) -> float:
+    return float(np.mean([len(form.encode(picture, quality)) for picture in pictures]))
 
 
 def _decode(

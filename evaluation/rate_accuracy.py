@@ -1,0 +1,143 @@
+"""Accuracy over bytes, and bits at equal accuracy, from what `scenes` measured."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import plots
+from evaluation.accuracy import FAMILIES, ORIGINAL, VIEWS, Condition, Measured, collect
+from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
+from evaluation.classical import FORMATS
+from evaluation.curves import Curve, bd_rate_monotone
+from evaluation.records import Records
+from evaluation.report import command_line, table, write_section
+from shared.bundle import open_bundle
+from shared.errors import UsageError
+
+FORMAT_NAMES: Final = tuple(form.name for form in FORMATS)
+ANCHORS: Final = ("base", "guidance", "adapter", *FORMAT_NAMES)
+MIN_SPAN: Final = 0.01  # of accuracy that two curves must have in common
+Array = NDArray[Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pictures", type=int, help="only scenes 0 .. N - 1 of those measured")
+    parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write table and plot. Raises UsageError where nothing has been measured."""
+    bundle = open_bundle(arguments.bundle)
+    records = Records(arguments.results / "scenes.jsonl")
+    measured = collect(records, bundle.hex_id, arguments.pictures)
+    if len(measured.questions) == 0 or not measured.of("full"):
+        raise UsageError(
+            f"there are no measurements of bundle {bundle.hex_id}",
+            hint="run `python -m evaluation scenes` first",
+        )
+    draw(measured, arguments.report.parent / "img" / "rate_accuracy.png")
+    body = text(measured, bundle.hex_id, arguments.words, arguments.resamples)
+    write_section(arguments.report, "rate_accuracy", body)
+
+
+def changes(measured: Measured, test: str, anchor: str, weights: Array) -> Array:
+    """Bits of `test` at equal accuracy against `anchor`, as shares [R, families]; nan for none."""
+    curves = [_curves(measured, codec, weights) for codec in (anchor, test)]
+    found = np.full((len(weights), len(FAMILIES)), np.nan)
+    for draw_number in range(len(weights)):
+        for family in range(len(FAMILIES)):
+            pair = [curve(draw_number, family) for curve in curves]
+            found[draw_number, family] = bd_rate_monotone(*pair, least_span=MIN_SPAN)
+    return found
+
+
+def _curves(measured: Measured, codec: str, weights: Array) -> Callable[[int, int], Curve]:
+    """Accuracy over mean bytes of a codec, by resample and family."""
+    conditions = measured.of(codec)
+    sizes = np.stack([measured.size(c, weights) for c in conditions], axis=1)
+    scores = np.stack([measured.accuracy(c, weights) for c in conditions], axis=1)
+
+    def curve(draw_number: int, family: int) -> Curve:
+        known = np.isfinite(scores[draw_number, :, family])
+        order = np.argsort(sizes[draw_number, known], kind="stable")
+        return Curve(sizes[draw_number, known][order], scores[draw_number, known, family][order])
+
+    return curve
+
+
+def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) -> str:
+    """Bits at equal accuracy by family, and how they were computed."""
+    weights = resamples(len(measured.questions), count)
+    anchors = [codec for codec in ANCHORS if measured.of(codec)]
+    columns = [changes(measured, "full", anchor, weights) for anchor in anchors]
+    asked = measured.questions.sum(axis=0).astype(int)
+    rows = [
+        [family, str(asked[i]), *(_with_interval(column[:, i]) for column in columns)]
+        for i, family in enumerate(FAMILIES)
+        if asked[i] and family != "unknown"
+    ]
+    head = ["family", "questions", *(f"against {VIEWS.get(a, a)}" for a in anchors)]
+    return "\n\n".join(
+        [
+            command_line(words),
+            f"From the raw numbers of `python -m evaluation scenes`: {len(measured.questions)} "
+            f"pictures of 256x256, whole files, bundle {bundle}. Change of bits of ours with "
+            "guidance and adapter at equal accuracy; below 0 is fewer bits. In brackets the middle "
+            f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
+            "have less than one point of accuracy in common.",
+            "Measured accuracy may fall where bits are added, and levels off; Bjontegaard's "
+            "polynomials need curves that rise. So each curve of accuracy over mean bytes is first "
+            "replaced with the nearest one that never falls (isotonic regression), linear between "
+            "its points over the logarithm of bytes. The bits at an accuracy are the fewest at "
+            "which the curve reaches it, so a plateau, which has no width in accuracy, weighs "
+            "nothing. The mean of the log ratio is over all accuracies that both curves reach.",
+            table(head, rows),
+            "![Accuracy over bytes](img/rate_accuracy.png)",
+        ]
+    )
+
+
+def _with_interval(values: Array) -> str:
+    if not np.isfinite(values[0]):
+        return "none"
+    low, high = interval(values)
+    span = f" ({100 * low:+.0f} to {100 * high:+.0f})" if np.isfinite(low) else ""
+    return f"{100 * values[0]:+.1f} %{span}"
+
+
+def draw(measured: Measured, path: Path) -> None:
+    """Overall accuracy over bytes: our views on the left, full against the formats on the right."""
+    weights = resamples(len(measured.questions))
+    made, axes = plots.figure(2, 1, 4.8, 3.9)
+    for axis, codecs in zip(axes, (tuple(VIEWS), ("full", *FORMAT_NAMES)), strict=True):
+        for codec in codecs:
+            points = measured.of(codec)
+            sizes = [float(measured.size(c, weights)[0]) for c in points]
+            scores = [measured.accuracy(c, weights)[:, 0] for c in points]
+            label = "ours" if codec == "full" and "JPEG" in codecs else VIEWS.get(codec, codec)
+            plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
+            if codec == "full" or codec in FORMAT_NAMES:
+                spans = np.array([interval(s) for s in scores]).T * 100
+                axis.fill_between(
+                    sizes, *spans, color=plots.COLOURS[codec], alpha=0.12, linewidth=0
+                )
+        best = 100 * float(measured.accuracy(Condition(ORIGINAL), weights)[0, 0])
+        axis.axhline(best, color="#333333", linewidth=1, linestyle="--", label=ORIGINAL)
+        blind = 100 * measured.blind[FAMILIES[0]]
+        axis.axhline(blind, color="#999999", linewidth=1, linestyle=":", label="blind")
+        axis.set(xscale="log", xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
+        ticks = [200, 500, 1000, 2000, 5000, 10000]
+        axis.set_xticks(ticks, [f"{t:,}" for t in ticks])
+        axis.minorticks_off()
+        axis.legend(frameon=False, fontsize=8, loc="best")
+    made.suptitle(
+        f"Scenes, {len(measured.questions)} pictures, all questions (bands: 95 %)", fontsize=10
+    )
+    plots.save(made, path)
