@@ -36,7 +36,7 @@ def _root() -> None:
 def serve(
     mllm: Annotated[
         str | None,
-        typer.Option(help="language model: folder or hub id; default: the bundle's own"),
+        typer.Option(help="folder, hub id or http(s)://.../v1; default: the bundle's own"),
     ] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port; 0 picks a free one")] = None,

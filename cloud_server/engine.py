@@ -17,6 +17,7 @@ import torch
 from cloud_server.decoder import Decoder
 from cloud_server.mllm.base import Backend, Question
 from cloud_server.mllm.load import load_backend
+from cloud_server.mllm.upstream import UpstreamOptions
 from cloud_server.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
@@ -30,13 +31,22 @@ WARM_UP_CODE: Final = 60
 class Engine:
     """The decoders of the bundles and the language model, loaded."""
 
-    def __init__(self, bundles: Sequence[Bundle], mllm: str, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        mllm: str,
+        device: str,
+        threads: int,
+        upstream: UpstreamOptions | None = None,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device(_pick(device))
         self.bundles = list(bundles)
         self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
-        self.backend: Backend = load_backend(mllm, self.bundles, self.device)
+        self.backend: Backend = load_backend(
+            mllm, self.bundles, self.device, upstream or UpstreamOptions()
+        )
 
     def run(self, batch: Sequence[Work]) -> None:
         """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
@@ -78,7 +88,10 @@ class Engine:
             for work in batch
         ]
         for work, answer in zip(batch, self.backend.answer(questions), strict=True):
-            work.answer = answer
+            if isinstance(answer, CotamError):
+                work.error = answer
+            else:
+                work.answer = answer
             work.times["generate"] = _since(start)
 
     def _grey(self, bundle: Bundle) -> Bitstream:

@@ -115,11 +115,20 @@ class Service:
     def _load(self) -> None:
         # torch and transformers take seconds to import: the probes answer before.
         from cloud_server.engine import Engine
+        from cloud_server.mllm.upstream import UpstreamOptions
         from cloud_server.worker import Worker
 
         try:
             settings = self.settings
-            engine = Engine(self.bundles, settings.mllm, settings.device, settings.threads)
+            upstream = UpstreamOptions(
+                settings.upstream_model,
+                settings.upstream_key.get_secret_value(),
+                settings.upstream_timeout_s,
+                settings.upstream_retries,
+            )
+            engine = Engine(
+                self.bundles, settings.mllm, settings.device, settings.threads, upstream
+            )
             engine.warm_up()
         except Exception as error:
             known = isinstance(error, CotamError)

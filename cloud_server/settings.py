@@ -27,8 +27,16 @@ class Settings(BaseSettings):
         description="bundles whose streams are taken: embedded names or folders, with commas",
     )
     mllm: str = Field(
-        "", description="language model: a folder or a hub id; empty: the first bundle's own"
+        "",
+        description="language model: a folder, a hub id, or the http(s) address of an OpenAI-form "
+        "server, ending in /v1; empty: the first bundle's own",
     )
+    upstream_model: str = Field(
+        "", description="model to ask such a server for; empty: the first that it names"
+    )
+    upstream_key: SecretStr = Field(SecretStr(""), description="its API key")
+    upstream_timeout_s: float = Field(30.0, gt=0, description="longest silence of such a server")
+    upstream_retries: int = Field(2, ge=0, le=10, description="further tries when it fails")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from cloud_server.decoder import Decoded
+from shared.errors import CotamError
 from shared.schemas import View
 
 Finish = Literal["stop", "length"]
@@ -69,6 +70,6 @@ class Backend(Protocol):
         """Look at decoded pictures; their latents, codes and level maps are there to be used."""
         ...
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer a batch, each as it would be answered alone."""
+    def answer(self, questions: Sequence[Question]) -> Sequence[Answer | CotamError]:
+        """Answer a batch, each as it would be answered alone; or the error of one."""
         ...

@@ -1,4 +1,7 @@
-"""Loads a language model from a folder or a hub id; safetensors only, never remote code."""
+"""Finds a language model: a folder, a hub id, or the address of another server.
+
+Of a folder or hub id only safetensors are read, and no code of it is run.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from cloud_server.mllm.base import Backend
 from cloud_server.mllm.image_text import ImageText
 from cloud_server.mllm.llava import TOWERS, Llava
+from cloud_server.mllm.upstream import Upstream, UpstreamOptions
 from shared import bundle as bundles
 from shared.bundle import Bundle
 from shared.errors import UsageError
@@ -26,12 +30,17 @@ from shared.errors import UsageError
 log = logging.getLogger(__name__)
 
 
-def load_backend(place: str, bundle_list: Sequence[Bundle], device: torch.device) -> Backend:
+def load_backend(
+    place: str, bundle_list: Sequence[Bundle], device: torch.device, upstream: UpstreamOptions
+) -> Backend:
     """The model at `place`, or the first bundle's own where that is empty.
 
     Weights are float32 on a CPU, as the checkpoint has them (float16 or bfloat16) on a GPU. Raises
-    UsageError where there is no model that transformers can load.
+    UsageError where there is no model that transformers can load, UpstreamError where an address
+    does not answer.
     """
+    if place.startswith(("http://", "https://")):
+        return Upstream(place, upstream)
     name, folder = place.rstrip("/"), place
     if not place:
         first = bundle_list[0]
