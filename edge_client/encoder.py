@@ -24,13 +24,16 @@ from numpy.typing import NDArray
 
 from edge_client.guidance import Guide
 from edge_client.images import Picture
+from edge_client.tiles import spans
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
-from shared.level_map import STRIDE, LevelMap, flat_codes
+from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
 
 MAX_QUALITY: Final = MAX_QUALITY_CODE / 20
+TILE: Final = 1024  # pixels a side of what the transform takes at a time
+MARGIN: Final = 128  # pixels that the transform sees around a latent, and some more
 BUDGET_PASSES: Final = 6
 BUDGET_SLACK: Final = 0.05
 
@@ -173,12 +176,36 @@ class Encoder:
             if (level_map.values == level_map.levels // 2).all():
                 level_map = None
         with _timed(timings, "analysis"):
-            latent = self._session.run(None, {"picture": _planes(picture)})[0][0]
+            latent = self._transform(picture)
         return Analysed(width, height, latent, level_map, self._model, self.bundle.id, timings)
 
     def importance(self, picture: Picture) -> NDArray[np.float32]:
-        """The importance map f32 [rows, columns] that the level map is made of."""
-        return self._guide.importance(picture)
+        """Importance f32 [rows, columns] of the cells of a picture, before it becomes levels."""
+        return self._guide.cells(picture)
+
+    def _transform(self, picture: Picture) -> NDArray[np.float32]:
+        """Latent f32 [C, h, w]. Tiles see as far as the transform does: they leave no seams."""
+        height, width = picture.shape[:2]
+        if max(height, width) <= TILE + MARGIN:
+            return self._run(picture)
+        rows, columns = latent_shape(width, height)
+        latent = np.empty((self.bundle.manifest.latent_channels, rows, columns), np.float32)
+        for down in spans(rows * STRIDE, TILE, MARGIN):
+            for across in spans(columns * STRIDE, TILE, MARGIN):
+                found = self._run(picture[down.low : down.high, across.low : across.high])
+                top, left = (down.start - down.low) // STRIDE, (across.start - across.low) // STRIDE
+                place = np.s_[
+                    :,
+                    down.start // STRIDE : down.stop // STRIDE,
+                    across.start // STRIDE : across.stop // STRIDE,
+                ]
+                size = latent[place].shape
+                latent[place] = found[:, top : top + size[1], left : left + size[2]]
+        return latent
+
+    def _run(self, picture: Picture) -> NDArray[np.float32]:
+        latent: NDArray[np.float32] = self._session.run(None, {"picture": _planes(picture)})[0][0]
+        return latent
 
     def _open(self, name: str) -> Any:
         import onnxruntime

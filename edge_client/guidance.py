@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.images import Picture, fitted, scale
-from shared.bundle import Bundle
+from edge_client.tiles import starts
+from shared.bundle import Bundle, GuidanceSettings
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 
 FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)
@@ -18,7 +19,14 @@ Importance = NDArray[np.float32]
 
 
 class Guide:
-    """Turns a picture into its level map. `session` is an onnxruntime session of guidance.onnx."""
+    """Turns a picture into its level map. `session` is an onnxruntime session of guidance.onnx.
+
+        picture --scaled to the square----------> global map ---+
+           `----cut into squares, as it is-----> tile maps ----(+)--> cells --> levels
+
+    Tiles count only where a picture is larger than the square: what is small in it is lost in the
+    global map (CoTAM, on high resolution).
+    """
 
     def __init__(self, bundle: Bundle, session: Any) -> None:
         self._settings = bundle.manifest.guidance
@@ -26,26 +34,66 @@ class Guide:
 
     def level_map(self, picture: Picture) -> LevelMap:
         """Levels of the cells of a picture u8 [H, W, 3]."""
-        settings = self._settings
-        height, width = picture.shape[:2]
-        cells = pool(self.importance(picture), cell_shape(width, height, settings.cell))
-        levels = quantise_importance(cells, settings.levels, settings.k)
-        return LevelMap(levels, settings.cell, settings.levels, settings.step)
+        return level_map_of(self.cells(picture), self._settings)
 
-    def importance(self, picture: Picture) -> Importance:
+    def cells(self, picture: Picture) -> Importance:
+        """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3]."""
+        height, width = picture.shape[:2]
+        shape = cell_shape(width, height, self._settings.cell)
+        found = pool(self._global(picture), shape)
+        if max(height, width) > self._settings.side:
+            found = _of_mean_one(found) + pool(self._tiled(picture), shape)
+        return found
+
+    def _global(self, picture: Picture) -> Importance:
         """Mean [CLS] attention f32 [rows, columns] of the patches that the picture covers.
 
         The picture lies in the top left corner of the tower's square, its long side filling it.
         """
+        height, width = picture.shape[:2]
+        width, height = fitted(width, height, self._settings.side)
+        return self._attention(scale(picture, width, height))
+
+    def _tiled(self, picture: Picture) -> Importance:
+        """Mean over the tiles that see a patch, f32 [rows, columns] of the picture's patches.
+
+        Each tile's map has mean one: how tiles compare to each other, the global map knows.
+        """
         side, patch = self._settings.side, self._settings.patch
         height, width = picture.shape[:2]
-        width, height = fitted(width, height, side)
+        total = np.zeros((-(-height // patch), -(-width // patch)), np.float32)
+        count = np.zeros_like(total)
+        for top in starts(height, side, patch):
+            for left in starts(width, side, patch):
+                found = self._attention(picture[top : top + side, left : left + side])
+                rows, columns = found.shape
+                row, column = top // patch, left // patch
+                place = np.s_[row : row + rows, column : column + columns]
+                total[place] += _of_mean_one(found)
+                count[place] += 1
+        return np.asarray(total / count)
+
+    def _attention(self, picture: Picture) -> Importance:
+        """Attention to the patches of a picture that is at most as large as the square."""
+        side, patch = self._settings.side, self._settings.patch
+        height, width = picture.shape[:2]
         square = np.empty((side, side, 3), np.uint8)
         square[:] = FILL
-        square[:height, :width] = scale(picture, width, height)
+        square[:height, :width] = picture
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         found: Importance = self._session.run(None, {"picture": planes})[0][0]
         return found[: -(-height // patch), : -(-width // patch)]
+
+
+def level_map_of(cells: Importance, settings: GuidanceSettings) -> LevelMap:
+    """The level map that an importance f32 [rows, columns] of cells becomes."""
+    levels = quantise_importance(cells, settings.levels, settings.k)
+    return LevelMap(levels, settings.cell, settings.levels, settings.step)
+
+
+def _of_mean_one(values: Importance) -> Importance:
+    mean = float(values.mean())
+    return values / np.float32(mean) if mean > 0 else np.ones_like(values)
 
 
 def pool(values: Importance, shape: tuple[int, int]) -> Importance:

@@ -10,6 +10,7 @@ import typer
 
 from edge_client.cli.encode import encode
 from edge_client.cli.inspect import inspect
+from edge_client.cli.map import map_
 from edge_client.cli.output import error_line
 from edge_client.cli.send import send
 from edge_client.cli.spool import app as spool
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(send)
 app.command()(encode)
 app.command()(inspect)
+app.command("map")(map_)
 app.add_typer(spool, name="spool")
 
 

@@ -13,6 +13,7 @@ from shared.errors import CotamError, UsageError, exit_code
 
 if TYPE_CHECKING:
     from edge_client.core import Core
+    from edge_client.images import Picture
 
 
 def encode_named(core: Core, picture: str) -> Bitstream:
@@ -20,6 +21,13 @@ def encode_named(core: Core, picture: str) -> Bitstream:
     if picture == STDIN:
         return core.encode(sys.stdin.buffer, name="standard input")
     return core.encode(picture)
+
+
+def pixels_named(core: Core, picture: str) -> Picture:
+    """The pixels of a file or of standard input, at the resolution at which they are coded."""
+    if picture == STDIN:
+        return core.pixels(sys.stdin.buffer, name="standard input")
+    return core.pixels(picture)
 
 
 class Places:

@@ -40,7 +40,9 @@ def inspect(
 
     found = inspection.inspect(_read(stream))
     if picture is not None:
-        options.write_beside(picture, _png(found))
+        from edge_client.overlay import png
+
+        options.write_beside(picture, png(found.picture()))
     verified = ""
     if verify:
         from shared.bundle import open_bundle
@@ -80,16 +82,6 @@ def _lines(found: Inspection) -> list[str]:
         )
         lines += [f"           {row}" for row in found.rows()]
     return lines
-
-
-def _png(found: Inspection) -> bytes:
-    import io
-
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(found.picture()).save(file, "PNG")
-    return file.getvalue()
 
 
 def _read(stream: str) -> bytes:

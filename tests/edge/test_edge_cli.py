@@ -212,3 +212,18 @@ def test_no_metadata_in_a_stream(cli: Cli, tmp_path: Path, draw: Callable[..., n
     tagged = (tmp_path / "tagged.cotam").read_bytes()
     assert tagged == (tmp_path / "plain.cotam").read_bytes()
     assert b"SECRETMAKER" not in tagged
+
+
+def test_map(cli: Cli, photo: Path, tmp_path: Path) -> None:
+    drawn = cli("map", photo, "--json")
+    assert drawn.code == 0
+    facts = json.loads(drawn.out)
+    assert sum(facts["counts"]) == 8 * 5
+    assert np.array(facts["importance"]).shape == (5, 8)
+    levels = tmp_path / "levels.png"
+    assert cli("map", "-", "-o", levels, "--levels", stdin=photo.read_bytes()).code == 0
+    for path in (photo.with_suffix(".map.png"), levels):
+        with Image.open(path) as image:
+            assert image.size == (256, 160)
+            assert len(image.getcolors(100_000) or []) > 2
+    assert cli("map", tmp_path / "none.png").code == 3

@@ -16,6 +16,7 @@ import pytest
 from edge_client.encoder import Encoder
 from edge_client.guidance import FILL, pool
 from edge_client.images import fitted
+from edge_client.tiles import starts
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
 from shared.entropy_model import EntropyModel
@@ -26,7 +27,7 @@ from shared.errors import (
     StreamError,
     UsageError,
 )
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import LevelMap, cell_shape, flat_codes
 
 Draw = Callable[..., np.ndarray]
 
@@ -69,9 +70,11 @@ def test_pictures_lie_where_the_cloud_lays_them() -> None:
 
 
 def test_importance_covers_the_picture(encoder: Encoder, draw: Draw) -> None:
-    assert encoder.importance(draw(256, 128)).shape == (8, 16)
-    assert encoder.importance(draw(64, 64)).shape == (16, 16)
-    assert encoder.importance(draw(1000, 20)).shape == (1, 16)
+    for width, height in [(256, 128), (64, 64), (1, 1), (1000, 20), (300, 700)]:
+        importance = encoder.importance(draw(width, height))
+        assert importance.shape == cell_shape(width, height, 32)
+        assert np.isfinite(importance).all()
+        assert (importance > 0).all()
     assert FILL.tolist() == [123, 117, 104]
 
 
@@ -81,6 +84,35 @@ def test_a_flat_map_is_not_sent(encoder: Encoder, draw: Draw) -> None:
     assert guided.code(3).level_map
     assert not encoder.analyse(draw(256, 160), guidance=False).code(3).level_map
     assert not encoder.analyse(draw(1, 1)).code(3).level_map  # one cell has no deviation
+
+
+def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
+    """In a picture larger than the square, each tile has its own say."""
+    picture = draw(512, 512)
+    guide = encoder._guide
+    shape = cell_shape(512, 512, 32)
+    whole = pool(guide._global(picture), shape)
+    local = pool(guide._tiled(picture), shape)
+    corner = guide._global(picture[:256, :256])
+    assert np.allclose(guide._tiled(picture)[:16, :16], corner / corner.mean(), rtol=1e-4)
+    assert np.allclose(encoder.importance(picture), whole / whole.mean() + local, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("length", "found"),
+    [(100, [0]), (256, [0]), (257, [0, 16]), (600, [0, 176, 352]), (768, [0, 256, 512])],
+)
+def test_tile_starts_cover_evenly(length: int, found: list[int]) -> None:
+    assert starts(length, 256, 16) == found
+    assert found[-1] + 256 >= length
+
+
+def test_tiles_of_the_transform_leave_no_seams(encoder: Encoder, draw: Draw) -> None:
+    picture = draw(1300, 150)
+    whole = encoder._run(picture)
+    tiled = encoder._transform(picture)
+    assert tiled.shape == whole.shape
+    assert np.abs(tiled - whole).max() <= 2e-5 * np.abs(whole).max()
 
 
 # -- stages -----------------------------------------------------------------------------------
@@ -165,7 +197,7 @@ from pathlib import Path
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, embedded
 from shared.entropy_model import EntropyModel
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import LevelMap, cell_shape, flat_codes
 model = EntropyModel.load(embedded().path(ENTROPY))
 for path in sorted(Path(sys.argv[1]).iterdir()):
     stream = Bitstream.from_bytes(path.read_bytes())
