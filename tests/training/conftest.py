@@ -1,0 +1,89 @@
+"""A folder of photographs, and every weight trained for an instant, once for all tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from training import adapter, clip, llava
+from training.__main__ import main
+
+Train = Callable[..., None]
+
+# By the hashes of their names, photo88 is kept aside by both splits of photographs.
+PHOTOGRAPHS = {
+    "photo0.png": data.coffee,
+    "photo1.png": data.chelsea,
+    "photo2.png": data.rocket,
+    "photo88.png": data.astronaut,
+}
+INSTANT = 0.002  # minutes: one or two steps
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Folders of the four runs, and the bundle that was exported of them."""
+
+    codec: Path
+    clip: Path
+    llava: Path
+    adapter: Path
+    bundle: Path
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, picture in PHOTOGRAPHS.items():
+        Image.fromarray(picture()).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train(photographs: Path) -> Iterator[Train]:
+    """`python -m training ...` in this process, validating on few pictures."""
+    threads = torch.get_num_threads()
+
+    def run(command: str, out: Path, minutes: float = INSTANT, **options: object) -> None:
+        words = [command, "--out", str(out)]
+        if command != "export":
+            words += ["--minutes", str(minutes), "--data", str(photographs)]
+            words += ["--threads", "1", "--device", "cpu"]
+        for name, value in options.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["training", *words])
+            for module in (clip, llava, adapter):
+                patch.setattr(module, "VALIDATION_PICTURES", 4)
+            main()
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Codec, towers, language model and adapter after a step or two, and their bundle."""
+    root = tmp_path_factory.mktemp("runs")
+    found = Runs(*(root / name for name in ("codec", "clip", "llava", "adapter", "bundle")))
+    train("codec", found.codec, batch=2, crop=64)
+    train("clip", found.clip, batch=2)
+    train("llava", found.llava, clip=found.clip, batch=2)
+    train("adapter", found.adapter, codec=found.codec, clip=found.clip, batch=2)
+    train(
+        "export",
+        found.bundle,
+        codec=found.codec,
+        clip=found.clip,
+        llava=found.llava,
+        adapter=found.adapter,
+        name="test",
+    )
+    return found

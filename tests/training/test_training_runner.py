@@ -1,0 +1,132 @@
+"""The loop that all trainers share, on a network of a few numbers."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
+
+
+def options(out: Path, **changes: Any) -> RunOptions:
+    plain: dict[str, Any] = {
+        "minutes": 60.0,
+        "data": out,
+        "out": out,
+        "resume": False,
+        "device": "cpu",
+        "threads": 1,
+        "seed": 0,
+    }
+    return RunOptions(**{**plain, **changes})
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+class Steps:
+    """Losses of a fixed problem; a signal interrupts the run in its last step."""
+
+    def __init__(self, last: int, which: signal.Signals = signal.SIGTERM) -> None:
+        self.last, self.which, self.seen = last, which, []
+
+    def __call__(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        self.seen.append(step)
+        if step == self.last:
+            signal.raise_signal(self.which)
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        return {"loss": (network(x) - x[:, :2]).square().mean()}
+
+
+def no_scores(_: nn.Module) -> dict[str, float]:
+    return {}
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_a_checkpoint(tmp_path: Path, which: signal.Signals) -> None:
+    before = signal.getsignal(which)
+    runner = Runner(options(tmp_path), model(), 1e-2)
+    runner.run(Steps(4, which), no_scores, {"size": 3})
+    assert signal.getsignal(which) is before
+    state = load_checkpoint(tmp_path)
+    assert state["step"] == 5
+    assert state["info"] == {"size": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_an_interrupted_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    Runner(options(whole), model(), 1e-2).run(Steps(9), no_scores, {})
+    Runner(options(parts), model(), 1e-2).run(Steps(4), no_scores, {})
+    steps = Steps(9)
+    Runner(options(parts, resume=True), nn.Linear(3, 2), 1e-2).run(steps, no_scores, {})
+    assert steps.seen == [5, 6, 7, 8, 9]
+    one, other = load_checkpoint(whole), load_checkpoint(parts)
+    for kind in ("model", "average"):
+        for name, value in one[kind].items():
+            assert torch.allclose(value, other[kind][name], atol=1e-6)
+    assert other["elapsed"] > 0
+
+
+def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    network = model()
+    runner = Runner(options(tmp_path, minutes=1e-9), network, 1e-1)
+    validated: list[dict[str, Tensor]] = []
+
+    def validate(average: nn.Module) -> dict[str, float]:
+        assert not average.training
+        validated.append({n: p.detach().clone() for n, p in average.named_parameters()})
+        return {"score": 0.5}
+
+    runner.run(Steps(-1), validate, {})
+    (average,) = validated
+    state = load_checkpoint(tmp_path)
+    for name, value in average.items():
+        assert torch.equal(value, state["average"][name])
+        assert not torch.equal(value, state["model"][name])
+        assert torch.equal(dict(network.named_parameters())[name], state["model"][name])
+    (line,) = (tmp_path / "curve.jsonl").read_text().splitlines()
+    assert json.loads(line).keys() == {"step", "minutes", "loss", "score"}
+
+
+def test_what_is_frozen_does_not_move(tmp_path: Path) -> None:
+    network = model()
+    network.bias.requires_grad_(False)
+    bias = network.bias.clone()
+    Runner(options(tmp_path), network, 1e-1).run(Steps(3), no_scores, {})
+    assert torch.equal(network.bias, bias)
+    assert torch.equal(load_checkpoint(tmp_path)["average"]["bias"], bias)
+
+
+def test_a_failure_still_leaves_a_checkpoint(tmp_path: Path) -> None:
+    def loss(network: nn.Module, step: int) -> dict[str, Tensor]:
+        if step == 2:
+            raise RuntimeError("the disk with the photographs is gone")
+        return {"loss": network.weight.sum()}
+
+    with pytest.raises(RuntimeError, match="photographs"):
+        Runner(options(tmp_path), model(), 1e-2).run(loss, no_scores, {})
+    assert load_checkpoint(tmp_path)["step"] == 2
+
+
+def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
+    torch.save({"step": nn.Linear(1, 1)}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Exception, match="Weights only"):
+        load_checkpoint(tmp_path)
+
+
+def test_the_schedule_warms_up_stays_and_falls() -> None:
+    assert schedule(0.0, 0) == pytest.approx(1 / WARM_UP_STEPS)
+    assert schedule(0.2, WARM_UP_STEPS) == schedule(0.5, WARM_UP_STEPS) == 1.0
+    late = [schedule(progress / 20, 10_000) for progress in range(10, 21)]
+    assert late == sorted(late, reverse=True)
+    assert late[-1] == pytest.approx(0.01)
+    assert schedule(1.5, 10_000) == late[-1]

@@ -1,0 +1,90 @@
+"""Every trainer trains, resumes and loads; what they made becomes a bundle that both ends use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from cloud_server.decoder import Decoder
+from edge_client.encoder import Encoder
+from shared.bundle import Bundle
+from tests.training.conftest import INSTANT, Runs, Train
+from training.adapter import load_adapter_run
+from training.clip import load_clip
+from training.codec import load_codec
+from training.llava import load_llava
+from training.runner import load_checkpoint
+
+TRAINERS = ("codec", "clip", "llava", "adapter")
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_run_ends_with_a_checkpoint_and_a_line_of_its_curve(runs: Runs, name: str) -> None:
+    folder: Path = getattr(runs, name)
+    state = load_checkpoint(folder)
+    (line,) = (folder / "curve.jsonl").read_text().splitlines()
+    report = json.loads(line)
+    assert report["step"] == state["step"] >= 1
+    assert state["elapsed"] >= 60 * INSTANT
+    assert all(np.isfinite(value) for value in report.values())
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "curve.jsonl"]
+
+
+def test_runs_load_as_trained_networks(runs: Runs) -> None:
+    networks = (
+        load_codec(runs.codec),
+        load_clip(runs.clip),
+        load_llava(runs.llava, runs.clip),
+        load_adapter_run(runs.adapter),
+    )
+    for network in networks:
+        assert not network.training
+        assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_the_tower_stays_as_the_clip_run_left_it(runs: Runs) -> None:
+    trained = load_clip(runs.clip).clip.visual.conv1.weight
+    tower = load_llava(runs.llava, runs.clip).model.vision_tower
+    assert torch.equal(tower.embeddings.patch_embedding.weight, trained)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: str) -> None:
+    before = load_checkpoint(getattr(runs, name))
+    (tmp_path / "checkpoint.pt").write_bytes((getattr(runs, name) / "checkpoint.pt").read_bytes())
+    needed = {"llava": ("clip",), "adapter": ("codec", "clip")}.get(name, ())
+    options = {other: getattr(runs, other) for other in needed}
+    more = before["elapsed"] / 60 + INSTANT
+    train(name, tmp_path, minutes=more, resume=True, batch=2, **options)
+    after = load_checkpoint(tmp_path)
+    assert after["step"] > before["step"]
+    assert after["elapsed"] >= 60 * more
+    assert after["info"] == before["info"]
+    steps = [s["step"] for s in after["optimizer"]["state"].values()]
+    assert set(map(int, steps)) == {after["step"]}
+
+
+def test_resuming_needs_a_checkpoint(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="leave out --resume"):
+        train("codec", tmp_path / "nothing", resume=True)
+
+
+def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> None:
+    bundle = Bundle.open(runs.bundle)
+    assert bundle.manifest.name == "test"
+    assert set(bundle.manifest.provenance) == {"hardware", *TRAINERS}
+    for name in ("guidance.onnx", "encoder.onnx", "entropy.npz"):
+        assert name in bundle.files("edge")
+    assert bundle.path("mllm").is_dir()
+    assert [path.name for path in runs.bundle.parent.glob(".*")] == []
+    picture = data.chelsea()[:96, :112]
+    stream = Encoder(bundle, threads=1).analyse(picture).code(quality=6.0)
+    decoded = Decoder(bundle, torch.device("cpu")).decode(stream).picture
+    # The transform starts as a DCT, so even an untrained codec shows the picture.
+    error = np.mean((decoded.astype(float) - picture) ** 2)
+    assert 10 * np.log10(255**2 / error) > 25
