@@ -1,0 +1,246 @@
+"""docs/bitstream.md: its example and tables are true, and enough to write a second reader.
+
+The decoder here follows the page, in Python's own integers; it shares nothing with `shared`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.bitstream import Bitstream
+from shared.entropy_model import EntropyModel
+from shared.level_map import _BY_MEAN as BY_MEAN
+from shared.level_map import _NO_NEIGHBOUR as NO_NEIGHBOUR
+from shared.level_map import LevelMap, cell_shape, latent_shape
+
+Arrays = dict[str, np.ndarray]
+TEXT = (Path(__file__).parents[2] / "docs" / "bitstream.md").read_text(encoding="utf-8")
+
+
+def after(mark: str) -> Iterator[str]:
+    """The lines that follow a mark, up to the first empty one."""
+    for line in TEXT.split(mark, 1)[1].splitlines()[1:]:
+        if not line:
+            return
+        yield line
+
+
+def table(mark: str) -> list[list[str]]:
+    """Cells of the Markdown table that follows a mark, without its head."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in after(mark)]
+    return rows[2:]
+
+
+def example() -> bytes:
+    lines = [line for line in after("<!-- stream -->") if not line.startswith("```")]
+    return bytes.fromhex("".join(re.split(r"\s{2,}", line)[0] for line in lines))
+
+
+class Reader:
+    """Section 2: the entropy coder."""
+
+    def __init__(self, payload: bytes) -> None:
+        payload += b"\0" * (-len(payload) % 4)
+        self.words = [
+            int.from_bytes(payload[i : i + 4], "little") for i in range(0, len(payload), 4)
+        ]
+        self.state = 0
+        while self.words and self.state < 1 << 32:
+            self.state = self.state << 32 | self.words.pop()
+
+    def symbol(self, bounds: Sequence[int]) -> int:
+        r = self.state % (1 << 24)
+        k = bisect_right(bounds, r) - 1
+        self.state = (self.state >> 24) * (bounds[k + 1] - bounds[k]) + r - bounds[k]
+        if self.state < 1 << 32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+        return k
+
+    @property
+    def done(self) -> bool:
+        return self.state == 0 and not self.words
+
+
+def bounds_of(counts: Sequence[int]) -> list[int]:
+    free, total, before = (1 << 24) - len(counts), sum(counts), 0
+    bounds = []
+    for k, count in enumerate(counts):
+        bounds.append(before * free // total + k)
+        before += count
+    return [*bounds, 1 << 24]
+
+
+def read_levels(payload: bytes, rows: int, columns: int) -> list[tuple[int, int, int, str, int]]:
+    """Section 3: (pass, row, column, context, level) of every cell in the order of reading."""
+    count = 5 if payload[0] & 4 else 3
+    tables = {
+        row[0]: bounds_of([int(cell) for cell in row[1:]])
+        for row in table(f"<!-- tables: {count} levels -->")
+    }
+    across = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+    diagonal = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+    cells = [(r, c) for r in range(rows) for c in range(columns)]
+    passes = (
+        ([(r, c) for r, c in cells if r % 2 == 0 and c % 2 == 0], []),
+        ([(r, c) for r, c in cells if r % 2 and c % 2], diagonal),
+        ([(r, c) for r, c in cells if (r + c) % 2], across),
+    )
+    reader, found, read = Reader(payload[1:]), {}, []
+    for number, (places, near) in enumerate(passes, start=1):
+        contexts = {}
+        for r, c in places:
+            levels = [found[r + y, c + x] for y, x in near if (r + y, c + x) in found]
+            m, t = len(levels), sum(levels)
+            contexts[r, c] = str((4 * t + m) // (2 * m)) if m else "none"
+        for r, c in sorted(places, key=lambda place: (contexts[place], place)):
+            found[r, c] = reader.symbol(tables[contexts[r, c]])
+            read.append((number, r, c, contexts[r, c], found[r, c]))
+    assert reader.done
+    return read
+
+
+def test_the_example_is_a_stream() -> None:
+    data = example()
+    found = Bitstream.from_bytes(data)
+    assert found == Bitstream(
+        bundle_id=bytes.fromhex("c07a0001"),
+        width=96,
+        height=80,
+        quality_code=60,
+        check=0x1234,
+        level_map=bytes.fromhex("791c042baa11"),
+        latents=bytes.fromhex("00112233445566778899"),
+        extras=((200, b"hi"),),
+    )
+    assert found.to_bytes() == data
+    assert f"0x{zlib.crc32(data[:-4]):08x} of the {len(data) - 4} bytes before" in TEXT
+
+
+def test_the_example_is_read_as_the_page_says() -> None:
+    stream = Bitstream.from_bytes(example())
+    read = read_levels(stream.level_map, 3, 3)
+    told = [
+        (int(number), *(int(n) for n in place.split(",")), context, int(level))
+        for number, place, context, level in table("Levels as they are read:\n")
+    ]
+    assert read == told
+    level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
+    assert (level_map.cell, level_map.levels, level_map.step) == (32, 3, 30)
+    for _, row, column, _, level in read:
+        assert level_map.values[row, column] == level
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_tables_are_those_of_the_code(count: int) -> None:
+    rows = table(f"<!-- tables: {count} levels -->")
+    wanted = {**{str(i): row for i, row in enumerate(BY_MEAN[count])}, "none": NO_NEIGHBOUR[count]}
+    assert {row[0]: tuple(int(cell) for cell in row[1:]) for row in rows} == wanted
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_second_reader_reads_level_maps(count: int) -> None:
+    chance = np.random.default_rng(count)
+    for width, height, cell in ((1, 1, 16), (300, 170, 16), (64, 400, 32), (500, 90, 64)):
+        shape = cell_shape(width, height, cell)
+        values = chance.integers(0, count, shape).astype(np.uint8)
+        payload = LevelMap(values, cell, count).encode()
+        read = read_levels(payload, *shape)
+        assert len(read) == values.size
+        assert all(values[row, column] == level for _, row, column, _, level in read)
+
+
+class Network:
+    """Section 4: the latents, in 64-bit integers."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = {k: v.astype(np.int64) for k, v in arrays.items() if v.dtype.kind in "iu"}
+        starts = [0, *self.arrays["table_ends"].tolist()]
+        counts = self.arrays["tables"].tolist()
+        self.tables = [bounds_of(counts[a:b]) for a, b in itertools.pairwise(starts)]
+        self.uniform = [k << 8 for k in range((1 << 16) + 1)]
+
+    def layer(self, name: str, x: np.ndarray) -> np.ndarray:
+        weight, bias, shift = (self.arrays[f"{name}.{k}"] for k in ("weight", "bias", "shift"))
+        low, high = (-2047, 2047) if name.endswith("_mean") else (0, 255)
+        high = 63 if name.endswith("_scale") else high
+        return np.clip((x @ weight + bias) >> shift, low, high)
+
+    def symbols(self, reader: Reader, scale: np.ndarray) -> np.ndarray:
+        """Section 4.1."""
+        flat, values, escapes = scale.ravel(), np.zeros(scale.size, np.int64), []
+        for index in range(1, 64):
+            reach = (len(self.tables[index]) - 1 - 2) // 2
+            for place in np.flatnonzero(flat == index):
+                value = reader.symbol(self.tables[index])
+                values[place] = value - reach
+                if value == 2 * reach + 1:
+                    escapes.append((place, reach))
+        for place, reach in escapes:
+            e = reader.symbol(self.uniform)
+            size = (e >> 1) + reach + 1
+            values[place] = -size if e % 2 else size
+        return values.reshape(scale.shape)
+
+    def read(self, payload: bytes, codes: np.ndarray, q: int) -> tuple[np.ndarray, ...]:
+        """Hyper latent, symbols and means (sixteenths)."""
+        reader = Reader(payload)
+        h, w = codes.shape
+        rows, columns = -(-h // 4), -(-w // 4)
+        scale = self.arrays["hyper_scales"][q]
+        z = self.symbols(reader, np.tile(scale, (rows, columns, 1)))
+        z = np.clip(z, -127, 127)
+        padded = np.pad(z, ((1, 1), (1, 1), (0, 0)))
+        taps = [padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)]
+        d = self.layer("hyper1", np.concatenate(taps, -1))
+        for name in ("hyper2", "hyper3"):
+            a = self.layer(name, d)
+            d = np.zeros((2 * a.shape[0], 2 * a.shape[1], a.shape[2] // 4), np.int64)
+            for i in range(2):
+                for j in range(2):
+                    d[i::2, j::2] = a[:, :, 2 * i + j :: 4]
+        tent = [12 * np.maximum(0, 20 - abs(codes - 20 * k)) for k in range(10)]
+        features = self.layer("mix", np.concatenate([d[:h, :w], np.stack(tent, -1)], -1))
+        anchors = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
+
+        e = self.layer("anchor1", features[anchors])
+        channels = self.arrays["anchor_mean.bias"].shape[0]
+        symbols, means = (np.zeros((h, w, channels), np.int64) for _ in range(2))
+        means[anchors] = self.layer("anchor_mean", e)
+        symbols[anchors] = self.symbols(reader, self.layer("anchor_scale", e))
+        n = np.clip((16 * symbols[anchors] + means[anchors] + 4) >> 3, -127, 127)
+        g = np.zeros((h + 2, w + 2, self.arrays["context.bias"].shape[0]), np.int64)
+        g[1:-1, 1:-1][anchors] = self.layer("context", n)
+        near = [g[:-2, 1:-1], g[2:, 1:-1], g[1:-1, :-2], g[1:-1, 2:]]
+        f = self.layer("other1", np.concatenate([features, *near], -1)[~anchors])
+        means[~anchors] = self.layer("other_mean", f)
+        symbols[~anchors] = self.symbols(reader, self.layer("other_scale", f))
+        assert reader.done
+        return z, symbols, means
+
+
+@pytest.mark.parametrize(("width", "height", "q"), [(1, 1, 0), (90, 50, 60), (33, 100, 140)])
+def test_the_second_reader_reads_latents(
+    entropy: EntropyModel, network: Arrays, width: int, height: int, q: int
+) -> None:
+    chance = np.random.default_rng(q)
+    shape = (entropy.latent_channels, *latent_shape(width, height))
+    spread = np.exp(chance.normal(1, 2, (shape[0], 1, 1)))
+    latent = (chance.laplace(0, 1, shape) * spread).astype(np.float32)
+    levels = chance.integers(0, 3, cell_shape(width, height, 32)).astype(np.uint8)
+    codes = LevelMap(levels).codes(q, width, height)
+    coded = entropy.encode(latent, codes, q)
+
+    z, symbols, means = Network(network).read(coded.payload, codes, q)
+    words = z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes()
+    assert zlib.crc32(words) & 0xFFFF == coded.check
+    found = np.moveaxis((symbols + means / 16) / network["gains"][codes], -1, 0)
+    decoded = entropy.decode(coded.payload, coded.check, codes, q)
+    np.testing.assert_allclose(found, decoded, rtol=1e-5, atol=1e-5)
