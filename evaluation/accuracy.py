@@ -60,6 +60,10 @@ class Measured:
         found: Array = weights @ self.sizes[condition] / weights.sum(axis=1)
         return found
 
+    def best_view(self) -> str:
+        """The most that the bundle can do: it may have no adapter for its tower."""
+        return "full" if self.of("full") else "guidance"
+
     def of(self, codec: str) -> list[Condition]:
         """The conditions of a codec, smallest quality first."""
         return sorted(condition for condition in self.sizes if condition.codec == codec)
@@ -104,16 +108,21 @@ def collect(records: Records, model: str, pictures: int | None = None) -> Measur
 
 
 def blind_scores(tasks: Sequence[list[str]], answers: Sequence[list[str]]) -> dict[str, float]:
-    """Share of the most frequent answer in each family, and what they come to overall."""
-    counts: dict[str, Counter[str]] = {task: Counter() for task in TASKS}
+    """Share of right answers by family for one who sees the question alone, and overall.
+
+    Each family's most frequent answer, where a question asks for yes or no the more frequent one.
+    """
+    counts: dict[str, tuple[Counter[str], Counter[str]]] = {
+        t: (Counter(), Counter()) for t in TASKS
+    }
     for asked, given in zip(tasks, answers, strict=True):
         for task, answer in zip(asked, given, strict=True):
-            counts[task][answer] += 1
-    best = {task: max(found.values(), default=0) for task, found in counts.items()}
-    scores = {task: best[task] / max(1, counts[task].total()) for task in TASKS}
+            counts[task][answer in ("yes", "no")][answer] += 1
+    best = {t: sum(max(c.values(), default=0) for c in counts[t]) for t in TASKS}
+    total = {t: sum(sum(c.values()) for c in counts[t]) for t in TASKS}
     seen = [task for task in TASKS if task != "unknown"]
-    total = sum(counts[task].total() for task in seen)
-    return {OVERALL: sum(best[task] for task in seen) / max(1, total), **scores}
+    overall = sum(best[t] for t in seen) / max(1, sum(total[t] for t in seen))
+    return {OVERALL: overall, **{t: best[t] / max(1, total[t]) for t in TASKS}}
 
 
 def _by_family(tasks: list[str], values: Any) -> Array:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from evaluation import plots
 from evaluation.classical import FORMATS, decode
@@ -59,8 +60,7 @@ def measure(
 ) -> Points:
     """Mean bits per pixel, PSNR and MS-SSIM over the pictures, by codec and setting."""
     rows: dict[str, dict[float, list[Fields]]] = {}
-    for number, path in enumerate(pictures.files):
-        print(f"codec: {number + 1} of {len(pictures.files)}", end="\r", flush=True)
+    for number, path in enumerate(tqdm(pictures.files, desc="codec", unit="picture")):
         picture = pictures.load(number)
         where = {"picture": path.name, "crc": zlib.crc32(picture.tobytes())}
         analysed = functools.cache(lambda p=picture: ours.analyse(p, guidance))
@@ -81,7 +81,6 @@ def measure(
                     lambda f=form, s=setting, p=picture: _compare(p, f.encode(p, s), decode),
                 )
                 rows.setdefault(form.name, {}).setdefault(setting, []).append(value)
-    print()
     return {
         codec: {
             setting: {m: float(np.mean([v[m] for v in found])) for m in ("bpp", *MEASURES)}

@@ -44,6 +44,15 @@ def line(axis: Any, x: Any, y: Any, name: str, label: str, **more: Any) -> None:
     axis.plot(x, y, color=COLOURS[name], label=label, **{**style, **more})
 
 
+def log_bytes(axis: Any, ticks: tuple[int, ...] = (200, 500, 1000, 2000, 5000, 10000)) -> None:
+    """Bytes over the logarithm, with whole numbers at the given ticks inside the data's range."""
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    inside = [tick for tick in ticks if low <= tick <= high]
+    axis.set_xticks(inside, [f"{tick:,}" for tick in inside])
+    axis.minorticks_off()
+
+
 def save(made: Figure, path: Path) -> None:
     """Write a PNG whole or not at all; the same figure gives the same bytes."""
     buffer = io.BytesIO()

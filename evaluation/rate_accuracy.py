@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.bundle)
     records = Records(arguments.results / "scenes.jsonl")
     measured = collect(records, bundle.hex_id, arguments.pictures)
-    if len(measured.questions) == 0 or not measured.of("full"):
+    if not measured.of("guidance"):
         raise UsageError(
             f"there are no measurements of bundle {bundle.hex_id}",
             hint="run `python -m evaluation scenes` first",
@@ -75,8 +75,9 @@ def _curves(measured: Measured, codec: str, weights: Array) -> Callable[[int, in
 def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) -> str:
     """Bits at equal accuracy by family, and how they were computed."""
     weights = resamples(len(measured.questions), count)
-    anchors = [codec for codec in ANCHORS if measured.of(codec)]
-    columns = [changes(measured, "full", anchor, weights) for anchor in anchors]
+    best = measured.best_view()
+    anchors = [codec for codec in ANCHORS if measured.of(codec) and codec != best]
+    columns = [changes(measured, best, anchor, weights) for anchor in anchors]
     asked = measured.questions.sum(axis=0).astype(int)
     rows = [
         [family, str(asked[i]), *(_with_interval(column[:, i]) for column in columns)]
@@ -88,8 +89,8 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
         [
             command_line(words),
             f"From the raw numbers of `python -m evaluation scenes`: {len(measured.questions)} "
-            f"pictures of 256x256, whole files, bundle {bundle}. Change of bits of ours with "
-            "guidance and adapter at equal accuracy; below 0 is fewer bits. In brackets the middle "
+            f"pictures of 256x256, whole files, bundle {bundle}. Change of bits of *{VIEWS[best]}* "
+            "at equal accuracy; below 0 is fewer bits. In brackets the middle "
             f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
             "have less than one point of accuracy in common.",
             "Measured accuracy may fall where bits are added, and levels off; Bjontegaard's "
@@ -116,14 +117,17 @@ def draw(measured: Measured, path: Path) -> None:
     """Overall accuracy over bytes: our views on the left, full against the formats on the right."""
     weights = resamples(len(measured.questions))
     made, axes = plots.figure(2, 1, 4.8, 3.9)
-    for axis, codecs in zip(axes, (tuple(VIEWS), ("full", *FORMAT_NAMES)), strict=True):
+    ours = measured.best_view()
+    for axis, codecs in zip(axes, (tuple(VIEWS), (ours, *FORMAT_NAMES)), strict=True):
         for codec in codecs:
             points = measured.of(codec)
+            if not points:
+                continue
             sizes = [float(measured.size(c, weights)[0]) for c in points]
             scores = [measured.accuracy(c, weights)[:, 0] for c in points]
-            label = "ours" if codec == "full" and "JPEG" in codecs else VIEWS.get(codec, codec)
+            label = "ours" if codec == ours and "JPEG" in codecs else VIEWS.get(codec, codec)
             plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
-            if codec == "full" or codec in FORMAT_NAMES:
+            if codec == ours or codec in FORMAT_NAMES:
                 spans = np.array([interval(s) for s in scores]).T * 100
                 axis.fill_between(
                     sizes, *spans, color=plots.COLOURS[codec], alpha=0.12, linewidth=0
@@ -132,10 +136,8 @@ def draw(measured: Measured, path: Path) -> None:
         axis.axhline(best, color="#333333", linewidth=1, linestyle="--", label=ORIGINAL)
         blind = 100 * measured.blind[FAMILIES[0]]
         axis.axhline(blind, color="#999999", linewidth=1, linestyle=":", label="blind")
-        axis.set(xscale="log", xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
-        ticks = [200, 500, 1000, 2000, 5000, 10000]
-        axis.set_xticks(ticks, [f"{t:,}" for t in ticks])
-        axis.minorticks_off()
+        axis.set(xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
+        plots.log_bytes(axis)
         axis.legend(frameon=False, fontsize=8, loc="best")
     made.suptitle(
         f"Scenes, {len(measured.questions)} pictures, all questions (bands: 95 %)", fontsize=10

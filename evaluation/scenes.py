@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from cloud_server.decoder import Decoded
 from evaluation import plots
@@ -73,13 +74,15 @@ def measure(
     """Answer all questions of scenes 0 .. pictures - 1 under all conditions not yet recorded."""
     ours, llava = Ours(bundle), PackedLlava(bundle)
     settings = matched_settings(ours, backgrounds, min(pictures, MATCHED_ON), qualities, records)
+    # Without an adapter for its tower the bundle's views come to two.
+    adapts = llava.backend.view(bundle.id) == "adapter"
+    views = [view for view in VIEWS if adapts or view in ("base", "guidance")]
     conditions = [
         Condition(ORIGINAL),
-        *(Condition(view, float(quality)) for view in VIEWS for quality in qualities),
+        *(Condition(view, float(quality)) for view in views for quality in qualities),
         *(Condition(form.name, float(s)) for form in FORMATS for s in settings[form.name]),
     ]
-    for index in range(pictures):
-        print(f"scenes: {index + 1} of {pictures}", end="\r", flush=True)
+    for index in tqdm(range(pictures), desc="scenes", unit="picture"):
         scene = render("test", index, backgrounds)
         crc = zlib.crc32(scene.picture.tobytes())
         keys = {c: key_of(bundle.hex_id, index, crc, c) for c in conditions}
@@ -100,7 +103,6 @@ def measure(
                     value["tasks"] = [question.task for question in scene.questions]
                     value["answers"] = [question.answer for question in scene.questions]
                 records.add(keys[condition], value)
-    print()
 
 
 def matched_settings(
@@ -202,8 +204,9 @@ def text(
             f"{RESAMPLES} resamples of the pictures (seed {SEED}).",
             "All questions of a picture are graded in one pass, each token of an answer by argmax "
             "given the right tokens before it. This is right in exactly the cases in which greedy "
-            "decoding writes the right answer and ends (a test compares the two). *Blind* is the "
-            "most frequent answer of the family; *overall* leaves out *unknown*, the questions "
+            "decoding writes the right answer and ends (a test compares the two). *Blind* answers "
+            "without the picture: the more frequent of yes and no where that is asked for, else "
+            "the most frequent answer of the family. *Overall* leaves out *unknown*, the questions "
             "that no picture answers.",
             table(head, tasks),
             "Accuracy in percent. JPEG, WebP and AVIF have one quality for all pictures, chosen so "
@@ -216,9 +219,10 @@ def text(
 
 
 def _default(measured: Measured, bundle: Bundle) -> Condition:
-    """The full method at the quality nearest to the bundle's default."""
-    full = measured.of("full")
-    return min(full, key=lambda c: abs(c.quality - bundle.manifest.quality))
+    """The whole method at the quality nearest to the bundle's default."""
+    return min(
+        measured.of(measured.best_view()), key=lambda c: abs(c.quality - bundle.manifest.quality)
+    )
 
 
 def _label(condition: Condition) -> str:
@@ -241,6 +245,8 @@ def draw(measured: Measured, path: Any) -> None:
     for axis, i in zip(axes, families, strict=False):
         for view in VIEWS:
             points = measured.of(view)
+            if not points:
+                continue
             x = [measured.size(c, weights)[0] for c in points]
             y = [100 * measured.accuracy(c, weights)[0, i] for c in points]
             plots.line(axis, x, y, view, VIEWS[view], linewidth=1.5, markersize=3.5)
@@ -248,13 +254,13 @@ def draw(measured: Measured, path: Any) -> None:
         axis.axhline(best, color="#333333", linewidth=1, linestyle="--", label=ORIGINAL)
         blind = 100 * measured.blind[FAMILIES[i]]
         axis.axhline(blind, color="#999999", linewidth=1, linestyle=":", label="blind")
-        axis.set(xscale="log")
+        plots.log_bytes(axis, (300, 1000, 3000))
         axis.set_title(FAMILIES[i], fontsize=9)
     for axis in axes[len(families) :]:
         axis.set_axis_off()
     made.legend(
         *axes[0].get_legend_handles_labels(),
-        loc="outside lower center",
+        loc="outside upper center",
         ncols=6,
         frameon=False,
         fontsize=8,
