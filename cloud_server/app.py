@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from cloud_server import bundle_files, chat, problems, query
 from cloud_server.admission import Caller
+from cloud_server.openapi import document
 from cloud_server.probes import models, probes
 from cloud_server.request_id import RequestIds
 from cloud_server.service import Service
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part)
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def document(caller: Caller) -> dict[str, Any]:
-        return app.openapi()
+    async def describe(caller: Caller) -> dict[str, Any]:
+        return document(app)
 
     return app

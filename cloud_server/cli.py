@@ -77,6 +77,19 @@ def key(name: Annotated[str, typer.Argument(help="who gets the key")]) -> None:
     typer.echo(f"{name}={hash_key(made)}", err=True)
 
 
+@cli.command()
+def api() -> None:
+    """Print the page of the HTTP interface (docs/api.md)."""
+    from cloud_server.app import create_app
+    from cloud_server.openapi import document, page
+
+    try:
+        typer.echo(page(document(create_app())), nl=False)
+    except CotamError as error:
+        typer.echo(f"cloud_server: {error}", err=True)
+        raise typer.Exit(exit_code(error)) from None
+
+
 def main() -> None:
     """Entry of the console script."""
     cli()

@@ -86,7 +86,9 @@ class Service:
     def require_ready(self) -> None:
         """Raise NotReady before the model has answered once."""
         if self._worker is None:
-            raise NotReady("the model is being loaded", hint="ask again when GET /readyz says ok")
+            error = NotReady("the model is being loaded", hint="ask again when GET /readyz says ok")
+            error.retry_after = 1.0
+            raise error
 
     def parse(self, stream: bytes) -> Bitstream:
         """A stream of one of our bundles; nothing of it is decoded. Raises a StreamError."""

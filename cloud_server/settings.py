@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         30.0, gt=0, description="time that accepted requests have to end after that"
     )
     max_body_bytes: int = Field(16 << 20, ge=1024, description="largest request body")
-    max_pixels: int = Field(1 << 24, ge=1, description="largest picture that is decoded")
+    max_pixels: int = Field(1 << 22, ge=1, description="largest picture that is decoded")
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="name=SHA-256 of each key, with commas, as `cloud_server key` prints them; "

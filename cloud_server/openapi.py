@@ -1,0 +1,168 @@
+"""The OpenAPI document of the service, and the page of the documentation that is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from shared.errors import (
+    BodyTooLarge,
+    BundleUnknown,
+    CotamError,
+    DeadlineExceeded,
+    DecoderMismatch,
+    FieldInvalid,
+    KeyMissing,
+    KeyRefused,
+    NotFound,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    RequestError,
+    StreamCorrupt,
+    StreamForeign,
+    StreamMalformed,
+    StreamTooLarge,
+    StreamTruncated,
+    StreamUnknownChunk,
+    StreamVersion,
+    UpstreamError,
+    http_status,
+)
+from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
+
+_KEY: Final = (KeyMissing, KeyRefused)
+_PLACE: Final = (RateLimited, NotReady, Overloaded, DeadlineExceeded)
+_STREAM: Final = (
+    StreamForeign,
+    StreamVersion,
+    StreamTruncated,
+    StreamCorrupt,
+    StreamMalformed,
+    StreamUnknownChunk,
+    BundleUnknown,
+    BodyTooLarge,
+    StreamTooLarge,
+    DecoderMismatch,
+)
+_WORK: Final = (*_KEY, *_PLACE, *_STREAM, RequestError, FieldInvalid, UpstreamError)
+ERRORS: Final[dict[str, tuple[type[CotamError], ...]]] = {
+    "get /livez": (NotReady,),
+    "get /readyz": (NotReady,),
+    "get /metrics": _KEY,
+    "get /v1/models": (*_KEY, NotReady),
+    "post /v1/query": (*_WORK, NotFound),
+    "post /v1/images": _WORK,
+    "delete /v1/images/{image_id}": (*_KEY, NotFound),
+    "post /v1/chat/completions": (*_WORK, NotFound),
+    "get /v1/bundles/{bundle_id}": (*_KEY, NotFound),
+    "get /v1/bundles/{bundle_id}/files/{name}": (*_KEY, NotFound),
+}
+"""What each operation may answer instead."""
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1 with every error as a problem, and the key where one is asked for."""
+    found = app.openapi()
+    components = found.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for name, operation in _operations(found):
+        for response in operation["responses"].values():
+            response["description"] = "The answer."
+        operation["responses"].pop("422", None)
+        operation["responses"].update(_problems(ERRORS[name]))
+        if KeyMissing in ERRORS[name]:
+            operation["security"] = [{"key": []}, {}]
+    return found
+
+
+def page(found: dict[str, Any]) -> str:
+    """The document as Markdown."""
+    lines = [
+        "# HTTP interface",
+        "",
+        "Made from the OpenAPI document of the server by `cloud_server api`; a running server has",
+        "it at `/openapi.json`. Errors are problem+json (RFC 9457): `code` is stable, `hint` says",
+        "what to do, `instance` is the request id, which is also in the header `x-request-id` of",
+        "every answer. Where a key is asked for, it is sent as `Authorization: Bearer KEY`.",
+    ]
+    for name, operation in _operations(found):
+        method, path = name.split(" ")
+        lines += ["", f"## {method.upper()} {path}", "", operation.get("description", "")]
+        lines += _fields(found, operation)
+        lines += ["", "| status | what |", "|---|---|"]
+        for status, response in sorted(operation["responses"].items()):
+            kinds = ", ".join(f"`{kind}`" for kind in response.get("content", {}))
+            lines.append(f"| {status} | {response['description']} {kinds}".rstrip() + " |")
+    lines += ["", "## Answers", ""]
+    for name in ("QueryResponse", "ImageInfo", "Usage", "Timings", "KeptImage", "Problem"):
+        schema = found["components"]["schemas"][name]
+        lines += [f"### {name}", "", schema.get("description", ""), ""]
+        lines += [_row(field, about) for field, about in schema["properties"].items()]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _operations(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def _problems(errors: tuple[type[CotamError], ...]) -> dict[str, Any]:
+    """Responses by status, the codes that share a status together."""
+    by_status: dict[str, list[type[CotamError]]] = {}
+    for error in errors:
+        by_status.setdefault(str(http_status(error(""))), []).append(error)
+    return {
+        status: {
+            "description": ", ".join(f"`{error.code}`" for error in group),
+            "content": {
+                PROBLEM_MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": problem_of(group[0]("what is wrong"), "4f1c...").model_dump(),
+                }
+            },
+        }
+        for status, group in by_status.items()
+    }
+
+
+def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    """The fields of a body, one a line."""
+    lines = []
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        schema = content["schema"]
+        lines += ["", f"Body: `{kind}`", ""]
+        needed = schema.get("required", [])
+        for name, about in schema["properties"].items():
+            lines.append(_row(name, about) + (" (required)" if name in needed else ""))
+    return lines
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _row(name: str, about: dict[str, Any]) -> str:
+    kind = about.get("format") or about.get("type") or about.get("$ref", "").rpartition("/")[2]
+    if "enum" in about:
+        kind = " or ".join(about["enum"])
+    limits = [
+        f"{word} {_plain(about[key])}"
+        for key, word in (
+            ("minimum", "from"),
+            ("maximum", "to"),
+            ("maxLength", "at most"),
+            ("default", "default"),
+        )
+        if about.get(key) not in (None, "", [])
+    ]
+    text = f": {about['description']}" if about.get("description") else ""
+    return f"- `{name}` {', '.join([kind or 'any', *limits])}{text}"

@@ -1,0 +1,51 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cloud_server.app import create_app
+from cloud_server.openapi import document, page
+from cloud_server.settings import Settings, load_settings
+from shared.errors import CotamError
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_is_made_from_the_document() -> None:
+    made = page(document(create_app(load_settings())))
+    assert (DOCS / "api.md").read_text() == made, "run: cloud_server api > docs/api.md"
+
+
+def test_every_setting_and_its_default_is_described() -> None:
+    rows = re.findall(r"^\| `COTAM_(\w+)` \| (.*?) \| (.*?) \|$", _read("operations.md"), re.M)
+    assert [name for name, _, _ in rows] == [name.upper() for name in Settings.model_fields]
+    for name, default, meaning in rows:
+        field = Settings.model_fields[name.lower()]
+        assert meaning == field.description
+        assert default.strip("`") == shown(field.default), name
+
+
+def test_every_error_in_the_threat_model_exists() -> None:
+    answers = re.findall(r"^\|.*\| (\d.*) \|$", _read("security.md"), re.M)
+    codes = {code for answer in answers for code in re.findall(r"`([a-z_]+)`", answer)}
+    assert codes - {"Retry-After"} <= {error.code for error in _tree(CotamError)}
+    assert len(codes) > 10
+
+
+def shown(default: object) -> str:
+    """A default as the table has it."""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    if hasattr(default, "get_secret_value"):
+        return str(default.get_secret_value())
+    return "" if default is None else str(default)
+
+
+def _read(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def _tree(root: type[CotamError]) -> list[type[CotamError]]:
+    return [root, *(e for child in root.__subclasses__() for e in _tree(child))]
