@@ -61,7 +61,6 @@ class ClipWithHeads(nn.Module):
         self.clip = open_clip.CLIP(**config, output_dict=True)
         width = config["vision_cfg"]["width"]
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
-        start_attention(self.clip.visual)
 
     def forward(self, picture: Tensor, tokens: Tensor) -> Seen:
         """Run both towers on pictures [B, 3, S, S], normalised, and caption ids [B, L]."""
@@ -172,7 +171,10 @@ def main(arguments: argparse.Namespace) -> None:
     options = RunOptions.of(arguments)
     config = json.loads(arguments.config.read_text())
     length = config["text_cfg"]["context_length"]
-    runner = Runner(options, ClipWithHeads(config), arguments.rate)
+    torch.manual_seed(options.seed)
+    model = ClipWithHeads(config)
+    start_attention(model.clip.visual)
+    runner = Runner(options, model, arguments.rate)
     stream = SceneStream("train", options.data, start=runner.step * arguments.batch)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
 

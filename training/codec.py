@@ -90,6 +90,8 @@ def validate(codec: Codec, pictures: list[NDArray[np.uint8]]) -> dict[str, float
         top, left = (picture.shape[0] - 256) // 2, (picture.shape[1] - 256) // 2
         if min(top, left) >= 0 and len(crops) < 8:
             crops.append(picture[top : top + 256, left : left + 256])
+    if not crops:
+        return {}
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div(255.0).to(device)
     scores = {}
     for knot in (1, 4, 8):
