@@ -16,14 +16,18 @@ from typing import Any
 
 import httpx
 
+from edge_client import bundles
 from edge_client.batch import ordered_map
 from edge_client.core import Core, Timeouts
-from edge_client.images import Source
-from edge_client.protocol import answer_of, request_of
+from edge_client.events import EventReader
+from edge_client.images import Picture, Source
+from edge_client.protocol import answer_of, check_status, request_of
 from edge_client.protocol import unreachable as unreachable_of
 from edge_client.question import Question, check_prompt
 from edge_client.retries import Retries
-from shared.errors import CotamError
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.errors import BundleUnknown, CotamError
 from shared.schemas import QueryResponse
 
 __all__ = ["AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
@@ -38,7 +42,7 @@ class EdgeClient(Core):
     def _http(self) -> httpx.Client:
         with self._loading:
             if self._open is None:
-                self._open = httpx.Client(**_http_options(self))
+                self._open = httpx.Client(**http_options(self))
             return self._open
 
     def ask(
@@ -46,9 +50,61 @@ class EdgeClient(Core):
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer.
 
-        Raises any error of the tree in `shared.errors`.
+        Where the server takes streams of other bundles only, and no bundle was asked for, the
+        picture is coded again with one of those. Raises any error of the tree in `shared.errors`.
         """
-        return self.submit(self.question(picture, prompt, max_new_tokens))
+        check_prompt(prompt, max_new_tokens)
+        pixels = self.pixels(picture)
+        stream = self.code(pixels)
+        question = Question(stream.to_bytes(), prompt, max_new_tokens)
+        return self.ask_pixels(pixels, stream, question)[1]
+
+    def ask_pixels(
+        self, pixels: Picture, stream: Bitstream, question: Question
+    ) -> tuple[Bitstream, QueryResponse]:
+        """As `ask`, of pixels that are coded already; also returns the stream that was answered."""
+        try:
+            return stream, self.submit(question)
+        except BundleUnknown as refused:
+            if not self.any_bundle:
+                raise
+            try:
+                self.agree()
+            except CotamError as error:
+                raise refused from error
+            stream = self.code(pixels)
+            again = Question(stream.to_bytes(), question.prompt, question.max_new_tokens)
+            return stream, self.submit(again)
+
+    def agree(self) -> Bundle:
+        """Use a bundle from now on that the server takes, fetched where this device has none."""
+        try:
+            self.use(bundles.agree(self._http, self.bundle))
+        except httpx.TransportError as error:
+            raise unreachable_of(error, self.server) from error
+        return self.bundle
+
+    def stream(
+        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
+    ) -> Iterator[str | QueryResponse]:
+        """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer.
+
+        Not tried again when it fails: what was read of it is read already.
+        """
+        check_prompt(prompt, max_new_tokens)
+        question = Question(self.encode(picture).to_bytes(), prompt, max_new_tokens)
+        reader = EventReader()
+        try:
+            with self._http.stream("POST", **request_of(question, stream=True)) as response:
+                if not response.is_success:
+                    response.read()
+                check_status(response)
+                for line in response.iter_lines():
+                    if (found := reader.feed(line)) is not None:
+                        yield found
+        except httpx.TransportError as error:
+            raise unreachable_of(error, self.server) from error
+        reader.finish()
 
     def submit(self, question: Question) -> QueryResponse:
         """Send a question that is coded already; again, under the same key, where that may help."""
@@ -113,14 +169,59 @@ class AsyncEdgeClient(Core):
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**_http_options(self))
+        return httpx.AsyncClient(**http_options(self))
 
     async def ask(
         self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer."""
-        question = await asyncio.to_thread(self.question, picture, prompt, max_new_tokens)
-        return await self.submit(question)
+        check_prompt(prompt, max_new_tokens)
+        pixels = await asyncio.to_thread(self.pixels, picture)
+        stream = await asyncio.to_thread(self.code, pixels)
+        try:
+            return await self.submit(Question(stream.to_bytes(), prompt, max_new_tokens))
+        except BundleUnknown as refused:
+            if not self.any_bundle:
+                raise
+            try:
+                await self.agree()
+            except CotamError as error:
+                raise refused from error
+            stream = await asyncio.to_thread(self.code, pixels)
+            return await self.submit(Question(stream.to_bytes(), prompt, max_new_tokens))
+
+    async def agree(self) -> Bundle:
+        """Use a bundle from now on that the server takes, fetched where this device has none."""
+
+        def choose() -> Bundle:
+            with httpx.Client(**http_options(self)) as http:
+                return bundles.agree(http, self.bundle)
+
+        try:
+            self.use(await asyncio.to_thread(choose))
+        except httpx.TransportError as error:
+            raise unreachable_of(error, self.server) from error
+        return self.bundle
+
+    async def stream(
+        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
+    ) -> AsyncIterator[str | QueryResponse]:
+        """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer."""
+        check_prompt(prompt, max_new_tokens)
+        coded = await asyncio.to_thread(self.encode, picture)
+        question = Question(coded.to_bytes(), prompt, max_new_tokens)
+        reader = EventReader()
+        try:
+            async with self._http.stream("POST", **request_of(question, stream=True)) as response:
+                if not response.is_success:
+                    await response.aread()
+                check_status(response)
+                async for line in response.aiter_lines():
+                    if (found := reader.feed(line)) is not None:
+                        yield found
+        except httpx.TransportError as error:
+            raise unreachable_of(error, self.server) from error
+        reader.finish()
 
     async def submit(self, question: Question) -> QueryResponse:
         """Send a question that is coded already; again, under the same key, where that may help."""
@@ -187,7 +288,8 @@ class AsyncEdgeClient(Core):
         await self.close()
 
 
-def _http_options(core: Core) -> dict[str, Any]:
+def http_options(core: Core) -> dict[str, Any]:
+    """Arguments of httpx's clients."""
     waits = core.timeouts
     headers = {"Accept": "application/json"}
     if core.api_key:

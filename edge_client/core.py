@@ -6,12 +6,12 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from edge_client.bundles import AUTO, find_named
 from edge_client.images import Picture, Resolution, Source, fit, load, long_side
-from edge_client.question import Question, check_prompt
 from edge_client.retries import Retries
 from edge_client.settings import DEFAULT_SERVER
 from shared.bitstream import Bitstream, Limits
-from shared.bundle import DEFAULT, Bundle, open_bundle
+from shared.bundle import Bundle
 from shared.errors import PictureTooLarge, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Core:
         server: str = DEFAULT_SERVER,
         *,
         api_key: str = "",
-        bundle: Bundle | str = DEFAULT,
+        bundle: Bundle | str = AUTO,
         quality: float | None = None,
         budget: int | None = None,
         resolution: Resolution = "model",
@@ -50,14 +50,17 @@ class Core:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
-        """quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality.
+        """bundle: "auto" is the embedded one, or another where the server does not take that.
+
+        quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality.
 
         resolution: long side in pixels at which pictures are coded: "model" is what the bundle's
         language model can use, "native" the picture's own; aspect kept, never scaled up.
         """
         self.server = server.rstrip("/")
-        self.bundle = open_bundle(bundle) if isinstance(bundle, str) else bundle
-        self.quality = self.bundle.manifest.quality if quality is None else quality
+        self.bundle = find_named(bundle) if isinstance(bundle, str) else bundle
+        self.any_bundle = bundle == AUTO
+        self.quality = quality
         self.budget = budget
         self.resolution = resolution
         self.guidance = guidance
@@ -99,12 +102,19 @@ class Core:
 
         Raises PictureError, or UsageError for a quality or budget that cannot be had.
         """
-        analysed = self.encoder.analyse(self.pixels(picture, name=name), self.guidance)
+        return self.code(self.pixels(picture, name=name))
+
+    def code(self, pixels: Picture) -> Bitstream:
+        """The stream of pixels u8 [H, W, 3], as they are."""
+        encoder = self.encoder
+        analysed = encoder.analyse(pixels, self.guidance)
         if self.budget is not None:
             return analysed.code_within(self.budget)
-        return analysed.code(self.quality)
+        default = encoder.bundle.manifest.quality
+        return analysed.code(default if self.quality is None else self.quality)
 
-    def question(self, picture: Source, prompt: str, max_new_tokens: int | None) -> Question:
-        """Code a picture and put a question to it."""
-        check_prompt(prompt, max_new_tokens)
-        return Question(self.encode(picture).to_bytes(), prompt, max_new_tokens)
+    def use(self, bundle: Bundle) -> None:
+        """Code with another bundle from now on."""
+        with self._loading:
+            if bundle.id != self.bundle.id:
+                self.bundle, self._encoder = bundle, None

@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside, fsync, rename: after a crash the file is the old one or the new one."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write beside, fsync, rename: after a crash the file is the old one or the new one.
+
+    mode: permissions, less the process's mask.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(beside, flags, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

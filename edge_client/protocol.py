@@ -52,11 +52,13 @@ _BY_STATUS: Final[dict[int, type[CotamError]]] = {
 }
 
 
-def request_of(question: Question) -> dict[str, Any]:
-    """Arguments of httpx's `post`."""
+def request_of(question: Question, stream: bool = False) -> dict[str, Any]:
+    """Arguments of httpx's `post`. stream: the answer is wanted as it grows."""
     form = {"prompt": question.prompt}
     if question.max_new_tokens is not None:
         form["max_new_tokens"] = str(question.max_new_tokens)
+    if stream:
+        form["stream"] = "true"
     return {
         "url": QUERY,
         "data": form,

@@ -6,6 +6,7 @@ of `Settings` as keys. `COTAM_CONFIG` names another file.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -25,11 +26,11 @@ SECRET: Final = frozenset({"api_key"})
 
 @dataclass(frozen=True)
 class Settings:
-    """server: base URL. api_key: empty for none. bundle: a name, or a directory's path."""
+    """server: base URL. api_key: empty for none. bundle: auto, a name, an id or a directory."""
 
     server: str = DEFAULT_SERVER
     api_key: str = ""
-    bundle: str = "tiny"
+    bundle: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,31 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
         )
     values["server"] = server
     return Resolved(Settings(**values), origin)
+
+
+def store(path: Path, key: str, value: str | None) -> None:
+    """Set a key of the config file, or remove it (None). Raises UsageError.
+
+    The file is written anew, for its owner's eyes alone: it may hold a key. Comments are lost.
+    """
+    from edge_client.files import write_atomically
+
+    known = [field.name for field in fields(Settings)]
+    if key not in known:
+        raise UsageError(f"there is no setting {key!r}", hint=f"known: {', '.join(known)}")
+    values = _read(path)
+    values.pop(key, None)
+    if value is not None:
+        if not value.isprintable():
+            raise UsageError(f"{key} has characters that cannot be printed")
+        values[key] = value
+    # A JSON string of printable characters is a TOML string, too.
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in values.items()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(lines).encode(), mode=0o600)
+    except OSError as error:
+        raise UsageError(f"the config file {path} cannot be written: {error.strerror}") from error
 
 
 def _read(path: Path) -> dict[str, str]:

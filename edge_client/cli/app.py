@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from edge_client.cli.bench import bench
+from edge_client.cli.bundle import app as bundle
+from edge_client.cli.config import config
 from edge_client.cli.encode import encode
 from edge_client.cli.inspect import inspect
 from edge_client.cli.map import map_
@@ -29,7 +32,10 @@ app.command()(send)
 app.command()(encode)
 app.command()(inspect)
 app.command("map")(map_)
+app.command()(bench)
+app.command()(config)
 app.add_typer(spool, name="spool")
+app.add_typer(bundle, name="bundle")
 
 
 def _version(asked: bool) -> None:

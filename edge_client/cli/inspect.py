@@ -45,10 +45,11 @@ def inspect(
         options.write_beside(picture, png(found.picture()))
     verified = ""
     if verify:
-        from shared.bundle import open_bundle
+        from edge_client.bundles import AUTO, find_named, here
 
-        opened = open_bundle(options.resolve_options(bundle=bundle).settings.bundle)
-        verified = inspection.verify(found, [opened]).manifest.name
+        name = options.resolve_options(bundle=bundle).settings.bundle
+        candidates = here() if name == AUTO else [find_named(name)]
+        verified = inspection.verify(found, candidates).manifest.name
     talk = Output(json)
     if json:
         talk.record({"stream": stream, **found.as_dict()})

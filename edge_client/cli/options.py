@@ -40,8 +40,8 @@ BundleName = Annotated[
     typer.Option(
         "--bundle",
         "-b",
-        metavar="NAME|DIR",
-        help="Weights to code with. [env: COTAM_BUNDLE; default: tiny]",
+        metavar="NAME|ID|DIR",
+        help="Weights to code with. [env: COTAM_BUNDLE; default: those that the server takes]",
     ),
 ]
 Quality = Annotated[

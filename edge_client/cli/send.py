@@ -12,7 +12,7 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, encode_named, end_code, record_of
+from edge_client.cli.coding import Places, describe, end_code, pixels_named, record_of
 from edge_client.cli.output import Output, error_record
 from edge_client.inputs import expand
 from edge_client.question import Question, check_prompt
@@ -23,6 +23,7 @@ from shared.errors import CotamError, ServerUnreachable, UsageError
 
 if TYPE_CHECKING:
     from edge_client.client import EdgeClient
+    from edge_client.images import Picture
     from shared.schemas import QueryResponse
 
 
@@ -146,15 +147,13 @@ class _Sender:
         """The whole way of a picture; errors are returned."""
         result = _Result(picture)
         try:
-            result.stream = encode_named(self._client, picture)
-            data = result.stream.to_bytes()
-            if self._places is not None:
-                with self._lock:
-                    place = self._places.of(picture)
-                options.write_beside(place, data)
-            if not self._dry_run:
-                question = Question(data, self._prompt, self._max_new_tokens)
-                self._ask(question, result)
+            pixels = pixels_named(self._client, picture)
+            result.stream = self._client.code(pixels)
+            try:
+                if not self._dry_run:
+                    self._ask(pixels, result)
+            finally:
+                self._keep(result)
         except CotamError as error:
             result.error = error
         return result
@@ -163,11 +162,19 @@ class _Sender:
         """Try the server again for the next picture."""
         self._offline = None
 
-    def _ask(self, question: Question, result: _Result) -> None:
+    def _keep(self, result: _Result) -> None:
+        if self._places is not None and result.stream is not None:
+            with self._lock:
+                place = self._places.of(result.picture)
+            options.write_beside(place, result.stream.to_bytes())
+
+    def _ask(self, pixels: Picture, result: _Result) -> None:
+        assert result.stream is not None
+        question = Question(result.stream.to_bytes(), self._prompt, self._max_new_tokens)
         try:
             if self._offline is not None:
                 raise self._offline  # the rest of a batch does not wait for it again
-            result.answer = self._client.submit(question)
+            result.stream, result.answer = self._client.ask_pixels(pixels, result.stream, question)
         except RETRIED as error:
             if isinstance(error, ServerUnreachable):
                 self._offline = error

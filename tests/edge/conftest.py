@@ -113,12 +113,13 @@ class Server:
     """A server on loopback that speaks the protocol and keeps what it saw.
 
     `replies` are given out first, in order; after them questions are answered with the size of
-    their picture.
+    their picture. `pages` are what GET finds.
     """
 
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    pages: dict[str, bytes] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reply(self, seen: Seen) -> Reply:
@@ -179,7 +180,16 @@ def server() -> Iterator[Server]:
                 name = part.get_param("name", header="content-disposition")
                 fields[str(name)] = part.get_payload(decode=True)
             headers = {k.lower(): v for k, v in self.headers.items()}
-            status, more, data = state.reply(Seen(self.path, headers, fields))
+            self._send(*state.reply(Seen(self.path, headers, fields)))
+
+        def do_GET(self) -> None:
+            page = state.pages.get(self.path)
+            if page is None:
+                self._send(*problem(404, "not_found", f"there is no {self.path}"))
+            else:
+                self._send(200, {"content-type": "application/json"}, page)
+
+        def _send(self, status: int, more: dict[str, str], data: bytes) -> None:
             self.send_response(status)
             for name, value in more.items():
                 self.send_header(name, value)

@@ -227,3 +227,33 @@ def test_map(cli: Cli, photo: Path, tmp_path: Path) -> None:
             assert image.size == (256, 160)
             assert len(image.getcolors(100_000) or []) > 2
     assert cli("map", tmp_path / "none.png").code == 3
+
+
+def test_config(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "127.0.0.1:8000" in cli("config").out
+    assert cli("config", "server", "http://edge.test/").code == 0
+    assert cli("config", "api_key", 'a "quoted" key').code == 0
+    path = tmp_path / "xdg-config" / "cotam" / "config.toml"
+    assert path.stat().st_mode & 0o077 == 0
+    shown = cli("config")
+    assert "http://edge.test " in shown.out
+    assert "quoted" not in shown.out
+    monkeypatch.setenv("COTAM_SERVER_URL", "http://other.test")
+    records = [json.loads(line) for line in cli("config", "--json").out.splitlines()]
+    assert records[0] == {
+        "key": "server",
+        "value": "http://other.test",
+        "from": "COTAM_SERVER_URL",
+    }
+    assert cli("config", "api_key", "--unset").code == 0
+    assert "api_key" not in path.read_text()
+    for wrong in (["sever", "x"], ["server"], ["server", "x", "--unset"]):
+        assert cli("config", *wrong).code == 2
+
+
+def test_bench(cli: Cli, photo: Path) -> None:
+    done = cli("bench", photo, "--repeat", 1, "--threads", 1, "--json")
+    facts = json.loads(done.out)
+    assert set(facts["steps_ms"]) == {"load", "guidance", "analysis", "coding"}
+    assert facts["peers"]["jpeg"]["bytes"] > 0
+    assert "of ours" in cli("bench", photo, "--repeat", 1, "--threads", 1).out

@@ -15,7 +15,8 @@ import pytest
 from edge_client import AsyncEdgeClient, EdgeClient
 from edge_client.question import Question
 from shared.bundle import Bundle
-from shared.errors import BundleUnknown, DecoderMismatch, StreamError
+from shared.errors import BundleUnknown, DecoderMismatch, StreamError, UsageError
+from shared.schemas import QueryResponse
 
 Cli = Callable[..., Any]
 
@@ -67,3 +68,25 @@ def test_offline_then_flush(server_url: str, photo: Path, cli: Cli) -> None:
     flushed = cli("spool", "flush", "--server", server_url)
     assert flushed.code == 0, flushed.err
     assert flushed.out.startswith(str(photo))
+
+
+def test_an_answer_as_it_grows(server_url: str, photo: Path) -> None:
+    with EdgeClient(server_url, threads=1) as client:
+        *pieces, last = client.stream(photo, "how many cars?", max_new_tokens=6)
+        assert isinstance(last, QueryResponse)
+        assert "".join(map(str, pieces)).strip() == last.answer.strip()
+        assert client.ask(photo, "how many cars?", max_new_tokens=6).answer == last.answer
+
+    async def texts() -> list[Any]:
+        async with AsyncEdgeClient(server_url, threads=1) as client:
+            return [x async for x in client.stream(photo, "how many cars?", max_new_tokens=6)]
+
+    assert asyncio.run(texts())[-1].answer == last.answer
+    with EdgeClient(server_url, threads=1) as client, pytest.raises(UsageError):
+        list(client.stream(photo, ""))
+
+
+def test_the_same_job_twice_is_answered_once(server_url: str, photo: Path) -> None:
+    with EdgeClient(server_url, threads=1) as client:
+        question = Question(client.encode(photo).to_bytes(), "how many cars?")
+        assert client.submit(question).id == client.submit(question).id

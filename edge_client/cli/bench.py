@@ -1,0 +1,55 @@
+"""`edge_client bench`: how quick this machine is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_client.cli import options
+from edge_client.cli.coding import pixels_named
+from edge_client.cli.output import Output
+
+
+def bench(
+    picture: Annotated[
+        str | None,
+        typer.Argument(metavar="PICTURE", help="[default: a drawn one of 1024x1024]"),
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, max=1000, help="Runs.")] = 5,
+    quality: options.Quality = None,
+    resolution: options.ResolutionText = "native",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="[default: all]")] = None,
+    bundle: options.BundleName = None,
+    json: options.Json = False,
+) -> None:
+    """Time each step of coding, beside Pillow's JPEG, WebP and AVIF in the same run.
+
+    [bold]Example[/bold]
+
+    edge_client bench photo.jpg --repeat 20
+    """
+    size = options.parse_resolution(resolution)
+    settings = options.resolve_options(bundle=bundle).settings
+    from edge_client.benchmark import drawn, measure
+    from edge_client.core import Core
+    from edge_client.images import fit
+
+    core = Core(bundle=settings.bundle, resolution=size, threads=threads)
+    model = core.bundle.manifest.resolution
+    pixels = pixels_named(core, picture) if picture else fit(drawn(), size, model)
+    default = core.bundle.manifest.quality
+    found = measure(core.encoder, pixels, default if quality is None else quality, repeat)
+    talk = Output(json)
+    if json:
+        talk.record({"picture": picture, "threads": threads, **found})
+        return
+    talk.data(f"{found['width']}x{found['height']}, {found['bytes']} bytes; medians of {repeat}")
+    for name, taken in found["steps_ms"].items():
+        talk.data(f"  {name:<10} {taken:9.1f} ms")
+    talk.data(f"  {'total':<10} {found['total_ms']:9.1f} ms, without load")
+    for name, peer in found["peers"].items():
+        talk.data(
+            f"  {name:<10} {peer['ms']:9.1f} ms, {peer['times_ours']:.2f} of ours, "
+            f"{peer['bytes']} bytes"
+        )

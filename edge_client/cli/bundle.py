@@ -1,0 +1,85 @@
+"""`edge_client bundle`: the weights of this device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_client.cli import options
+from edge_client.cli.output import Output
+from shared.errors import ServerUnreachable
+
+if TYPE_CHECKING:
+    from shared.bundle import Bundle
+
+app = typer.Typer(no_args_is_help=True, help="Weights to code with.")
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the bundles of this device: those of the package, and those that were fetched."""
+    from edge_client.bundles import here
+
+    talk = Output(json)
+    for bundle in here():
+        _show(talk, bundle)
+
+
+@app.command()
+def fetch(
+    bundle_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="[default: all that the server takes]")
+    ] = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    json: options.Json = False,
+) -> None:
+    """Fetch bundles from the server into the cache, hashes checked.
+
+    [bold]Example[/bold]
+
+    edge_client bundle fetch && edge_client bundle list
+    """
+    settings = options.resolve_options(server, api_key).settings
+    import httpx
+
+    from edge_client import bundles
+    from edge_client.client import http_options
+    from edge_client.core import Core
+    from edge_client.protocol import unreachable
+
+    talk = Output(json)
+    core = Core(settings.server, api_key=settings.api_key)
+    try:
+        with httpx.Client(**http_options(core)) as http:
+            wanted = [bundle_id] if bundle_id else bundles.of_server(http)
+            have = {bundle.hex_id: bundle for bundle in bundles.here()}
+            for hex_id in wanted:
+                if hex_id in have:
+                    talk.say(f"{hex_id} is here already")
+                _show(talk, have.get(hex_id) or bundles.fetch(http, hex_id))
+    except httpx.TransportError as error:
+        failed: ServerUnreachable = unreachable(error, settings.server)
+        raise failed from error
+
+
+def _show(talk: Output, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    size = sum(manifest.files[name].bytes for name in bundle.files("edge"))
+    if talk.json:
+        talk.record(
+            {
+                "id": bundle.hex_id,
+                "name": manifest.name,
+                "version": manifest.version,
+                "resolution": manifest.resolution,
+                "edge_bytes": size,
+                "path": str(bundle.root),
+            }
+        )
+    else:
+        talk.data(
+            f"{bundle.hex_id}  {manifest.name} {manifest.version}  {manifest.resolution} pixels  "
+            f"{size / 1e6:.1f} MB  {bundle.root}"
+        )
