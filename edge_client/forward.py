@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_client.question import Question
 from edge_client.retries import RETRIED
@@ -18,7 +18,9 @@ from shared.errors import (
     UpstreamError,
     UsageError,
 )
-from shared.schemas import QueryResponse
+
+if TYPE_CHECKING:
+    from shared.schemas import QueryResponse
 
 _STOPS: Final = (*RETRIED, KeyMissing, KeyRefused)
 """What lies with the server or the key: the rest would fare no better."""

@@ -14,12 +14,12 @@ from edge_client.cli.output import Output
 def bench(
     picture: Annotated[
         str | None,
-        typer.Argument(metavar="PICTURE", help="[default: a drawn one of 1024x1024]"),
+        typer.Argument(metavar="PICTURE", help="(default: a drawn one of 1024x1024)"),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=1000, help="Runs.")] = 5,
     quality: options.Quality = None,
     resolution: options.ResolutionText = "native",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="[default: all]")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="(default: all)")] = None,
     bundle: options.BundleName = None,
     json: options.Json = False,
 ) -> None:

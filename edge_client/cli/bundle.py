@@ -29,7 +29,7 @@ def list_(json: options.Json = False) -> None:
 @app.command()
 def fetch(
     bundle_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="[default: all that the server takes]")
+        str | None, typer.Argument(metavar="ID", help="(default: all that the server takes)")
     ] = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,

@@ -22,13 +22,13 @@ Target = Annotated[
         "--output",
         "-o",
         metavar="FILE|DIR",
-        help="- for standard output. [default: PICTURE.cotam beside each picture]",
+        help="- for standard output. (default: PICTURE.cotam beside each picture)",
     ),
 ]
 
 
 def encode(
-    picture: options.Pictures,
+    picture: options.Pictures = None,
     output: Target = None,
     quality: options.Quality = None,
     budget: options.Budget = None,

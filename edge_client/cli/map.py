@@ -16,7 +16,7 @@ def map_(
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file, or - for stdin.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PNG", help="[default: PICTURE.map.png]"),
+        typer.Option("--output", "-o", metavar="PNG", help="(default: PICTURE.map.png)"),
     ] = None,
     levels: Annotated[
         bool, typer.Option("--levels", help="The levels that are coded, not the map behind them.")

@@ -25,7 +25,7 @@ Pictures = Annotated[
 ]
 Server = Annotated[
     str | None,
-    typer.Option("--server", "-s", metavar="URL", help="The server. [env: COTAM_SERVER_URL]"),
+    typer.Option("--server", "-s", metavar="URL", help="The server. (env: COTAM_SERVER_URL)"),
 ]
 ApiKey = Annotated[
     str | None,
@@ -41,13 +41,13 @@ BundleName = Annotated[
         "--bundle",
         "-b",
         metavar="NAME|ID|DIR",
-        help="Weights to code with. [env: COTAM_BUNDLE; default: those that the server takes]",
+        help="Weights to code with. (env: COTAM_BUNDLE; default: those that the server takes)",
     ),
 ]
 Quality = Annotated[
     float | None,
     typer.Option(
-        "--quality", "-q", min=0.0, max=9.0, help="0 smallest, 9 best. [default: the bundle's]"
+        "--quality", "-q", min=0.0, max=9.0, help="0 smallest, 9 best. (default: the bundle's)"
     ),
 ]
 Budget = Annotated[

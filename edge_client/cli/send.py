@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,8 @@ from edge_client.batch import ordered_map
 from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, end_code, pixels_named, record_of
 from edge_client.cli.output import Output, error_record
+from edge_client.cli.spool import report
+from edge_client.forward import Forwarded, forward
 from edge_client.inputs import expand
 from edge_client.question import Question, check_prompt
 from edge_client.retries import RETRIED
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 
 
 def send(
-    picture: options.Pictures,
+    *,
+    picture: options.Pictures = None,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, last.")],
     quality: options.Quality = None,
     budget: options.Budget = None,
@@ -134,6 +138,7 @@ class _Sender:
         places: Places | None,
         dry_run: bool,
     ) -> None:
+        self._batch = True
         self._client = client
         self._prompt = prompt
         self._max_new_tokens = max_new_tokens
@@ -142,6 +147,10 @@ class _Sender:
         self._dry_run = dry_run
         self._lock = threading.Lock()
         self._offline: ServerUnreachable | None = None
+
+    def end_batch(self) -> None:
+        """From here on pictures come one by one, and each finds out whether the server is there."""
+        self._batch, self._offline = False, None
 
     def send(self, picture: str) -> _Result:
         """The whole way of a picture; errors are returned."""
@@ -158,9 +167,11 @@ class _Sender:
             result.error = error
         return result
 
-    def forget_outage(self) -> None:
-        """Try the server again for the next picture."""
-        self._offline = None
+    def catch_up(self) -> Iterator[Forwarded]:
+        """Send what waits in the spool, now that the server is there."""
+        if self._spool is not None and self._spool.entries():
+            with suppress(UsageError):  # somebody else is sending it
+                yield from forward(self._spool, self._client.submit)
 
     def _keep(self, result: _Result) -> None:
         if self._places is not None and result.stream is not None:
@@ -176,7 +187,7 @@ class _Sender:
                 raise self._offline  # the rest of a batch does not wait for it again
             result.stream, result.answer = self._client.ask_pixels(pixels, result.stream, question)
         except RETRIED as error:
-            if isinstance(error, ServerUnreachable):
+            if isinstance(error, ServerUnreachable) and self._batch:
                 self._offline = error
             result.error = error
             if self._spool is not None:
@@ -223,7 +234,10 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
     from edge_client.watch import new_pictures
 
     talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
-    pictures: Iterable[Path] = new_pictures(folder)
-    for picture in pictures:
-        _report(talk, sender.send(str(picture)), alone=False)
-        sender.forget_outage()
+    sender.end_batch()
+    for picture in new_pictures(folder):
+        result = sender.send(str(picture))
+        _report(talk, result, alone=False)
+        if result.answer is not None:
+            for sent in sender.catch_up():
+                report(talk, sent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from edge_client.cli import options
 from edge_client.cli.output import Output, error_record
 from edge_client.spool import Entry, JobUnreadable, Spool
 from shared.errors import CotamError, exit_code
+
+if TYPE_CHECKING:
+    from edge_client.forward import Forwarded
 
 app = typer.Typer(no_args_is_help=True, help="Questions that wait for their server.")
 
@@ -72,23 +75,27 @@ def flush(
     ):
         for result in forward(spool, client.submit):
             talk.advance()
-            name = result.job.picture if result.job else result.entry.name
-            if result.answer is not None:
-                if json:
-                    asked = result.job.question.prompt if result.job else ""
-                    talk.record({"picture": name, "prompt": asked, **result.answer.model_dump()})
-                else:
-                    talk.data(f"{name}\t{' '.join(result.answer.answer.split())}")
-                continue
-            if result.error is not None:
-                last = result.error
-                talk.complain(result.error, name)
-                if json:
-                    error = error_record(result.error)
-                    talk.record({"picture": name, "error": error, "given_up": result.given_up})
+            report(talk, result)
+            last = result.error or last
     if last is not None:
         talk.say(f"{len(spool.entries())} still waiting in {spool.root}")
         raise typer.Exit(exit_code(last) if spool.entries() else 1)
+
+
+def report(talk: Output, result: Forwarded) -> None:
+    """Say what became of a job."""
+    name = result.job.picture if result.job else result.entry.name
+    if result.answer is not None:
+        if talk.json:
+            asked = result.job.question.prompt if result.job else ""
+            talk.record({"picture": name, "prompt": asked, **result.answer.model_dump()})
+        else:
+            talk.data(f"{name}\t{' '.join(result.answer.answer.split())}")
+    elif result.error is not None:
+        talk.complain(result.error, name)
+        if talk.json:
+            error = error_record(result.error)
+            talk.record({"picture": name, "error": error, "given_up": result.given_up})
 
 
 @app.command()

@@ -115,6 +115,12 @@ def test_nothing_to_send(cli: Cli) -> None:
     assert cli("encode").code == 2
 
 
+def test_watch_without_a_folder(cli: Cli, tmp_path: Path) -> None:
+    done = cli("send", "--watch", tmp_path / "nowhere", "is the door open?")
+    assert done.code == 2
+    assert "no folder to watch" in done.err
+
+
 def test_new_pictures(folder: Path, draw: Callable[..., np.ndarray]) -> None:
     """Each pause of the watcher is a turn of ours."""
     picture = Image.fromarray(draw(16, 16))

@@ -204,6 +204,18 @@ def test_a_batch_waits_for_a_dead_server_once(cli: Cli, photo: Path) -> None:
     assert "3 waiting" in cli("spool", "list").err
 
 
+def test_watching_catches_up_when_the_server_is_back(
+    cli: Cli, photo: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("send", photo, "earlier?", "-s", "http://127.0.0.1:9", "--retries", 0)
+    # Real pictures, but the watcher's endless wait ends after two of them.
+    monkeypatch.setattr("edge_client.watch.new_pictures", lambda _: iter([photo, photo]))
+    done = cli("send", "--watch", photo.parent, "now?", "-s", server.url)
+    assert done.code == 0
+    assert [seen.prompt for seen in server.seen] == ["now?", "earlier?", "now?"]
+    assert len(done.out.splitlines()) == 3
+
+
 def test_poison_on_the_command_line(cli: Cli, photo: Path, server: Any, problem: Any) -> None:
     cli("send", photo, "?", "-s", "http://127.0.0.1:9", "--retries", 0)
     server.replies = [problem(422, "field_invalid", "no such thing")]
