@@ -8,6 +8,7 @@ A scene is a pure function of (version, split, index, backgrounds):
 """
 
 from scenes.backgrounds import Backgrounds
+from scenes.questions import ask
 from scenes.render import SPLITS, Split, render
 from scenes.world import (
     CANNOT_TELL,
@@ -40,5 +41,6 @@ __all__ = [
     "Question",
     "Scene",
     "Split",
+    "ask",
     "render",
 ]

@@ -26,23 +26,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from scenes import CHARACTERS, COLOURS, KINDS, TASKS, Question
-from scenes.world import PLURALS
+from scenes import TASKS, Question, Scene, ask
 from training.clip import ClipWithHeads, load_clip
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import IMAGE, START, build_tokenizer
 from training.towers import convert_tower
 from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
 
-WORDS_OF = {
-    "kind": [[kind] for kind in KINDS],
-    "colour": [[colour] for colour in COLOURS],
-    "centre": [[kind, PLURALS[kind]] for kind in KINDS],
-    "character": [[c.lower(), f"##{c.lower()}"] for c in CHARACTERS],
-}
-"""Tokens for the classes of each dense head, the empty class left out."""
-
-QUESTIONS = 9  # of one picture in one sequence
+QUESTIONS = 22  # of one picture in one sequence; its 257 tokens cost as much as they do
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
 PREFIX = 1 + IMAGE_TOKENS
 VALIDATION_PICTURES = 60
@@ -71,7 +62,6 @@ def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=True,
-        initializer_range=0.06,  # 0.02 is meant for widths of thousands
     )
     config = LlavaConfig(
         vision_config=tower.config,
@@ -89,50 +79,18 @@ def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 @torch.no_grad()
-def start_projector(
-    model: Any, clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast, samples: list[Sample]
-) -> None:
-    """Let each patch begin as the words for what the dense heads see in it.
-
-    The projector's first rows are the heads; its second layer turns each class into the embedding
-    of its word, so that attention finds a word's patches by likeness from the first step on.
-    """
+def start_projector(model: Any, clip: ClipWithHeads, samples: list[Sample]) -> None:
+    """Let the projector's first rows be the dense heads: what the tower knows, in words' reach."""
     tokens = model.model.vision_tower(normalise(pixels(samples))).last_hidden_state[:, 1:]
     spread = tokens.std(dim=-1).mean()
     norm = clip.clip.visual.ln_post
-    rows = torch.cat([clip.heads[name].weight for name in WORDS_OF])
-    bias = torch.cat(
-        [clip.heads[name].bias + clip.heads[name].weight @ norm.bias for name in WORDS_OF]
-    )
+    rows = torch.cat([head.weight for head in clip.heads.values()])
+    bias = torch.cat([h.bias + h.weight @ norm.bias for h in clip.heads.values()])
     rows = rows * norm.weight
     rows = (rows - rows.mean(dim=1, keepdim=True)) / spread
-    projector = model.model.multi_modal_projector
-    projector.linear_1.weight[: len(rows)] = rows
-    projector.linear_1.bias[: len(rows)] = bias
-    embed = model.get_input_embeddings().weight
-    classes = [words for name in WORDS_OF for words in [[], *WORDS_OF[name]]]
-    for unit, words in enumerate(classes):
-        ids = tokenizer.convert_tokens_to_ids(words)
-        if ids:
-            projector.linear_2.weight[:, unit] = 0.3 * embed[ids].sum(0)
-
-
-@torch.no_grad()
-def start_language_attention(model: Any) -> None:
-    """Queries and keys near the identity, values and outputs near half of it: look at what is like
-    the word at hand and take over what is there."""
-    for layer in model.model.language_model.layers:
-        attention = layer.self_attn
-        width, deep = attention.q_proj.in_features, attention.head_dim
-        for rows in torch.arange(width).split(deep):
-            target = 0.7 * torch.randn(width, width) / width**0.5 + 0.7 * torch.eye(width)
-            u, s, v = torch.linalg.svd(target)
-            attention.q_proj.weight[rows] = (u[:, :deep] * s[:deep].sqrt()).T
-            attention.k_proj.weight[rows] = (v[:deep].T * s[:deep].sqrt()).T
-        target = 0.4 * torch.randn(width, width) / width**0.5 + 0.5 * torch.eye(width)
-        u, s, v = torch.linalg.svd(target)
-        attention.v_proj.weight.copy_((v.T * s.sqrt()).T)
-        attention.o_proj.weight.copy_(u * s.sqrt())
+    first = model.model.multi_modal_projector.linear_1
+    first.weight[: len(rows)] = rows
+    first.bias[: len(rows)] = bias
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
@@ -151,6 +109,14 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
         image_token=IMAGE,
         num_additional_image_tokens=1,
     )
+
+
+def more_questions(scene: Scene, chance: np.random.Generator) -> list[Question]:
+    """Two rounds of questions about a scene, in random order."""
+    size = (scene.picture.shape[1], scene.picture.shape[0])
+    again = ask(chance, scene.objects, scene.category, size)
+    every = [*scene.questions, *again]
+    return [every[i] for i in chance.permutation(len(every))]
 
 
 class Sequences:
@@ -236,7 +202,7 @@ def validate(model: Any, samples: list[Sample], sequences: Sequences) -> dict[st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
 
 
@@ -249,8 +215,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     model = build_llava(clip, tokenizer)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
-    start_projector(model, clip, tokenizer, held_out)
-    start_language_attention(model)
+    start_projector(model, clip, held_out)
     runner = Runner(options, model, arguments.rate)
     # The tower has seen the first scenes of the split many times; start where it has not been.
     stream = SceneStream("train", options.data, start=10_000_000 + runner.step * arguments.batch)
@@ -258,10 +223,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
         samples = [s for s in stream.batch(arguments.batch) if s.scene.questions]
-        questions = []
-        for sample in samples:
-            every = sample.scene.questions
-            questions.append([every[i] for i in chance.permutation(len(every))[:QUESTIONS]])
+        questions = [more_questions(s.scene, chance)[:QUESTIONS] for s in samples]
         batch = {k: v.to(options.device) for k, v in sequences(questions).items()}
         labels = batch.pop("labels")
         with torch.autocast(options.device, torch.bfloat16):
