@@ -1,4 +1,4 @@
-"""Vision towers with their attention laid open: a LLaVA's own, or a CLIP's or SigLIP's."""
+"""Vision towers with their attention laid open: CLIP, SigLIP, InternViT, or a whole model's own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     CLIPVisionModel,
+    InternVLForConditionalGeneration,
+    InternVLVisionModel,
     LlavaForConditionalGeneration,
     SiglipVisionModel,
 )
@@ -22,11 +24,21 @@ from shared.nets.adapter import place, place_picture, tower_fingerprint
 
 CLIP_STATISTICS: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 SIGLIP_STATISTICS: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET_STATISTICS: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+STATISTICS: Final[dict[str, Any]] = {
+    "clip_vision_model": CLIP_STATISTICS,
+    "siglip_vision_model": SIGLIP_STATISTICS,
+    "internvl_vision": IMAGENET_STATISTICS,
+}
+"""Mean and deviation of the three channels, where a folder has no image processor."""
+
 CLASSES: Final[dict[str, Any]] = {
     "clip": CLIPVisionModel,
     "clip_vision_model": CLIPVisionModel,
     "siglip": SiglipVisionModel,
     "siglip_vision_model": SiglipVisionModel,
+    "internvl_vision": InternVLVisionModel,
+    "internvl": InternVLForConditionalGeneration,
     "llava": LlavaForConditionalGeneration,
 }
 
@@ -49,10 +61,10 @@ class Tower:
     def __init__(self, model: Any, mean: Tensor, deviation: Tensor) -> None:
         self._model = model.eval()
         self._mean, self._deviation = mean, deviation
-        self._side = int(model.config.image_size)
-        self.grid = self._side // int(model.config.patch_size)
-        embeddings = next(m for m in model.modules() if hasattr(m, "patch_embedding"))
-        patch, positions = embeddings.patch_embedding.weight, embeddings.position_embedding.weight
+        self._side = _one_side(model.config.image_size)
+        self.grid = self._side // _one_side(model.config.patch_size)
+        patch = next(m.weight for m in model.modules() if isinstance(m, nn.Conv2d))
+        positions = next(p for name, p in model.named_parameters() if "position_embedding" in name)
         self.fingerprint = tower_fingerprint(patch, positions)
 
     @torch.inference_mode()
@@ -73,7 +85,7 @@ class Tower:
 
 
 def load_tower(folder: str) -> Tower:
-    """A tower from a folder or hub id of a CLIP, SigLIP or LLaVA. Raises UsageError."""
+    """A tower from a folder or hub id of one of `CLASSES`. Raises UsageError."""
     disable_progress_bar()  # of weights that load in a moment
     try:
         kind = AutoConfig.from_pretrained(folder).model_type
@@ -89,7 +101,7 @@ def load_tower(folder: str) -> Tower:
             f"there is no vision tower to load at {folder}: {str(error).splitlines()[0]}",
             hint="name a folder in Hugging Face form, with safetensors, or a hub id",
         ) from error
-    if kind == "llava":
+    if kind in ("llava", "internvl"):
         model = model.model.vision_tower
     mean, deviation = _statistics(folder, model.config.model_type)
     return Tower(model, torch.tensor(mean), torch.tensor(deviation))
@@ -100,5 +112,13 @@ def _statistics(folder: str, kind: str) -> tuple[Any, Any]:
     try:
         processor = AutoImageProcessor.from_pretrained(folder)
     except (OSError, ValueError):
-        return SIGLIP_STATISTICS if kind.startswith("siglip") else CLIP_STATISTICS
+        return STATISTICS[kind]
     return tuple(processor.image_mean), tuple(processor.image_std)
+
+
+def _one_side(size: Any) -> int:
+    """Side in pixels of a square that some configurations give as a number, some as a pair."""
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise UsageError(f"the tower takes pictures or patches that are not square: {size}")
+    return int(sides.pop())

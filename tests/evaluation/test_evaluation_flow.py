@@ -12,6 +12,8 @@ from transformers import (
     BertConfig,
     CLIPVisionConfig,
     CLIPVisionModel,
+    InternVLVisionConfig,
+    InternVLVisionModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -62,11 +64,18 @@ def test_the_local_stage_is_where_attention_is_near(
 
 @pytest.mark.parametrize(
     ("config", "model"),
-    [(CLIPVisionConfig, CLIPVisionModel), (SiglipVisionConfig, SiglipVisionModel)],
+    [
+        (CLIPVisionConfig, CLIPVisionModel),
+        (SiglipVisionConfig, SiglipVisionModel),
+        (InternVLVisionConfig, InternVLVisionModel),
+    ],
 )
 def test_a_tower_of_each_class_is_read(config: Any, model: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model(config(**SIZES)).save_pretrained(tmp_path)
+    made = model(config(**SIZES))
+    for parameter in made.parameters():  # position embeddings and [CLS] may start at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    made.save_pretrained(tmp_path)
     tower = load_tower(str(tmp_path))
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     flow = tower(picture)
@@ -81,6 +90,14 @@ def test_the_bundles_own_tower_is_read(bundle: Bundle) -> None:
     tower = load_tower(str(bundle.path(MLLM)))
     assert bundle.manifest.adapter is not None
     assert tower.fingerprint == bundle.manifest.adapter.tower
+
+
+def test_pictures_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    InternVLVisionModel(InternVLVisionConfig(**SIZES | {"image_size": (32, 64)})).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(UsageError, match="not square"):
+        load_tower(str(tmp_path))
 
 
 def test_what_is_no_tower_is_refused(tmp_path: Path) -> None:
