@@ -43,6 +43,7 @@ class Engine:
             torch.set_num_threads(threads)
         self.device = torch.device(_pick(device))
         self.bundles = list(bundles)
+        self.crashes = 0  # in a row, of the model and not of the request
         self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
         self.backend: Backend = load_backend(
             mllm, self.bundles, self.device, upstream or UpstreamOptions()
@@ -52,9 +53,9 @@ class Engine:
         """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
         for work in batch:
             work.batch = len(batch)
-            _guarded([work], self._decode)
-        _guarded([w for w in batch if w.error is None and w.seen is None], self._see)
-        _guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
+            self._guarded([work], self._decode)
+        self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
+        self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
 
     def warm_up(self) -> None:
         """Decode a small grey picture and answer about it. Raises what fails."""
@@ -84,7 +85,7 @@ class Engine:
     def _answer(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
         questions = [
-            Question(work.seen, work.prompt, work.max_new_tokens, work.on_text, work.stopped)
+            Question(work.seen, work.prompt, work.max_new_tokens, work.say, work.stopped)
             for work in batch
         ]
         for work, answer in zip(batch, self.backend.answer(questions), strict=True):
@@ -92,7 +93,32 @@ class Engine:
                 work.error = answer
             else:
                 work.answer = answer
+                self.crashes = 0
             work.times["generate"] = _since(start)
+
+    def _guarded(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
+        """Run a step; where a batch fails, each of it alone: the fault stays with its cause."""
+        if not batch:
+            return
+        try:
+            step(batch)
+        except CotamError as error:
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            self._one_by_one(batch, step)
+        except Exception as error:
+            if len(batch) == 1 or any(work.begun for work in batch):
+                self.crashes += 1
+                for work in batch:
+                    work.error = UpstreamError("the model failed on this request")
+                    work.error.__cause__ = error
+                return
+            self._one_by_one(batch, step)
+
+    def _one_by_one(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
+        for work in batch:
+            self._guarded([work], step)
 
     def _grey(self, bundle: Bundle) -> Bitstream:
         """A stream of a flat picture, made with the integer network alone."""
@@ -102,23 +128,6 @@ class Engine:
         latent = np.zeros((channels, *latent_shape(side, side)), np.float32)
         encoded = self._decoders[bundle.id].entropy.encode(latent, codes, WARM_UP_CODE)
         return Bitstream(bundle.id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload)
-
-
-def _guarded(batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
-    """Run a step; where a batch fails, each of it alone, so that the fault stays with its cause."""
-    if not batch:
-        return
-    try:
-        step(batch)
-    except Exception as error:
-        if len(batch) > 1:
-            for work in batch:
-                _guarded([work], step)
-        elif isinstance(error, CotamError):
-            batch[0].error = error
-        else:
-            batch[0].error = UpstreamError("the model failed on this request")
-            batch[0].error.__cause__ = error
 
 
 def _pick(device: str) -> str:

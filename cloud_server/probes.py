@@ -15,11 +15,10 @@ models = APIRouter()
 
 
 @probes.get("/livez", response_model=Health)
-async def livez(request: Request, response: Response) -> Health:
-    """The process works; 503 where its model could not be loaded and never will be."""
+async def livez(request: Request) -> Health:
+    """The process works; 503 where only a new one can help."""
     service: Service = request.app.state.service
-    if service.failure is not None:
-        raise NotReady(service.failure.message, hint=service.failure.hint)
+    service.check_alive()
     return Health(status=service.status)
 
 
@@ -27,6 +26,7 @@ async def livez(request: Request, response: Response) -> Health:
 async def readyz(request: Request) -> Health:
     """The model has answered about a decoded picture, and the server is not draining."""
     service: Service = request.app.state.service
+    service.check_alive()
     if service.status != "ok":
         raise NotReady(f"the server is {service.status}", hint="ask again in a second")
     return Health(status="ok")

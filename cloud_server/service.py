@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from cloud_server.images import ImageStore
 from cloud_server.keys import KeyRing
@@ -23,6 +23,8 @@ from shared.schemas import ModelInfo
 if TYPE_CHECKING:
     from cloud_server.engine import Engine
     from cloud_server.worker import Worker
+
+STUCK: Final = 3.0  # deadlines after which a batch will not end any more
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,8 @@ class Service:
         """ "ok" only after a real decode and answer."""
         if self.draining:
             return "draining"
+        if self.failure is not None:
+            return "starting"
         return "starting" if self._worker is None else "ok"
 
     def bundle_ids(self) -> list[str]:
@@ -114,6 +118,17 @@ class Service:
             bundles=self.bundle_ids(),
         )
 
+    def check_alive(self) -> None:
+        """Raise NotReady where only a new process can help."""
+        if self.failure is not None:
+            raise NotReady(self.failure.message, hint=self.failure.hint)
+        if self._worker is not None and self._worker.busy_for() > STUCK * self.settings.deadline_s:
+            raise NotReady("the inference thread is stuck", hint="restart the server")
+
+    def _died(self, error: Exception) -> None:
+        self.failure = CotamError(f"the model fails on every request: {error}")
+        log.error("%s", self.failure, exc_info=error)
+
     def _load(self) -> None:
         # torch and transformers take seconds to import: the probes answer before.
         from cloud_server.engine import Engine
@@ -139,5 +154,5 @@ class Service:
             self.on_failure()
             return
         self._engine = engine
-        self._worker = Worker(engine, settings.max_batch)
+        self._worker = Worker(engine, settings.max_batch, self._died)
         log.info("ready: %s on %s", engine.backend.name, engine.device)

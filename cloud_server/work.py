@@ -19,6 +19,7 @@ class Work:
     """One request: a stream, or a picture that has been seen before, and a question about it.
 
     prompt: None to look at the picture only. on_text and stopped: see `mllm.base.Question`.
+    begun: whether text has been handed out, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
     """
 
@@ -31,7 +32,21 @@ class Work:
     stopped: Callable[[], bool] | None = None
     answer: Answer | None = None
     error: CotamError | None = None
+    begun: bool = False
     batch: int = 0
     times: dict[str, float] = field(
         default_factory=lambda: {"queue": 0.0, "decode": 0.0, "vision": 0.0, "generate": 0.0}
     )
+
+    @property
+    def say(self) -> Callable[[str], None] | None:
+        """Hands text to `on_text` and notes that it did; None where nobody listens."""
+        on_text = self.on_text
+        if on_text is None:
+            return None
+
+        def noted(text: str) -> None:
+            self.begun = True
+            on_text(text)
+
+        return noted

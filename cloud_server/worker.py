@@ -5,26 +5,39 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Final, Protocol
 
 from cloud_server.work import Work
 
+MOST_CRASHES: Final = 5
+
 
 class Runner(Protocol):
-    """What the thread runs: `Engine.run`."""
+    """What the thread runs: an `Engine`."""
+
+    crashes: int
 
     def run(self, batch: list[Work]) -> None: ...
+
+    def warm_up(self) -> None: ...
 
 
 class Worker:
     """Runs works in batches of at most `max_batch`, on its own thread, in order of arrival.
 
     A batch is what has gathered while the one before it ran: nothing waits for company.
+    After 5 crashes in a row the engine must prove itself on a request of its own; `on_dead` is
+    called with what is wrong where it cannot.
     """
 
-    def __init__(self, engine: Runner, max_batch: int) -> None:
+    def __init__(
+        self, engine: Runner, max_batch: int, on_dead: Callable[[Exception], None]
+    ) -> None:
         self._engine = engine
+        self._on_dead = on_dead
+        self._since: float | None = None
         self._max_batch = max_batch
         self._waiting: deque[tuple[Work, Future[Work], float]] = deque()
         self._changed = threading.Condition()
@@ -40,6 +53,11 @@ class Worker:
             self._changed.notify()
         return future
 
+    def busy_for(self) -> float:
+        """Seconds that the batch of this moment has been running."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     def close(self) -> None:
         """Finish what waits, then end the thread."""
         with self._changed:
@@ -49,10 +67,22 @@ class Worker:
 
     def _loop(self) -> None:
         while (batch := self._take()) is not None:
-            if batch:
-                self._engine.run([work for work, _ in batch])
+            if not batch:
+                continue
+            self._since = time.monotonic()
+            self._engine.run([work for work, _ in batch])
+            self._since = None
             for work, future in batch:
                 future.set_result(work)
+            if self._engine.crashes >= MOST_CRASHES:
+                self._prove()
+
+    def _prove(self) -> None:
+        self._engine.crashes = 0
+        try:
+            self._engine.warm_up()
+        except Exception as error:
+            self._on_dead(error)
 
     def _take(self) -> list[tuple[Work, Future[Work]]] | None:
         """The next batch, less what was cancelled; None when the queue is empty and closing."""

@@ -54,9 +54,9 @@ def _serving(**flags: object) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        httpx.get(f"{url}/livez", timeout=60).raise_for_status()
+        httpx.get(f"{url}/livez", timeout=300).raise_for_status()
         app.state.service.wait()
-        httpx.get(f"{url}/readyz", timeout=60).raise_for_status()
+        httpx.get(f"{url}/readyz", timeout=300).raise_for_status()
         yield url
     finally:
         server.should_exit = True

@@ -34,9 +34,9 @@ def data_url(stream: bytes) -> str:
 
 def test_the_same_answer_as_a_query(url: str, stream: bytes) -> None:
     files = {"bitstream": stream, "prompt": (None, "hm?"), "max_new_tokens": (None, "6")}
-    wanted = httpx.post(f"{url}/v1/query", files=files, timeout=60).json()
+    wanted = httpx.post(f"{url}/v1/query", files=files, timeout=300).json()
     asked = body(data_url(stream), "hm?", max_tokens=6)
-    found = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).json()
+    found = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).json()
     assert found["choices"][0]["message"] == {"role": "assistant", "content": wanted["answer"]}
     assert found["choices"][0]["finish_reason"] == "length"
     assert found["usage"]["completion_tokens"] == 6

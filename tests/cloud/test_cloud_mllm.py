@@ -13,9 +13,10 @@ from cloud_server.engine import Engine
 from cloud_server.mllm.image_text import ImageText
 from cloud_server.mllm.llava import Llava
 from cloud_server.work import Work
+from cloud_server.worker import Worker
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.errors import DecoderMismatch, FieldInvalid, UsageError
+from shared.errors import DecoderMismatch, FieldInvalid, UpstreamError, UsageError
 
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
 
@@ -129,7 +130,7 @@ def test_it_answers_over_http_too(serve, qwen: Path, stream: bytes) -> None:  # 
         f"{url}/v1/query",
         files={"bitstream": stream},
         data={"prompt": "what is this?", "max_new_tokens": "4"},
-        timeout=60,
+        timeout=300,
     )
     answer = response.json()
     assert (answer["model"], answer["view"]) == ("qwen", "picture")
@@ -139,6 +140,46 @@ def test_it_answers_over_http_too(serve, qwen: Path, stream: bytes) -> None:  # 
 def test_no_model_at_that_place(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no language model to load"):
         Engine([bundle], str(tmp_path), "cpu", 1)
+
+
+def test_a_dead_model_is_found_out(bundle: Bundle, stranger: Path, stream: bytes) -> None:
+    engine = Engine([bundle], str(stranger), "cpu", 1)
+    deaths: list[Exception] = []
+    worker = Worker(engine, 2, deaths.append)
+    try:
+        backend = engine.backend
+        assert isinstance(backend, Llava)
+        head = backend._model.lm_head
+        backend._model.lm_head = None
+        for _ in range(4):
+            (work,) = _works([stream], PROMPTS[:1], (2,))
+            assert isinstance(worker.submit(work).result(300).error, UpstreamError)
+        backend._model.lm_head = head
+        (work,) = _works([stream], PROMPTS[:1], (2,))
+        assert worker.submit(work).result(300).answer
+        backend._model.lm_head = None
+        for _ in range(5):
+            (work,) = _works([stream], PROMPTS[:1], (2,))
+            worker.submit(work).result(300)
+    finally:
+        worker.close()
+    assert len(deaths) == 1
+
+
+def test_text_that_was_handed_out_is_not_said_again(engine: Engine, streams: list[bytes]) -> None:
+    first, second = _works(streams[:2], PROMPTS[:2], (8, 8))
+    said: list[str] = []
+    first.on_text = said.append
+
+    def crash() -> bool:
+        if len(said) > 1:
+            raise RuntimeError("as a GPU would")
+        return False
+
+    second.stopped = crash
+    engine.run([first, second])
+    assert isinstance(first.error, UpstreamError)
+    assert len(said) == 2
 
 
 def _works(streams: Sequence[bytes], prompts: Sequence[str], counts: Sequence[int]) -> list[Work]:

@@ -25,7 +25,7 @@ from shared.schemas import (
 def ask(url: str, stream: bytes, prompt: Any = "how many cars?", **fields: str) -> httpx.Response:
     files = {"bitstream": ("picture.cotam", stream, "application/vnd.cotam")}
     data = {"prompt": prompt, **fields}
-    return httpx.post(f"{url}/v1/query", files=files, data=data, timeout=60)
+    return httpx.post(f"{url}/v1/query", files=files, data=data, timeout=300)
 
 
 def refused(response: httpx.Response, status: int, code: str) -> Problem:

@@ -28,7 +28,7 @@ def url(serve: Serve, talkative: Path) -> str:
 def ask(url: str, prompt: str, count: int, **form: bytes | str) -> httpx.Response:
     files = {name: (None, value) for name, value in form.items()}
     files |= {"prompt": (None, prompt), "max_new_tokens": (None, str(count))}
-    return httpx.post(f"{url}/v1/query", files=files, timeout=60)
+    return httpx.post(f"{url}/v1/query", files=files, timeout=300)
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, object]]]:
@@ -66,7 +66,7 @@ def test_the_place_is_free_again_when_a_listener_leaves(url: str, stream: bytes)
     form |= {"prompt": (None, "hm?"), "max_new_tokens": (None, "700")}
     # There are 8 places: were one kept, the ninth would be refused.
     for _ in range(9):
-        with httpx.stream("POST", f"{url}/v1/query", files=form, timeout=60) as response:
+        with httpx.stream("POST", f"{url}/v1/query", files=form, timeout=300) as response:
             assert response.status_code == 200
             assert next(events(response.iter_lines()))[0] == "text"
 
@@ -81,7 +81,7 @@ def test_requests_side_by_side_get_their_own_answers(url: str, streams: list[byt
 
 
 def test_a_kept_picture_is_asked_about_without_bytes(url: str, stream: bytes) -> None:
-    sent = httpx.post(f"{url}/v1/images", files={"bitstream": stream}, timeout=60)
+    sent = httpx.post(f"{url}/v1/images", files={"bitstream": stream}, timeout=300)
     assert sent.status_code == 201
     kept = sent.json()
     assert kept["image"]["bytes"] == len(stream)

@@ -187,10 +187,10 @@ def test_an_address_where_nobody_is(bundle: Bundle) -> None:
 def test_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
     url = serve(mllm=stub.url)
     form = {"bitstream": stream, "prompt": (None, "what now")}
-    found = httpx.post(f"{url}/v1/query", files=form, timeout=60).json()
+    found = httpx.post(f"{url}/v1/query", files=form, timeout=300).json()
     assert (found["answer"], found["model"], found["view"]) == ("what now ", "large", "picture")
     stub.failures = [(400, "")]
-    failed = httpx.post(f"{url}/v1/query", files=form, timeout=60)
+    failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
     assert (failed.status_code, failed.json()["code"]) == (502, "upstream")
 
 
