@@ -19,7 +19,7 @@ DEFAULT_SERVER: Final = "http://127.0.0.1:8000"
 ENVIRONMENT: Final = {
     "server": "COTAM_SERVER_URL",
     "api_key": "COTAM_API_KEY",
-    "bundle": "COTAM_BUNDLE",
+    "bundle": "COTAM_EDGE_BUNDLE",
 }
 SECRET: Final = frozenset({"api_key"})
 

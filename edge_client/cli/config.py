@@ -22,7 +22,7 @@ def config(
 ) -> None:
     """Show the settings and where each comes from, or keep one in the config file.
 
-    A flag wins over the environment (COTAM_SERVER_URL, COTAM_API_KEY, COTAM_BUNDLE), that over
+    A flag wins over the environment (COTAM_SERVER_URL, COTAM_API_KEY, COTAM_EDGE_BUNDLE), that over
     the config file, that over the default. Keys are not shown.
 
     [bold]Examples[/bold]

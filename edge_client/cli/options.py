@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_client.settings import Resolved, resolve, xdg
-from edge_client.spool import Spool
+from edge_client.spool import MAX_AGE, MAX_BYTES, Spool
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ BundleName = Annotated[
         "--bundle",
         "-b",
         metavar="NAME|ID|DIR",
-        help="Weights to code with. (env: COTAM_BUNDLE; default: those that the server takes)",
+        help="Weights to code with. (env: COTAM_EDGE_BUNDLE; default: those that the server takes)",
     ),
 ]
 Quality = Annotated[
@@ -144,9 +144,19 @@ def resolve_options(
 
 
 def open_spool() -> Spool:
-    """The spool of this user: in COTAM_SPOOL, or `cotam/spool` of the XDG state directory."""
+    """The spool of this user: in COTAM_SPOOL, or `cotam/spool` of the XDG state directory.
+
+    COTAM_SPOOL_BYTES (as 64MiB) and COTAM_SPOOL_DAYS bound it. Raises UsageError.
+    """
     named = os.environ.get("COTAM_SPOOL")
-    return Spool(Path(named) if named else xdg("XDG_STATE_HOME", ".local/state") / "spool")
+    root = Path(named) if named else xdg("XDG_STATE_HOME", ".local/state") / "spool"
+    most = os.environ.get("COTAM_SPOOL_BYTES")
+    days = os.environ.get("COTAM_SPOOL_DAYS")
+    try:
+        age = float(days) * 86_400 if days else MAX_AGE
+    except ValueError as error:
+        raise UsageError(f"COTAM_SPOOL_DAYS is {days!r}", hint="a number of days") from error
+    return Spool(root, parse_bytes(most, "COTAM_SPOOL_BYTES") if most else MAX_BYTES, age)
 
 
 def write_beside(path: Path, data: bytes) -> None:

@@ -69,7 +69,7 @@ def cli(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Ended]:
     """Run the command line in this process, with no settings but those of the test."""
-    for name in ("COTAM_SERVER_URL", "COTAM_API_KEY", "COTAM_BUNDLE", "COTAM_CONFIG"):
+    for name in ("COTAM_SERVER_URL", "COTAM_API_KEY", "COTAM_EDGE_BUNDLE", "COTAM_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))

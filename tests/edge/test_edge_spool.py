@@ -216,6 +216,16 @@ def test_watching_catches_up_when_the_server_is_back(
     assert len(done.out.splitlines()) == 3
 
 
+def test_bounds_of_the_environment(cli: Cli, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = ("-s", "http://127.0.0.1:9", "--retries", 0)
+    monkeypatch.setenv("COTAM_SPOOL_BYTES", "100B")
+    full = cli("send", photo, "?", *offline)
+    assert full.code == 2
+    assert "spool is full" in full.err
+    monkeypatch.setenv("COTAM_SPOOL_DAYS", "soon")
+    assert "COTAM_SPOOL_DAYS is 'soon'" in cli("spool", "list").err
+
+
 def test_poison_on_the_command_line(cli: Cli, photo: Path, server: Any, problem: Any) -> None:
     cli("send", photo, "?", "-s", "http://127.0.0.1:9", "--retries", 0)
     server.replies = [problem(422, "field_invalid", "no such thing")]
