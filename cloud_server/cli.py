@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
 from typing import Annotated
 
 import typer
 
 from cloud_server.keys import hash_key, new_key
 from cloud_server.logs import configure
-from cloud_server.settings import PREFIX, Settings, load_settings
+from cloud_server.settings import PREFIX, Settings, default_of, load_settings
 from shared.errors import CotamError, exit_code
 
 _FLAGS = ("host", "port", "bundle", "mllm", "device", "threads", "log_level")
@@ -17,7 +19,8 @@ _FLAGS = ("host", "port", "bundle", "mllm", "device", "threads", "log_level")
 def _others() -> str:
     """The settings that have no flag, for the end of `serve --help`."""
     lines = [
-        f"{PREFIX}{name.upper()}: {field.description} (default {field.default!r})"
+        f"{PREFIX}{name.upper()}: {field.description}"
+        + (f" (default {shown})" if (shown := default_of(name)) else "")
         for name, field in Settings.model_fields.items()
         if name not in _FLAGS
     ]
@@ -27,8 +30,22 @@ def _others() -> str:
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The cloud side of CoTAM.")
 
 
+def _version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        typer.echo(f"cloud_server {installed('cotam')}")
+    except PackageNotFoundError:
+        typer.echo("cloud_server (not installed)")
+    raise typer.Exit
+
+
 @cli.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
     """The cloud side of CoTAM: answers questions about pictures that come as bitstreams."""
 
 

@@ -101,3 +101,13 @@ def load_settings(**flags: Any) -> Settings:
 def is_secret(name: str) -> bool:
     """Whether a setting's value is never shown."""
     return "SecretStr" in str(Settings.model_fields[name].annotation)
+
+
+def default_of(name: str) -> str:
+    """A setting's default as it would stand in the environment."""
+    default = Settings.model_fields[name].default
+    if isinstance(default, tuple):
+        return ",".join(default)
+    if isinstance(default, SecretStr) or default is None:
+        return ""
+    return str(default)

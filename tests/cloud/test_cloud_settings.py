@@ -46,3 +46,9 @@ def test_help_names_every_setting() -> None:
     shown = CliRunner().invoke(cli, ["serve", "--help"], env={"COLUMNS": "200"}).stdout
     for name in Settings.model_fields:
         assert f"COTAM_{name.upper()}" in shown or f"--{name.replace('_', '-')}" in shown, name
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(cli, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("cloud_server ")
