@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from cloud_server.adapter import Adapters
 from cloud_server.decoder import Decoded
 from edge_client.images import Picture
+from evaluation import peak_memory
 from evaluation.classical import AVIF, JPEG, Classical, decode, nearest_quality
 from evaluation.ours import Ours
 from evaluation.pictures import picture_set
@@ -33,17 +37,22 @@ REFERENCE: Final = Classical("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
 PEERS: Final = (JPEG, Classical("WEBP", "webp", {"method": 4}, ()), REFERENCE)
 LEARNED: Final = ("mbt2018-mean", "cheng2020-anchor")
 LEARNED_QUALITY: Final = 3
-STAGES: Final = ("guidance", "analysis", "coding", "entropy", "synthesis", "adapter")
+STAGES: Final = (
+    *("guidance", "analysis", "coding", "container", "entropy", "synthesis", "adapter"),
+)
 Times = dict[str, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--edge", action="store_true", help="measure the bare installation instead")
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1.0])
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1.0, 4.0])
     parser.add_argument("--repeats", type=int, default=5, help="turns; the median counts")
     parser.add_argument("--threads", type=int, default=2, help="of each learned codec")
     parser.add_argument("--learned", nargs="*", default=list(LEARNED), help="CompressAI's models")
+    parser.add_argument(
+        "--learned-up-to", type=float, default=1.0, help="megapixels: they take minutes beyond"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -67,13 +76,13 @@ def main(arguments: argparse.Namespace) -> None:
             quality = nearest_quality(lambda q, f=form, p=picture: len(f.encode(p, q)), size)
             runs[form.describe()] = lambda f=form, q=quality, p=picture: time_peer(f, p, q)
         found = take_turns(runs, arguments.repeats)
-        for name in arguments.learned:
+        for name in arguments.learned if megapixels <= arguments.learned_up_to else ():
             model = learned(name)
             found[f"CompressAI {name}"] = time_learned(model, picture)
         for name, times in found.items():
             key = {"bundle": bundle.hex_id, "megapixels": megapixels, "codec": name}
             records.add({**key, "threads": arguments.threads, "at": time.time()}, dict(times))
-        parts += _tables(megapixels, picture, size, found)
+        parts += [*_tables(megapixels, picture, size, found), _memory(bundle, picture)]
     write_section(arguments.report, "bench", "\n\n".join([_lead(arguments, bundle), *parts]))
 
 
@@ -130,7 +139,10 @@ def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:
     analysed = ours.analyse(picture, True)
     data = ours.encode(analysed, ours.bundle.manifest.quality)
     encode = _since(start)
+    start = time.perf_counter()
     stream = Bitstream.from_bytes(data)
+    stream.to_bytes()
+    container = _since(start)
     start = time.perf_counter()
     _entropy(ours, stream)
     entropy = _since(start)
@@ -141,6 +153,7 @@ def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:
         "encode": encode,
         "decode": decoding,
         **analysed.timings_ms,
+        "container": container,
         "entropy": entropy,
         "synthesis": decoding - entropy,
         "adapter": _adapt(adapters, decoded),
@@ -230,6 +243,17 @@ def _tables(megapixels: float, picture: Picture, size: int, found: dict[str, Tim
         "them:",
         table(["stage", "ms", "of encode + decode"], stages),
     ]
+
+
+def _memory(bundle: Bundle, picture: Picture) -> str:
+    with tempfile.TemporaryDirectory(prefix="cotam-bench-") as folder:
+        photo, stream = Path(folder) / "picture.png", Path(folder) / "picture.cotam"
+        Image.fromarray(picture).save(photo)
+        encoding, decoding = peak_memory.measure(bundle, photo, stream)
+    return (
+        f"Peak memory of a process that does nothing else: encode {encoding:.0f} MB, decode "
+        f"{decoding:.0f} MB with torch."
+    )
 
 
 def _lead(arguments: argparse.Namespace, bundle: Bundle) -> str:

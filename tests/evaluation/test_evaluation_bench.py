@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from evaluation import peak_memory
 from evaluation.bench import (
     REFERENCE,
     STAGES,
@@ -19,6 +21,7 @@ from evaluation.bench import (
 )
 from evaluation.bench_edge import copy_source
 from evaluation.ours import Ours
+from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import UsageError
 
@@ -44,6 +47,19 @@ def test_every_stage_of_ours_is_timed(bundle: Bundle) -> None:
     times = time_ours(Ours(bundle), adapters_of(bundle), mosaic(64))
     assert {"encode", "decode", *STAGES} <= set(times)
     assert times["encode"] >= times["guidance"] + times["analysis"] + times["coding"]
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own(bundle: Bundle, tmp_path: Path) -> None:
+    photo, stream = tmp_path / "photo.png", tmp_path / "photo.cotam"
+    Image.fromarray(mosaic(64)).save(photo)
+    encode, decode = peak_memory.measure(bundle, photo, stream)
+    assert Bitstream.from_bytes(stream.read_bytes()).width == 64
+    assert 20 < encode < decode
+
+
+def test_memory_of_what_fails_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="measuring encode failed"):
+        peak_memory.measure(bundle, tmp_path / "nothing.png", tmp_path / "stream")
 
 
 def test_a_peer_is_timed_both_ways() -> None:
