@@ -9,21 +9,36 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-from shared.errors import PictureTooLarge, PictureUnreadable, UsageError
+from shared.errors import CotamError, PictureTooLarge, PictureUnreadable, UsageError
 
 MAX_PIXELS: Final = 100_000_000
 MAX_SIDE: Final = 65_535
 MAX_FILE_BYTES: Final = 256 << 20  # of a picture that comes through a pipe
 
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc"})
+
+_EXIF_ORIENTATION: Final = 0x0112
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FILTERS: Final = threading.Lock()
 
 logger = logging.getLogger("edge_client")
 
@@ -49,19 +64,12 @@ def load(source: Source, name: str = "", longest: int | None = None) -> Picture:
         return _upright(source)
     name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
     try:
-        with _opened(source, name) as file, warnings.catch_warnings():
-            # Pillow warns of large pictures; our own limit is checked just below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with _open(file, name) as image:
-                _check_size(image, name)
-                _tell_of_frames(image, name)
-                if longest is not None:
-                    image.draft(None, (2 * longest, 2 * longest))
-                return _upright(image)
-    except FileNotFoundError as error:
-        raise PictureUnreadable(f"{name} does not exist", hint="check the path") from error
-    except IsADirectoryError as error:
-        raise PictureUnreadable(f"{name} is a folder, not a picture") from error
+        with _opened(source, name) as file, _open(file, name) as image:
+            _check_size(image, name)
+            _tell_of_frames(image, name)
+            if longest is not None:
+                image.draft(None, (2 * longest, 2 * longest))
+            return _upright(image)
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(
             f"{name} has more pixels than the limit of {MAX_PIXELS}", hint="scale it down first"
@@ -71,7 +79,9 @@ def load(source: Source, name: str = "", longest: int | None = None) -> Picture:
             f"{name} is not a picture in a format that can be read",
             hint="JPEG, PNG, WebP, AVIF, GIF, TIFF and BMP can; HEIC with the extra cotam[heic]",
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except CotamError:
+        raise
+    except Exception as error:  # the readers of broken files know a dozen ways to fail
         raise PictureUnreadable(f"{name} cannot be decoded: {error}") from error
 
 
@@ -115,7 +125,14 @@ def scale(picture: Picture, width: int, height: int) -> Picture:
 def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
     """A seekable file of the source's bytes, of which there is at least one."""
     if isinstance(source, (str, Path)):
-        file: BinaryIO = Path(source).open("rb")  # noqa: SIM115 -- the caller closes it
+        try:
+            file: BinaryIO = Path(source).open("rb")  # noqa: SIM115 -- the caller closes it
+        except FileNotFoundError as error:
+            raise PictureUnreadable(f"{name} does not exist", hint="check the path") from error
+        except IsADirectoryError as error:
+            raise PictureUnreadable(f"{name} is a folder, not a picture") from error
+        except OSError as error:
+            raise PictureUnreadable(f"{name} cannot be read: {error.strerror}") from error
     elif isinstance(source, bytes):
         file = io.BytesIO(source)
     else:
@@ -138,7 +155,19 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
         _need("pillow_heif", "register_heif_opener", f"{name} is HEIC", "cotam[heic]")
     elif head[:2] == b"\xff\x0a" or head == b"\0\0\0\x0cJXL \r\n\x87\n":
         _need("pillow_jxl", "", f"{name} is JPEG XL", "pillow-jxl-plugin")
-    return Image.open(file)
+    with _quiet():
+        return Image.open(file)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of Pillow's: of sizes, which we check, and of metadata, which we drop.
+
+    Under a lock, for filters of warnings belong to the whole process.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _need(module: str, register: str, what: str, extra: str) -> None:
@@ -171,8 +200,17 @@ def _check_size(image: Image.Image, name: str) -> None:
 def _upright(image: Image.Image) -> Picture:
     image.load()
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
-    return _flatten(_to_srgb(upright, profile))
+    turn = _TURNS.get(_orientation(image))
+    return _flatten(_to_srgb(image if turn is None else image.transpose(turn), profile))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's orientation, 1 where there is none of use."""
+    with _quiet():
+        try:
+            return image.getexif().get(_EXIF_ORIENTATION, 1)
+        except Exception:  # broken metadata does not make a picture unreadable
+            return 1
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -41,9 +42,11 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def _expand_one(name: str) -> Iterator[str]:
-    if name != STDIN and Path(name).is_dir():
+    if name == STDIN:
+        yield name
+    elif os.path.isdir(name):  # noqa: PTH112 -- false, not an error, for names that cannot be
         yield from map(str, pictures_in(Path(name)))
-    elif name != STDIN and glob.has_magic(name) and not Path(name).exists():
+    elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
         for path in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 -- may be absolute
             if Path(path).is_file():
                 yield path

@@ -30,6 +30,8 @@ def check_prompt(prompt: str, max_new_tokens: int | None = None) -> None:
 
     if not prompt.strip():
         raise UsageError("the prompt is empty", hint='ask something: "how many cars?"')
+    if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
+        raise UsageError("the prompt has characters that are no text")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise UsageError(
             f"the prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}",

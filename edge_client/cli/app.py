@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -71,6 +72,10 @@ def _options(
 
 def run() -> None:
     """Run the command line; an error of ours becomes one line and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold bytes that are no text here: shown escaped, never a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CotamError as error:

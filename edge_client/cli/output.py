@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import CotamError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+MOST_CHARACTERS: Final = 1_000  # of an error: what was given may be a novel
 
 
 class Output:
@@ -85,7 +88,9 @@ def put_bytes(data: bytes) -> None:
 def error_line(error: CotamError, about: str = "") -> str:
     """An error as one line, with the request id where a server reported it."""
     text = " ".join(str(error).split())
-    if about and about not in text:
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}..."
+    if about and len(about) < MOST_CHARACTERS and about not in text:
         text = f"{about}: {text}"
     if error.request_id:
         text += f" [request {error.request_id}]"

@@ -131,7 +131,7 @@ def test_bad_pictures(cli: Cli, tmp_path: Path) -> None:
             assert ended.out == ""
 
 
-@pytest.mark.parametrize("prompt", ["", " ", "x" * 1_000_000])
+@pytest.mark.parametrize("prompt", ["", " ", "x" * 1_000_000, "what is \udcff?"])
 def test_bad_prompts(prompt: str, cli: Cli, photo: Path) -> None:
     ended = cli("send", photo, prompt)
     assert ended.code == 2
@@ -257,3 +257,31 @@ def test_bench(cli: Cli, photo: Path) -> None:
     assert set(facts["steps_ms"]) == {"load", "guidance", "analysis", "coding"}
     assert facts["peers"]["jpeg"]["bytes"] > 0
     assert "of ours" in cli("bench", photo, "--repeat", 1, "--threads", 1).out
+
+
+def test_names_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
+    for name in ("x" * 1_000_000, "nul\0byte.png", "not\udcfftext.png"):
+        ended = cli("send", name, "?")
+        assert ended.code == 3
+        assert len(one_line(ended.err)) < 2_000
+
+
+def test_interrupted_output(photo: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads our output may leave early (head): an exit code, no traceback."""
+    cli("encode", photo)
+
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("edge_client.cli.output.Output.data", broken)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    ended = cli("inspect", photo.with_suffix(".cotam"))
+    assert (ended.code, ended.err) == (1, "")
+
+
+def test_native_resolution(cli: Cli, tmp_path: Path, draw: Callable[..., np.ndarray]) -> None:
+    Image.fromarray(draw(600, 300)).save(tmp_path / "large.png")
+    assert cli("encode", tmp_path / "large.png", "--resolution", "native").code == 0
+    facts = json.loads(cli("inspect", tmp_path / "large.cotam", "--json", "--verify").out)
+    assert (facts["width"], facts["height"]) == (600, 300)
+    assert [len(row) for row in facts["level_map"]["rows"]] == [19] * 10

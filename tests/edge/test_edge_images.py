@@ -204,6 +204,31 @@ def test_truncated_anywhere_is_an_error_of_ours(form: str, draw: Draw) -> None:
         assert length > len(data) // 2
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM"])
+def test_damage_is_an_error_of_ours_or_a_picture(form: str, draw: Draw) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"exif": exif} if form in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF") else {}
+    data = saved(Image.fromarray(draw(24, 16)), form, **options)
+    chance = np.random.default_rng(8)
+    for _ in range(150):
+        changed = bytearray(data)
+        for at in chance.integers(0, len(data), int(chance.integers(1, 6))):
+            changed[at] = chance.integers(256)
+        try:
+            found = load(bytes(changed))
+        except PictureError:
+            continue
+        assert found.dtype == np.uint8
+        assert found.shape[2] == 3
+
+
+def test_broken_metadata_does_not_matter(draw: Draw) -> None:
+    picture = draw(16, 16)
+    data = saved(Image.fromarray(picture), exif=b"Exif\0\0II*\0\xff\xff\xff\xffnonsense")
+    assert np.array_equal(load(data), picture)
+
+
 def bomb(side: int) -> bytes:
     """A real PNG of side x side black pixels, one bit each."""
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_client.forward import forward
 from edge_client.question import Question
@@ -54,6 +56,22 @@ def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
     jobs = [Spool(spool.root).read(entry) for entry in Spool(spool.root).entries()]
     assert [job.question for job in jobs] == asked
     assert {(job.picture, job.created) for job in jobs} == {("p.png", 5.0)}
+
+
+@given(
+    stream=st.binary(max_size=200),
+    prompt=st.text(min_size=1, max_size=50).filter(str.strip),
+    tokens=st.none() | st.integers(1, 1024),
+    picture=st.text(max_size=50),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_question_comes_back(
+    stream: bytes, prompt: str, tokens: int | None, picture: str, tmp_path_factory: Any
+) -> None:
+    spool = Spool(tmp_path_factory.mktemp("spool"))
+    asked = Question(stream, prompt, tokens)
+    job = spool.read(spool.add(asked, picture))
+    assert (job.question, job.picture) == (asked, picture)
 
 
 def test_order_holds_when_the_clock_goes_back(
