@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cloud_server.decoder import Decoder
-from cloud_server.mllm.base import Backend, Question
+from cloud_server.mllm.base import Answer, Backend, Question
 from cloud_server.mllm.load import load_backend
 from cloud_server.mllm.upstream import UpstreamOptions
 from cloud_server.work import Work
@@ -84,17 +84,35 @@ class Engine:
 
     def _answer(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
-        questions = [
-            Question(work.seen, work.prompt, work.max_new_tokens, work.say, work.stopped)
-            for work in batch
-        ]
-        for work, answer in zip(batch, self.backend.answer(questions), strict=True):
-            if isinstance(answer, CotamError):
-                work.error = answer
-            else:
-                work.answer = answer
-                self.crashes = 0
-            work.times["generate"] = _since(start)
+
+        def question(work: Work) -> Question:
+            assert work.seen is not None
+            assert work.prompt is not None
+            return Question(
+                work.seen,
+                work.prompt,
+                work.max_new_tokens,
+                work.say,
+                lambda answer: self._finish(work, answer, start),
+                work.stopped,
+            )
+
+        answers = self.backend.answer([question(work) for work in batch])
+        for work, answer in zip(batch, answers, strict=True):
+            self._finish(work, answer, start)
+
+    def _finish(self, work: Work, answer: Answer | CotamError, start: float) -> None:
+        """Note an answer, once; who waits for it need not wait for the rest of the batch."""
+        if work.answer is not None:
+            return
+        work.times["generate"] = _since(start)
+        if isinstance(answer, CotamError):
+            work.error = answer
+            return
+        work.answer = answer
+        self.crashes = 0
+        if work.on_answer is not None:
+            work.on_answer()
 
     def _guarded(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
         """Run a step; where a batch fails, each of it alone: the fault stays with its cause."""
@@ -102,23 +120,20 @@ class Engine:
             return
         try:
             step(batch)
-        except CotamError as error:
-            if len(batch) == 1:
-                batch[0].error = error
-                return
-            self._one_by_one(batch, step)
         except Exception as error:
-            if len(batch) == 1 or any(work.begun for work in batch):
-                self.crashes += 1
-                for work in batch:
-                    work.error = UpstreamError("the model failed on this request")
-                    work.error.__cause__ = error
+            left = [work for work in batch if work.answer is None]
+            if len(batch) > 1 and not any(work.begun for work in left):
+                for work in left:
+                    self._guarded([work], step)
                 return
-            self._one_by_one(batch, step)
-
-    def _one_by_one(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
-        for work in batch:
-            self._guarded([work], step)
+            if isinstance(error, CotamError):
+                failure = error
+            else:
+                self.crashes += 1
+                failure = UpstreamError("the model failed on this request")
+                failure.__cause__ = error
+            for work in left:
+                work.error = failure
 
     def _grey(self, bundle: Bundle) -> Bitstream:
         """A stream of a flat picture, made with the integer network alone."""

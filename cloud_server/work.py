@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Work:
     """One request: a stream, or a picture that has been seen before, and a question about it.
 
-    prompt: None to look at the picture only. on_text and stopped: see `mllm.base.Question`.
+    prompt: None to look at the picture only. on_text, stopped: see `mllm.base.Question`.
+    on_answer: called once `answer` is there, on the inference thread.
     begun: whether text has been handed out, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
     """
@@ -29,6 +30,7 @@ class Work:
     seen: Seen | None = None
     decoded: Decoded | None = None
     on_text: Callable[[str], None] | None = None
+    on_answer: Callable[[], None] | None = None
     stopped: Callable[[], bool] | None = None
     answer: Answer | None = None
     error: CotamError | None = None

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Final, Protocol
 
 from cloud_server.work import Work
@@ -73,7 +74,8 @@ class Worker:
             self._engine.run([work for work, _ in batch])
             self._since = None
             for work, future in batch:
-                future.set_result(work)
+                if not future.done():
+                    future.set_result(work)
             if self._engine.crashes >= MOST_CRASHES:
                 self._prove()
 
@@ -96,6 +98,7 @@ class Worker:
         batch = []
         for work, future, came in taken:
             if future.set_running_or_notify_cancel():
+                work.on_answer = partial(future.set_result, work)
                 work.times["queue"] = 1000 * (time.perf_counter() - came)
                 batch.append((work, future))
         return batch

@@ -29,21 +29,6 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A prompt about a picture.
-
-    on_text: called with each piece of the answer as it comes, on the inference thread.
-    stopped: true when nobody waits any more; the backend ends this answer soon after.
-    """
-
-    seen: Seen
-    prompt: str
-    max_new_tokens: int
-    on_text: Callable[[str], None] | None = None
-    stopped: Callable[[], bool] | None = None
-
-
-@dataclass(frozen=True)
 class Answer:
     """finish: "length" where max_new_tokens ended it, as with OpenAI's `finish_reason`."""
 
@@ -51,6 +36,23 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     finish: Finish
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt about a picture.
+
+    on_text: called with each piece of the answer as it comes, on the inference thread.
+    on_answer: called with the answer as soon as it is whole, which may be before its batch is done.
+    stopped: true when nobody waits any more; the backend ends this answer soon after.
+    """
+
+    seen: Seen
+    prompt: str
+    max_new_tokens: int
+    on_text: Callable[[str], None] | None = None
+    on_answer: Callable[[Answer], None] | None = None
+    stopped: Callable[[], bool] | None = None
 
 
 class Backend(Protocol):

@@ -16,8 +16,11 @@ from shared.errors import FieldInvalid
 class _Row:
     """One answer as it grows."""
 
-    def __init__(self, question: Question, tokenizer: Any, ends: frozenset[int]) -> None:
+    def __init__(
+        self, question: Question, asked: int, tokenizer: Any, ends: frozenset[int]
+    ) -> None:
         self._question = question
+        self._asked = asked
         self._tokenizer = tokenizer
         self._ends = ends
         self._sent = ""
@@ -35,6 +38,11 @@ class _Row:
             if len(self.tokens) >= self._question.max_new_tokens:
                 self.finish = "length"
         self._send()
+        if self.finish is not None and self._question.on_answer is not None:
+            self._question.on_answer(self.answer())
+
+    def answer(self) -> Answer:
+        return Answer(self.text(), self._asked, len(self.tokens), self.finish or "length")
 
     def text(self) -> str:
         decoded: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
@@ -73,7 +81,11 @@ def generate(
     if ends is None:
         ends = tokenizer.eos_token_id
     ends = frozenset([ends] if isinstance(ends, int) else ends or ())
-    rows = [_Row(question, tokenizer, ends) for question in questions]
+    asked = inputs["attention_mask"].sum(dim=1).tolist()
+    rows = [
+        _Row(question, count, tokenizer, ends)
+        for question, count in zip(questions, asked, strict=True)
+    ]
     pad = tokenizer.pad_token_id
     config = GenerationConfig(
         do_sample=False,
@@ -84,11 +96,7 @@ def generate(
     )
     stopping = StoppingCriteriaList([_Rows(rows)])
     model.generate(**inputs, generation_config=config, stopping_criteria=stopping)
-    asked = inputs["attention_mask"].sum(dim=1).tolist()
-    return [
-        Answer(row.text(), int(count), len(row.tokens), row.finish or "length")
-        for row, count in zip(rows, asked, strict=True)
-    ]
+    return [row.answer() for row in rows]
 
 
 def check_prompt(prompt: str, tokenizer: Any, room: int) -> None:

@@ -80,6 +80,17 @@ def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list
     assert (cut.answer.completion_tokens, cut.answer.finish) == (2, "stop")
 
 
+def test_a_short_answer_does_not_wait_for_a_long_one(engine: Engine, streams: list[bytes]) -> None:
+    short, long = _works(streams[:2], PROMPTS[:2], (2, 12))
+    order: list[str] = []
+    short.on_answer = lambda: order.append("short")
+    long.on_text = lambda text: order.append("text")
+    long.on_answer = lambda: order.append("long")
+    engine.run([short, long])
+    assert order.count("short") == order.count("long") == 1
+    assert order.index("short") < order.index("long") - 3
+
+
 def test_adapter_tokens_reach_the_tower_and_leave_no_hook(
     engine: Engine, bundle: Bundle, stream: bytes
 ) -> None:
