@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Classical:
-    """A format at its settings; `ladder` spans its useful qualities, lowest first."""
+    """A format at its settings; `ladder` holds qualities up to about 0.8 bpp, lowest first."""
 
     name: str
     feature: str
@@ -44,11 +44,9 @@ class Classical:
         return f"{self.name} ({version}; {settings})"
 
 
-JPEG: Final = Classical(
-    "JPEG", "jpg", {"optimize": True}, (1, 3, 5, 8, 12, 18, 25, 35, 50, 65, 80, 90)
-)
-WEBP: Final = Classical("WEBP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60, 75, 85, 92))
-AVIF: Final = Classical("AVIF", "avif", {"speed": 4}, (3, 8, 14, 20, 27, 34, 42, 50, 60, 70, 80))
+JPEG: Final = Classical("JPEG", "jpg", {"optimize": True}, (1, 3, 5, 8, 12, 18, 25, 35, 50))
+WEBP: Final = Classical("WEBP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60))
+AVIF: Final = Classical("AVIF", "avif", {"speed": 4}, (3, 8, 14, 20, 27, 34, 42, 50))
 FORMATS: Final = (JPEG, WEBP, AVIF)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qualities", type=float, nargs="+", default=[*range(10)])
     parser.add_argument("--guidance", action="store_true", help="code with the level map")
     parser.add_argument("--run", type=Path, help="codec training run: cost of the integer network")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
 def main(arguments: argparse.Namespace) -> None:

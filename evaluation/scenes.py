@@ -41,7 +41,7 @@ QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0)
 BEYOND: Final = (2.0, 4.0)
 """Sizes of the other formats above ours, as multiples of our largest: they need more bytes."""
 
-MATCHED_ON: Final = 12  # pictures
+MATCHED_ON: Final = 6  # pictures
 AT_ONCE: Final = 12  # conditions in one pass
 
 
