@@ -31,7 +31,9 @@ Array = NDArray[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tower", help="folder or hub id; default: the bundle's language model")
+    parser.add_argument(
+        "--tower", help="folder, hub id or open_clip:MODEL:PRETRAINED; default: the bundle's"
+    )
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--pictures", type=int, default=40, help="scenes of the test split")
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))

@@ -85,7 +85,14 @@ class Tower:
 
 
 def load_tower(folder: str) -> Tower:
-    """A tower from a folder or hub id of one of `CLASSES`. Raises UsageError."""
+    """A tower from a folder or hub id of one of `CLASSES`, or `open_clip:MODEL:PRETRAINED`.
+
+    Raises UsageError.
+    """
+    if folder.startswith("open_clip:"):
+        from evaluation.open_clip_tower import load_open_clip
+
+        return load_open_clip(folder)
     disable_progress_bar()  # of weights that load in a moment
     try:
         kind = AutoConfig.from_pretrained(folder).model_type

@@ -1,0 +1,47 @@
+"""Vision towers of open_clip: any model of its list with a plain ViT, by name and weights."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+from open_clip.transformer import QuickGELU, VisionTransformer
+from transformers import CLIPVisionModel
+from transformers.activations import QuickGELUActivation
+
+from evaluation.towers import Tower
+from shared.errors import UsageError
+from training.towers import convert_tower
+
+PREFIX = "open_clip:"
+
+
+def load_open_clip(place: str) -> Tower:
+    """A tower named `open_clip:MODEL`, which is random, or `open_clip:MODEL:PRETRAINED`.
+
+    PRETRAINED is a tag or a file, as in open_clip.create_model. Raises UsageError.
+    """
+    name, _, pretrained = place.removeprefix(PREFIX).partition(":")
+    try:
+        torch.manual_seed(0)
+        visual = open_clip.create_model(name, pretrained=pretrained or None).visual
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UsageError(
+            f"open_clip loads no {name} with {pretrained or 'random'} weights: "
+            f"{str(error).splitlines()[0]}",
+            hint="take names and tags from open_clip.list_pretrained()",
+        ) from error
+    if not isinstance(visual, VisionTransformer):
+        raise UsageError(f"the vision tower of {name} is no plain ViT: its attention is not seen")
+    attention = visual.transformer.resblocks[0].attn
+    model = convert_tower(visual, attention.embed_dim // attention.num_heads)
+    if isinstance(visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
+        _use_quick_gelu(model)
+    model.set_attn_implementation("eager")
+    return Tower(model, torch.tensor(visual.image_mean), torch.tensor(visual.image_std))
+
+
+def _use_quick_gelu(model: CLIPVisionModel) -> None:
+    """OpenAI's models were trained with an approximation of GELU, which their blocks tell."""
+    for module in model.modules():
+        if hasattr(module, "activation_fn"):
+            module.activation_fn = QuickGELUActivation()
