@@ -107,6 +107,7 @@ def send(
         with talk.progress(len(pictures)):
             for result in ordered_map(sender.send, pictures, concurrency):
                 talk.advance()
+                sender.keep_for_later(result)
                 _report(talk, result, alone=len(pictures) == 1 and watch is None)
                 errors += [result.error] if result.error else []
         if watch is not None:
@@ -117,12 +118,16 @@ def send(
 
 @dataclass
 class _Result:
-    """What became of one picture. stream is None where it could not be coded."""
+    """What became of one picture.
+
+    stream: None where it could not be coded. later: what could not be sent now.
+    """
 
     picture: str
     stream: Bitstream | None = None
     answer: QueryResponse | None = None
     error: CotamError | None = None
+    later: Question | None = None
     spooled: bool = False
 
 
@@ -167,6 +172,16 @@ class _Sender:
             result.error = error
         return result
 
+    def keep_for_later(self, result: _Result) -> None:
+        """Put what could not be sent into the spool. Called in the order of the pictures."""
+        if self._spool is None or result.later is None:
+            return
+        try:
+            self._spool.add(result.later, result.picture)
+            result.spooled = True
+        except CotamError as error:
+            result.error = error
+
     def catch_up(self) -> Iterator[Forwarded]:
         """Send what waits in the spool, now that the server is there."""
         if self._spool is not None and self._spool.entries():
@@ -189,11 +204,7 @@ class _Sender:
         except RETRIED as error:
             if isinstance(error, ServerUnreachable) and self._batch:
                 self._offline = error
-            result.error = error
-            if self._spool is not None:
-                with self._lock:
-                    self._spool.add(question, result.picture)
-                result.spooled = True
+            result.error, result.later = error, question
 
 
 def _report(talk: Output, result: _Result, alone: bool) -> None:
@@ -237,6 +248,7 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
     sender.end_batch()
     for picture in new_pictures(folder):
         result = sender.send(str(picture))
+        sender.keep_for_later(result)
         _report(talk, result, alone=False)
         if result.answer is not None:
             for sent in sender.catch_up():
