@@ -34,7 +34,7 @@ from shared.level_map import LevelMap, flat_codes
 
 TILE: Final = 256
 REFERENCE: Final = Classical("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
-PEERS: Final = (JPEG, Classical("WEBP", "webp", {"method": 4}, ()), REFERENCE)
+PEERS: Final = (JPEG, Classical("WebP", "webp", {"method": 4}, ()), REFERENCE)
 LEARNED: Final = ("mbt2018-mean", "cheng2020-anchor")
 LEARNED_QUALITY: Final = 3
 STAGES: Final = (

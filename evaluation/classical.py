@@ -45,7 +45,7 @@ class Classical:
 
 
 JPEG: Final = Classical("JPEG", "jpg", {"optimize": True}, (1, 3, 5, 8, 12, 18, 25, 35, 50))
-WEBP: Final = Classical("WEBP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60))
+WEBP: Final = Classical("WebP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60))
 AVIF: Final = Classical("AVIF", "avif", {"speed": 4}, (3, 8, 14, 20, 27, 34, 42, 50))
 FORMATS: Final = (JPEG, WEBP, AVIF)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 COLOURS: Final = {
     "JPEG": "#9a9a9a",
-    "WEBP": "#c58f2c",
+    "WebP": "#c58f2c",
     "AVIF": "#2a9d5c",
     "ours": "#c2256b",
     "base": "#2b6cb0",
@@ -21,7 +21,7 @@ COLOURS: Final = {
     "adapter": "#8e5bb5",
     "full": "#c2256b",
 }
-MARKERS: Final = {"JPEG": "s", "WEBP": "^", "AVIF": "D"}
+MARKERS: Final = {"JPEG": "s", "WebP": "^", "AVIF": "D"}
 
 
 def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Any]]:

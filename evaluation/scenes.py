@@ -38,7 +38,7 @@ from scenes import VERSION, Backgrounds, Scene, render
 from shared.bundle import Bundle, open_bundle
 
 QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0)
-BEYOND: Final = (2.0, 4.0)
+BEYOND: Final = (2.0,)
 """Sizes of the other formats above ours, as multiples of our largest: they need more bytes."""
 
 MATCHED_ON: Final = 6  # pictures
@@ -110,7 +110,7 @@ def matched_settings(
 ) -> dict[str, list[int]]:
     """For each format the qualities whose mean sizes are nearest to ours with guidance.
 
-    Two larger sizes follow (`BEYOND`). Means are over the first pictures alone, to save time; one
+    Larger sizes follow (`BEYOND`). Means are over the first pictures alone, to save time; one
     setting holds for all pictures, as a user would have it.
     """
 
@@ -210,8 +210,8 @@ def text(
             "that no picture answers.",
             table(head, tasks),
             "Accuracy in percent. JPEG, WebP and AVIF have one quality for all pictures, chosen so "
-            "that mean sizes come nearest to those of ours with guidance, and to two and four "
-            "times the largest; the smallest of their files may be larger than several of ours.",
+            "that mean sizes come nearest to those of ours with guidance, and to twice the "
+            "largest; the smallest of their files may be larger than several of ours.",
             table(["codec", "quality", "bytes", *FAMILIES], rows),
             "![Accuracy over bytes by task](img/scenes.png)",
         ]

@@ -60,7 +60,7 @@ def test_more_quality_is_more_bytes_and_less_error(
     pictures = picture_set(folder)
     records = Records(tmp_path / "codec.jsonl")
     points = codec.measure(Ours(bundle), pictures, [0.0, 4.0, 8.0], False, records)
-    assert set(points) == {"ours", "JPEG", "WEBP", "AVIF"}
+    assert set(points) == {"ours", "JPEG", "WebP", "AVIF"}
     found = codec.curve(points, "ours", "psnr")
     assert (np.diff(found.rates) > 0).all()
     assert (np.diff(found.qualities) > 0).all()

@@ -26,7 +26,7 @@ from scenes import Backgrounds
 from shared.bundle import Bundle
 from shared.errors import UsageError
 
-FORMATS = ("JPEG", "WEBP", "AVIF")
+FORMATS = ("JPEG", "WebP", "AVIF")
 
 
 @pytest.fixture(scope="module")
