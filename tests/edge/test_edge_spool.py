@@ -322,7 +322,7 @@ def test_kill_9_at_any_point_loses_nothing(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     ends = Counter(done.stdout.split())
