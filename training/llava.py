@@ -38,7 +38,7 @@ QUESTIONS = 22  # of one picture in one sequence; its 257 tokens cost as much as
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
 PREFIX = 1 + IMAGE_TOKENS
 VALIDATION_PICTURES = 60
-GROUNDING_WEIGHT = 0.1
+GROUNDING_WEIGHT = 0.3
 OUTPUT_DEVIATION = 0.1
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
