@@ -40,6 +40,7 @@ results: $(READY) ## remake the tables and plots of docs/results.md from the shi
 	$(BIN)/python -m evaluation scenes
 	$(BIN)/python -m evaluation rate_accuracy
 	$(BIN)/python -m evaluation sheet
+	$(BIN)/python -m evaluation information_flow
 
 images-check: ## build both container images for real and try them (needs buildah, debootstrap, root)
 	docker/images_check.sh
