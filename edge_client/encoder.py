@@ -36,6 +36,8 @@ TILE: Final = 1024  # pixels a side of what the transform takes at a time
 MARGIN: Final = 128  # pixels that the transform sees around a latent, and some more
 BUDGET_PASSES: Final = 6
 BUDGET_SLACK: Final = 0.05
+USUAL_GROWTH: Final = math.log(1.45) / 20  # of log(size) in a code, on photographs
+CAUTION: Final = 0.8
 
 
 @dataclass
@@ -107,45 +109,45 @@ class Analysed:
 
 
 class _Search:
-    """Where the next coding pass should look: false position on log(size), which quality drives.
+    """Where the next coding pass should look for the best quality within a budget.
 
-    The end of the bracket that stays twice is given half its weight (the Illinois rule), for sizes
-    that grow ever more slowly, as noise does.
+    First upwards from the smallest, by the growth of log(size) seen last, a little short of the
+    aim; once some size is too large, false position between the two ends, of which one that stays
+    twice gets half its weight (the Illinois rule), because log(size) over quality is not straight.
     """
 
     def __init__(self, budget: int, smallest: int) -> None:
         self._budget = budget
         self._target = math.log(budget * (1 - BUDGET_SLACK / 2))
         self._low, self._high = 0, MAX_QUALITY_CODE + 1
-        self._below = self._target - math.log(smallest)
-        # Measured on photographs: a step of quality multiplies the size by about 1.45.
-        self._above = (self._high - self._low) / 20 * math.log(1.45) - self._below
         self._size = smallest
+        self._below = self._target - math.log(smallest)
+        self._above: float | None = None
+        self._slope = USUAL_GROWTH
         self._last: bool | None = None
-        self._fits = 0
 
     def next_code(self) -> int | None:
         """A code strictly inside the bracket, or None where another pass would gain nothing."""
         if self._high - self._low <= 1 or self._size >= self._budget * (1 - BUDGET_SLACK):
             return None
-        untested = self._high > MAX_QUALITY_CODE
-        if self._above <= 0 or (self._fits > 2 and self._low > 100 and untested):
-            return self._high - 1  # it seems that even the best quality fits
-        share = max(0.0, self._below) / (max(0.0, self._below) + self._above)
-        code = self._low + round(share * (self._high - self._low))
-        return min(max(code, self._low + 1), self._high - 1)
+        if self._above is None:
+            change = round(CAUTION * self._below / max(self._slope, USUAL_GROWTH / 2))
+        else:
+            span = max(self._below + self._above, 1e-9)
+            change = round(self._below / span * (self._high - self._low))
+        return min(max(self._low + change, self._low + 1), self._high - 1)
 
     def found(self, code: int, size: int) -> bool:
         """Take in the size of a pass; whether it fits."""
         fits = size <= self._budget
         distance = math.log(size) - self._target
         if fits:
-            self._fits += 1
-            self._low, self._below, self._size = code, -distance, size
-            if self._last is True:
+            self._slope = math.log(size / self._size) / (code - self._low)
+            self._low, self._below, self._size = code, max(-distance, 0.0), size
+            if self._last is True and self._above is not None:
                 self._above /= 2
         else:
-            self._high, self._above = code, distance
+            self._high, self._above = code, max(distance, 0.0)
             if self._last is False:
                 self._below /= 2
         self._last = fits
