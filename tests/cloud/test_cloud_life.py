@@ -63,6 +63,9 @@ def test_an_accepted_request_outlives_a_sigterm(talkative: Path, stream: bytes) 
         url = _ready(log)
         form = {"bitstream": stream, "stream": (None, "true")}
         form |= {"prompt": (None, "hm?"), "max_new_tokens": (None, "40")}
+        undisturbed = httpx.post(f"{url}/v1/query", files={**form, "stream": (None, "false")})
+        whole = undisturbed.json()
+        assert whole["usage"]["completion_tokens"] > 20
         with httpx.stream("POST", f"{url}/v1/query", files=form, timeout=300) as response:
             lines = response.iter_lines()
             assert next(lines) == "event: text"
@@ -70,7 +73,7 @@ def test_an_accepted_request_outlives_a_sigterm(talkative: Path, stream: bytes) 
             rest = list(lines)
         assert "event: done" in rest
         answer = json.loads(rest[rest.index("event: done") + 1].removeprefix("data: "))
-        assert answer["usage"]["completion_tokens"] == 40
+        assert (answer["answer"], answer["usage"]) == (whole["answer"], whole["usage"])
         assert process.wait(timeout=300) == 0
         assert "hm?" not in "".join(log)
 
