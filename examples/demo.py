@@ -53,7 +53,7 @@ def _ask(client: EdgeClient, path: Path, prompt: str) -> None:
     start = time.perf_counter()
     picture = fit(load(path), client.resolution, client.bundle.manifest.resolution)
     analysed = client.encoder.analyse(picture)
-    stream = analysed.code(client.quality)
+    stream = analysed.code(client.bundle.manifest.quality)
     coded = time.perf_counter()
     answer = client.submit(Question(stream.to_bytes(), prompt))
     image, server = answer.image, answer.timings_ms
