@@ -126,13 +126,15 @@ class Scene:
         kind, colour: 1 + index of the kind or colour of the object with the most visible pixels
         in the patch, where it shows in at least a fifth of it.
         centre: 1 + index of the kind whose centre lies in the patch.
-        character: 1 + index of the character whose centre lies in the patch; where there are
-        several, the one nearest to the middle of the patch.
+        character: 1 + index of the leftmost character whose centre lies in the patch.
+        place: which character of its text that one is, from 1.
+        second: 1 + index of the next character of the same text, where its centre lies in the
+        patch too.
         """
         rows, cols = self.mask.shape[0] // patch, self.mask.shape[1] // patch
         labels = {
             name: np.zeros((rows, cols), np.int64)
-            for name in ("kind", "colour", "centre", "character")
+            for name in ("kind", "colour", "centre", "character", "place", "second")
         }
         if not self.objects:
             return labels
@@ -144,18 +146,19 @@ class Scene:
         colours = np.array([COLOURS.index(o.colour) + 1 for o in self.objects])
         labels["kind"][seen] = kinds[owner][seen]
         labels["colour"][seen] = colours[owner][seen]
-        nearest = np.full((rows, cols), np.inf)
         for o, kind in zip(self.objects, kinds, strict=True):
             x, y = o.centre
             row, col = int(y // patch), int(x // patch)
             if 0 <= row < rows and 0 <= col < cols:
                 labels["centre"][row, col] = kind
-            for c in o.characters:
+            for place, c in enumerate(o.characters, start=1):
                 row, col = int(c.y // patch), int(c.x // patch)
                 if not (0 <= row < rows and 0 <= col < cols):
                     continue
-                distance = abs(c.x - (col + 0.5) * patch) + abs(c.y - (row + 0.5) * patch)
-                if distance < nearest[row, col]:
-                    nearest[row, col] = distance
-                    labels["character"][row, col] = CHARACTERS.index(c.name) + 1
+                number = CHARACTERS.index(c.name) + 1
+                if not labels["character"][row, col]:
+                    labels["character"][row, col] = number
+                    labels["place"][row, col] = place
+                elif labels["place"][row, col] == place - 1:
+                    labels["second"][row, col] = number
         return labels

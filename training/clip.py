@@ -1,9 +1,11 @@
 """Train the CLIP towers on Scenes: captions against pictures, and dense labels of the patches.
 
-The contrastive loss is open_clip's. Four linear heads on the patch tokens (which object, which
-colour, whose centre, which character) make a tower of this size learn many times faster; they are
-left behind after training. Attention starts near the identity (Trockman and Kolter, "Mimetic
-Initialization of Self-Attention Layers", ICML 2023), positions as sines and cosines.
+The contrastive loss is open_clip's. Linear heads on the patch tokens (which object, colour, whose
+centre, which characters, which row and column, what kind of scene) make a tower of this size learn
+many times faster and keep in its last layer what a language model has to know of each patch; they
+are left behind after training. Half of each batch is signs alone. Attention starts near
+the identity (Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023),
+positions as sines and cosines.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import torch.nn.functional as F
 from open_clip.transformer import get_2d_sincos_pos_embed
 from torch import Tensor, nn
 
-from scenes import CHARACTERS, COLOURS, KINDS
+from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
 from shared.nets.guidance import cls_attention
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import END, build_tokenizer
-from training.world import Sample, SceneStream, normalise, pixels
+from training.world import PATCH, SIDE, Sample, SceneStream, normalise, pixels
 
 CONFIG = Path(__file__).with_name("clip_tiny.json")
 CLASSES = {
@@ -34,8 +36,22 @@ CLASSES = {
     "colour": len(COLOURS) + 1,
     "centre": len(KINDS) + 1,
     "character": len(CHARACTERS) + 1,
+    "place": max(map(len, WORDS)) + 1,
+    "second": len(CHARACTERS) + 1,
+    "category": len(CATEGORIES) + 1,
+    "row": SIDE // PATCH,
+    "column": SIDE // PATCH,
 }
-NOTHING_WEIGHT = {"kind": 0.15, "colour": 0.15, "centre": 0.1, "character": 0.1}
+NOTHING_WEIGHT = {
+    "kind": 0.15,
+    "colour": 0.15,
+    "centre": 0.2,
+    "character": 0.1,
+    "place": 0.1,
+    "second": 0.1,
+}
+"""Of class 0, where that means that nothing is there."""
+HEAD_WEIGHT = {"category": 0.2, "row": 0.1, "column": 0.1}
 CONTRASTIVE_WEIGHT = 0.3
 SCREENING_WEIGHT = 0.3
 SCREENING_LAYERS = 3  # whose [CLS] attention guides the codec
@@ -59,6 +75,8 @@ class ClipWithHeads(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.clip = open_clip.CLIP(**config, output_dict=True)
+        for block in self.clip.visual.transformer.resblocks:
+            block.attn.register_forward_pre_hook(_with_plain_products, with_kwargs=True)
         width = config["vision_cfg"]["width"]
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
 
@@ -76,6 +94,13 @@ class ClipWithHeads(nn.Module):
         text = self.clip.encode_text(tokens, normalize=True).float()
         dense = {name: head(patches) for name, head in self.heads.items()}
         return Seen(image, text, dense, attention)
+
+
+def _with_plain_products(
+    attention: nn.Module, inputs: Any, named: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """On a CPU the fused kernel's backward pass takes four times as long as plain products do."""
+    return inputs, named | {"need_weights": attention.training and inputs[0].device.type == "cpu"}
 
 
 @torch.no_grad()
@@ -116,15 +141,28 @@ def tokenize(texts: list[str], length: int) -> Tensor:
     return ids
 
 
+def dense_labels(name: str, samples: list[Sample]) -> Tensor:
+    """Class of each patch, i64 [B * N], for the head of that name."""
+    grid = (len(samples), SIDE // PATCH, SIDE // PATCH)
+    if name == "category":
+        known = ("", *CATEGORIES)
+        whole = torch.tensor([known.index(s.scene.category) for s in samples])
+        return whole.view(-1, 1, 1).expand(grid).flatten()
+    if name in ("row", "column"):
+        number = torch.arange(SIDE // PATCH)
+        return number.view((-1, 1) if name == "row" else (1, -1)).expand(grid).flatten()
+    return torch.from_numpy(np.stack([s.labels[name] for s in samples])).flatten()
+
+
 def dense_losses(dense: dict[str, Tensor], samples: list[Sample]) -> dict[str, Tensor]:
-    """Cross-entropy of each head; patches where nothing is count less."""
+    """Weighted cross-entropy of each head; patches where nothing is count less."""
     losses = {}
     for name, logits in dense.items():
-        labels = torch.from_numpy(np.stack([s.labels[name] for s in samples])).flatten()
+        labels = dense_labels(name, samples).to(logits.device)
         weight = torch.ones(CLASSES[name], device=logits.device)
-        weight[0] = NOTHING_WEIGHT[name]
+        weight[0] = NOTHING_WEIGHT.get(name, 1.0)
         flat = logits.float().flatten(0, 1)
-        losses[name] = F.cross_entropy(flat, labels.to(logits.device), weight)
+        losses[name] = HEAD_WEIGHT.get(name, 1.0) * F.cross_entropy(flat, labels, weight)
     return losses
 
 
@@ -146,16 +184,19 @@ def validate(model: nn.Module, samples: list[Sample], length: int, device: str) 
     """Retrieval of the right caption among all, and accuracy of the heads where something is."""
     tokens = tokenize([s.scene.caption for s in samples], length).to(device)
     seen = model(normalise(pixels(samples)).to(device), tokens)
-    right = (seen.image @ seen.text.T).argmax(1) == torch.arange(len(samples), device=device)
+    best = (seen.image @ seen.text.T).argmax(1)
+    retrieved = best == torch.arange(len(samples), device=device)
     scores = {
-        "retrieval": float(right.float().mean()),
+        "retrieval": float(retrieved.float().mean()),
         "screening": float(screening_loss(seen.attention, samples)),
     }
     for name, logits in seen.dense.items():
-        labels = torch.from_numpy(np.stack([s.labels[name] for s in samples])).flatten().to(device)
+        labels = dense_labels(name, samples).to(device)
         found = logits.flatten(0, 1).argmax(1)
-        scores[f"{name}_recall"] = float((found == labels)[labels > 0].float().mean())
-        scores[f"{name}_precision"] = float((found == labels)[found > 0].float().mean())
+        right = ((found == labels) & (labels > 0)).sum()
+        scores[f"{name}_recall"] = float(right / (labels > 0).sum().clamp_min(1))
+        if name in NOTHING_WEIGHT:
+            scores[f"{name}_precision"] = float(right / (found > 0).sum().clamp_min(1))
     return scores
 
 
@@ -175,11 +216,14 @@ def main(arguments: argparse.Namespace) -> None:
     model = ClipWithHeads(config)
     start_attention(model.clip.visual)
     runner = Runner(options, model, arguments.rate)
-    stream = SceneStream("train", options.data, start=runner.step * arguments.batch)
+    streams = [
+        SceneStream(split, options.data, start=runner.step * arguments.batch)
+        for split in ("train", "train-signs")
+    ]
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
-        samples = stream.batch(arguments.batch)
+        samples = [s for stream in streams for s in stream.batch(arguments.batch // 2)]
         tokens = tokenize([s.scene.caption for s in samples], length).to(options.device)
         picture = normalise(pixels(samples)).to(options.device)
         with torch.autocast(options.device, torch.bfloat16):

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from shared import bundle as bundles
-from shared.entropy_model import CODES, EntropyModel, scale_tables
+from shared.entropy_model import EntropyModel
+from shared.integer_network import CODES
 from shared.level_map import STRIDE, flat_codes
 from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
+from shared.symbol_coder import scale_tables
 from training.adapter import load_adapter_run
 from training.clip import load_clip
 from training.codec import load_codec
@@ -192,7 +194,8 @@ def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
         run = getattr(arguments, name)
         if run is not None:
             state = load_checkpoint(run)
-            found[name] = {"steps": state["step"], "minutes": round(state["elapsed"] / 60, 1)}
+            steps, seconds = (state[k] + state["earlier"][k] for k in ("step", "elapsed"))
+            found[name] = {"steps": steps, "minutes": round(seconds / 60, 1)}
     return found
 
 

@@ -7,7 +7,10 @@ token (a sink that says nothing) is asked to be:
     layers 1, 2, head 0   word of a kind or colour   on its patches; on the sink if there are none
     layers 1, 2, head 1   word of a kind             1 : 1 : .. : 3 on the n centres and the sink,
                                                      so that what arrives tells their number
-    layers 3, 4, head 0   place before a character   on the patches that show that character
+    layers 3, 4, head 0   place before a character   on the patch that shows that character there
+
+A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
+can know what stands before it.
 """
 
 from __future__ import annotations
@@ -16,96 +19,128 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from scenes import CHARACTERS, COLOURS, KINDS
 from scenes.world import PLURALS
 
 WORD_LAYERS: Final = 2
 SINK_SHARE: Final = 3.0
-LABELS: Final = {
+PATCH_LABELS: Final = ("kind", "colour", "centre", "character", "place", "second")
+WORDS_OF: Final = {
     "kind": [[kind, PLURALS[kind]] for kind in KINDS],
     "colour": [[colour] for colour in COLOURS],
-    "centre": [[kind, PLURALS[kind]] for kind in KINDS],
     "character": [[c.lower(), f"##{c.lower()}"] for c in CHARACTERS],
 }
 """Tokens for the classes 1, 2, ... of the patch labels of that name."""
 
 
 class Grounding:
-    """Listens to the layers of a Llama of four; `loss` follows a forward pass in training."""
+    """Stands in for the attention of a Llama of four layers; `loss` follows a forward pass."""
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._class_of = {name: torch.zeros(len(tokenizer), dtype=torch.long) for name in LABELS}
-        for name, words in LABELS.items():
+        self._class_of = {name: torch.zeros(len(tokenizer), dtype=torch.long) for name in WORDS_OF}
+        for name, words in WORDS_OF.items():
             for number, forms in enumerate(words, start=1):
                 self._class_of[name][tokenizer.convert_tokens_to_ids(forms)] = number
         pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._goes_on = torch.tensor([piece.startswith("##") for piece in pieces])
-        self._image = model.config.image_token_index
-        self._heard: list[tuple[nn.Module, Tensor, tuple[Tensor, Tensor]]] = []
-        for layer in model.model.language_model.layers:
-            layer.self_attn.register_forward_pre_hook(self._listen, with_kwargs=True)
+        self._heard: list[Tensor] = []
+        AttentionInterface.register("grounded", self._attend)
+        model.model.language_model.set_attn_implementation("grounded")
 
     def loss(self, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
         """Mean cross-entropy over heads and words; ids [B, T], patches i64 [B, N] by name."""
         losses = []
-        for number, heard in enumerate(self._heard):
+        for number, attention in enumerate(self._heard):
+            first, second = attention.unbind(dim=1)
             if number < WORD_LAYERS:
-                share = self._shares(heard, ids, 2)
-                for name in ("kind", "colour"):
-                    losses.append(self._objects(share[:, 0], ids, patches, name))
-                losses.append(self._counts(share[:, 1], ids, patches))
+                bound = number > 0
+                losses.append(self._objects(first, ids, patches, bound))
+                losses.append(self._colours(first, ids, patches))
+                losses.append(self._counts(second, ids, patches, bound))
             else:
-                losses.append(self._characters(self._shares(heard, ids, 1)[:, 0], ids, patches))
+                losses.append(self._characters(first, ids, patches))
         self._heard.clear()
         return torch.cat(losses).mean()
 
-    def _objects(self, share: Tensor, ids: Tensor, patches: dict[str, Tensor], name: str) -> Tensor:
-        word = self._class_of[name].to(ids.device)[ids]
-        row, place = (word > 0).nonzero(as_tuple=True)
-        wanted = patches[name][row] == word[row, place, None]
+    def _objects(
+        self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
+    ) -> Tensor:
+        row, place, wanted = self._meant(ids, patches, "kind", bound)
         sink = ~wanted.any(dim=1, keepdim=True)
-        mass = (share[row, place] * torch.cat([sink, wanted], dim=1)).sum(dim=1)
-        return -(mass + 1e-4).log()
+        return _missed(_shares(attention, row, place, wanted), torch.cat([sink, wanted], dim=1))
 
-    def _counts(self, share: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
-        word = self._class_of["centre"].to(ids.device)[ids]
+    def _colours(self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+        word = self._class_of["colour"].to(ids.device)[ids]
         row, place = (word > 0).nonzero(as_tuple=True)
-        wanted = (patches["centre"][row] == word[row, place, None]).float()
-        target = torch.cat([torch.full_like(wanted[:, :1], SINK_SHARE), wanted], dim=1)
+        wanted = patches["colour"][row] == word[row, place, None]
+        sink = ~wanted.any(dim=1, keepdim=True)
+        return _missed(_shares(attention, row, place, wanted), torch.cat([sink, wanted], dim=1))
+
+    def _counts(
+        self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
+    ) -> Tensor:
+        row, place, wanted = self._meant(ids, patches, "centre", bound)
+        target = nn.functional.pad(wanted.float(), (1, 0), value=SINK_SHARE)
         target = target / target.sum(dim=1, keepdim=True)
-        distance = target * ((target + 1e-6).log() - (share[row, place] + 1e-6).log())
+        share = _shares(attention, row, place, wanted)
+        distance = target * ((target + 1e-6).log() - (share + 1e-6).log())
         return distance.sum(dim=1)
 
-    def _characters(self, share: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
-        following = nn.functional.pad(ids[:, 1:], (0, 2))
-        goes_on = self._goes_on.to(ids.device)
+    def _meant(
+        self, ids: Tensor, patches: dict[str, Tensor], label: str, bound: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Row and place of each word of a kind, and the patches [words, N] whose label it names."""
+        word = self._class_of["kind"].to(ids.device)[ids]
+        row, place = (word > 0).nonzero(as_tuple=True)
+        wanted = patches[label][row] == word[row, place, None]
+        if bound:
+            colour = self._class_of["colour"].to(ids.device)[ids[row, place - 1]].unsqueeze(1)
+            wanted &= (colour == 0) | (patches["colour"][row] == colour)
+        return row, place, wanted
+
+    def _characters(self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+        goes_on = self._goes_on.to(ids.device)[ids]
+        number = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        first = torch.where(goes_on, 0, number).cummax(dim=1).values
         # Numbers and words on signs have two characters or more; counts have one.
-        printed = goes_on[following[:, :-1]] | goes_on[following[:, 1:]]
-        printed = printed[:, : ids.shape[1]]
-        word = self._class_of["character"].to(ids.device)[following[:, : ids.shape[1]]]
-        wanted = (patches["character"][:, None, :] == word[:, :, None]) & (word > 0)[:, :, None]
-        row, place = (printed & wanted.any(dim=2)).nonzero(as_tuple=True)
-        mass = (share[row, place, 1:] * wanted[row, place]).sum(dim=1)
-        return -(mass + 1e-4).log()
+        printed = goes_on | nn.functional.pad(goes_on[:, 1:], (0, 1))
+        character = self._class_of["character"].to(ids.device)[ids]
+        row, at = (printed & (character > 0)).nonzero(as_tuple=True)
+        character = character[row, at, None]
+        place = (number - first + 1)[row, at, None]
+        shown = (patches["character"][row] == character) & (patches["place"][row] == place)
+        beside = (patches["second"][row] == character) & (patches["place"][row] == place - 1)
+        wanted = shown | beside
+        there = wanted.any(dim=1)
+        share = _shares(attention, row[there], at[there] - 1, wanted)
+        return _missed(share[:, 1:], wanted[there])
 
-    def _shares(
-        self, heard: tuple[nn.Module, Tensor, tuple[Tensor, Tensor]], ids: Tensor, heads: int
-    ) -> Tensor:
-        """Attention [B, heads, T, 1 + N] of the first heads to the first token and the patches."""
-        attention, states, (cos, sin) = heard
-        seen = ids[0] == self._image
-        seen[0] = True
-        query, key = (
-            project(states).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj)
-        )
-        query, key = apply_rotary_pos_emb(query, key, cos, sin)
-        scores = query[:, :heads].float() @ key[:, :heads, seen].float().transpose(2, 3)
-        return (scores * attention.scaling).softmax(dim=-1)
+    def _attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor,
+        scaling: float,
+        **named: Any,
+    ) -> tuple[Tensor, None]:
+        """Attention by plain products, whose backward pass is also the quicker one on CPUs."""
+        scores = (query * scaling) @ key.transpose(2, 3)
+        attention = (scores + mask.to(scores.dtype)).softmax(dim=-1).to(value.dtype)
+        if module.training:
+            self._heard.append(attention[:, :2])
+        return (attention @ value).transpose(1, 2), None
 
-    def _listen(self, attention: nn.Module, positional: Any, named: dict[str, Any]) -> None:
-        if attention.training:
-            self._heard.append((attention, named["hidden_states"], named["position_embeddings"]))
+
+def _shares(attention: Tensor, row: Tensor, place: Tensor, patches: Tensor) -> Tensor:
+    """Shares [words, 1 + N] of the first token and the N patches that follow it."""
+    found = attention[row, place, : 1 + patches.shape[1]].float()
+    return found / found.sum(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _missed(share: Tensor, wanted: Tensor) -> Tensor:
+    """Negative logarithm of the share of attention [words, N] that falls where it is wanted."""
+    return -((share * wanted).sum(dim=1) + 1e-4).log()

@@ -28,18 +28,24 @@ from transformers import (
 
 from scenes import TASKS, Question, Scene, ask
 from training.clip import ClipWithHeads, load_clip
-from training.grounding import LABELS, Grounding
+from training.grounding import PATCH_LABELS, Grounding
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import IMAGE, START, build_tokenizer
 from training.towers import convert_tower
 from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
 
-QUESTIONS = 22  # of one picture in one sequence; its 257 tokens cost as much as they do
+QUESTIONS = 26  # of one picture in one sequence; its 257 tokens cost as much as they do
+ROUNDS = 3
+HARD_TASKS = ("count", "number", "print", "position", "relation")
+HARD_WEIGHT = 2.5  # how much more likely a question of a hard task is kept than another
+SIGNS_SHARE = 4  # one picture in so many is signs alone
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
 PREFIX = 1 + IMAGE_TOKENS
 VALIDATION_PICTURES = 60
 GROUNDING_WEIGHT = 0.3
 OUTPUT_DEVIATION = 0.1
+UNSEEN = np.float32(-1e4)
+ROPE_THETA = 500_000.0  # slow enough for a word to match a patch wherever it is among 256
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "{{ '<s>' }}{% for part in message['content'] %}"
@@ -65,6 +71,7 @@ def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
     )
     config = LlavaConfig(
         vision_config=tower.config,
@@ -131,11 +138,14 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 
 
 def more_questions(scene: Scene, chance: np.random.Generator) -> list[Question]:
-    """Two rounds of questions about a scene, in random order."""
+    """Questions about a scene out of some rounds of them, hard ones more often."""
     size = (scene.picture.shape[1], scene.picture.shape[0])
-    again = ask(chance, scene.objects, scene.category, size)
-    every = [*scene.questions, *again]
-    return [every[i] for i in chance.permutation(len(every))]
+    every = list(scene.questions)
+    for _ in range(ROUNDS - 1):
+        every += ask(chance, scene.objects, scene.category, size)
+    weight = np.array([HARD_WEIGHT if q.task in HARD_TASKS else 1.0 for q in every])
+    kept = min(QUESTIONS, len(every))
+    return [every[i] for i in chance.choice(len(every), kept, False, weight / weight.sum())]
 
 
 class Sequences:
@@ -147,7 +157,7 @@ class Sequences:
         self.prefix = [tokenizer.convert_tokens_to_ids(START)] + [image] * IMAGE_TOKENS
 
     def __call__(self, questions: list[list[Question]]) -> dict[str, Tensor]:
-        """ids, position_ids, labels i64 [B, T]; attention_mask bool [B, 1, T, T]."""
+        """ids, position_ids, labels i64 [B, T]; attention_mask f32 [B, 1, T, T], to be added."""
         rows = [self._row(group) for group in questions]
         length = max(len(ids) for ids, _, _ in rows)
         shape = (len(rows), length)
@@ -165,7 +175,7 @@ class Sequences:
             "input_ids": torch.from_numpy(ids),
             "position_ids": torch.from_numpy(positions),
             "labels": torch.from_numpy(labels),
-            "attention_mask": torch.from_numpy(mask).unsqueeze(1),
+            "attention_mask": torch.from_numpy(np.where(mask, np.float32(0), UNSEEN)).unsqueeze(1),
         }
 
     def _row(self, questions: list[Question]) -> tuple[list[int], list[int], list[int]]:
@@ -238,12 +248,16 @@ def main(arguments: argparse.Namespace) -> None:
     grounding = Grounding(model, tokenizer)
     runner = Runner(options, model, arguments.rate)
     # The tower has seen the first scenes of the split many times; start where it has not been.
-    stream = SceneStream("train", options.data, start=10_000_000 + runner.step * arguments.batch)
+    start = 10_000_000 + runner.step * arguments.batch
+    stream = SceneStream("train", options.data, start)
+    signs = SceneStream("train-signs", options.data, start)
     chance = np.random.default_rng((options.seed, runner.step))
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
-        samples = [s for s in stream.batch(arguments.batch) if s.scene.questions]
-        questions = [more_questions(s.scene, chance)[:QUESTIONS] for s in samples]
+        few = arguments.batch // SIGNS_SHARE
+        samples = stream.batch(arguments.batch - few) + signs.batch(few)
+        samples = [s for s in samples if s.scene.questions]
+        questions = [more_questions(s.scene, chance) for s in samples]
         batch = {k: v.to(options.device) for k, v in sequences(questions).items()}
         labels = batch.pop("labels")
         with torch.autocast(options.device, torch.bfloat16):
@@ -252,7 +266,7 @@ def main(arguments: argparse.Namespace) -> None:
             ).logits
             patches = {
                 name: torch.from_numpy(np.stack([s.labels[name].ravel() for s in samples]))
-                for name in LABELS
+                for name in PATCH_LABELS
             }
             grounded = grounding.loss(batch["input_ids"], patches)
         wanted = labels[:, 1:] != -100

@@ -3,7 +3,8 @@
 A run lives in a folder: `checkpoint.pt` (everything that resuming needs; tensors and plain values
 only), `curve.jsonl` (one line a report). The schedule follows the share of the minutes that is
 spent, so the same command trains well in ten minutes or in ten hours, and `--resume` with more
-minutes goes on where the last run stopped.
+minutes goes on where the last run stopped. `--start` begins a new run with the weights of another
+one, as far as they fit.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class RunOptions:
     data: Path
     out: Path
     resume: bool
+    start: Path | None
     device: str
     threads: int
     seed: int
@@ -54,6 +56,7 @@ class RunOptions:
             arguments.data,
             arguments.out,
             arguments.resume,
+            arguments.start,
             device,
             arguments.threads,
             arguments.seed,
@@ -66,6 +69,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--start", type=Path, help="folder of a run whose weights to begin with")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
@@ -91,6 +95,9 @@ class Runner:
     ) -> None:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
+        self.earlier = {"step": 0, "elapsed": 0.0}
+        if options.start is not None:
+            self._start(model, options.start)
         self.options, self.model, self.peak = options, model.to(options.device), rate
         self.decay = decay
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -182,6 +189,7 @@ class Runner:
                     "optimizer": self.optimizer.state_dict(),
                     "step": self.step,
                     "elapsed": self.elapsed,
+                    "earlier": self.earlier,
                 },
                 file,
             )
@@ -196,6 +204,20 @@ class Runner:
         for name, value in self.average.items():
             value.copy_(state["average"][name])
         self.step, self.elapsed = state["step"], state["elapsed"]
+        self.earlier = state["earlier"]
+
+    def _start(self, model: nn.Module, run: Path) -> None:
+        """Take the averaged weights of another run, where name and shape are the same."""
+        state = load_checkpoint(run)
+        mine = model.state_dict()
+        fitting = {
+            name: weight
+            for name, weight in state["average"].items()
+            if name in mine and mine[name].shape == weight.shape
+        }
+        model.load_state_dict(fitting, strict=False)
+        for name, before in state["earlier"].items():
+            self.earlier[name] = before + state[name]
 
     def _update(self, loss: Tensor) -> None:
         for group in self.optimizer.param_groups:

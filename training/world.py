@@ -39,7 +39,7 @@ class SceneStream:
     """
 
     def __init__(self, split: Split, photographs: Path, start: int = 0) -> None:
-        part = "train" if split == "train" else "val"
+        part = "val" if split == "val" else "train"
         self.split: Split = split
         self.backgrounds = Backgrounds.from_folder(photographs, part)
         self.index = start

@@ -139,7 +139,7 @@ def test_patch_labels_say_what_the_mask_says() -> None:
         scene = render("test", index, Backgrounds(), (256, 192))
         labels = scene.patch_labels(16)
         assert {name: values.shape for name, values in labels.items()} == dict.fromkeys(
-            ("kind", "colour", "centre", "character"), (12, 16)
+            ("kind", "colour", "centre", "character", "place", "second"), (12, 16)
         )
         for row in range(12):
             for column in range(16):
@@ -152,15 +152,36 @@ def test_patch_labels_say_what_the_mask_says() -> None:
                     colour = 1 + COLOURS.index(owner.colour)
                 assert labels["kind"][row, column] == kind
                 assert labels["colour"][row, column] == colour
+
+
+@pytest.fixture(scope="module")
+def signs() -> list[Scene]:
+    return [render("train-signs", index, Backgrounds()) for index in range(10)]
+
+
+def test_patch_labels_spell_the_signs(signs: list[Scene]) -> None:
+    read = 0
+    for scene in signs:
+        labels = scene.patch_labels(16)
         for thing in scene.objects:
-            for character in thing.characters:
+            for place, character in enumerate(thing.characters, start=1):
                 row, column = int(character.y // 16), int(character.x // 16)
-                if (row, column) not in np.ndindex(12, 16):
+                if not (0 <= row < 16 and 0 <= column < 16):
                     continue
+                number = 1 + CHARACTERS.index(character.name)
+                first = labels["character"][row, column], labels["place"][row, column]
+                second = labels["second"][row, column], labels["place"][row, column] + 1
+                read += (number, place) in (first, second)
                 assert labels["character"][row, column] > 0
-        found = labels["character"][labels["character"] > 0] - 1
-        printed = {character.name for thing in scene.objects for character in thing.characters}
-        assert {CHARACTERS[i] for i in found} <= printed
+        for name in ("place", "second"):
+            assert not labels[name][labels["character"] == 0].any()
+    assert read >= 0.9 * sum(len(o.text) for scene in signs for o in scene.objects)
+
+
+def test_the_split_for_reading_holds_nothing_but_signs(signs: list[Scene]) -> None:
+    kinds = {thing.kind for scene in signs for thing in scene.objects}
+    assert kinds == {"sign"}
+    assert sum(len(scene.objects) for scene in signs) > 3 * len(signs)
 
 
 def test_signs_spell_their_text(many: list[Scene]) -> None:

@@ -20,6 +20,7 @@ def options(out: Path, **changes: Any) -> RunOptions:
         "data": out,
         "out": out,
         "resume": False,
+        "start": None,
         "device": "cpu",
         "threads": 1,
         "seed": 0,
@@ -74,6 +75,23 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
         for name, value in one[kind].items():
             assert torch.allclose(value, other[kind][name], atol=1e-6)
     assert other["elapsed"] > 0
+
+
+def test_a_run_starts_with_what_fits_of_another(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    Runner(options(first), model(), 1e-2).run(Steps(4), no_scores, {})
+    before = load_checkpoint(first)
+    wider = nn.Linear(3, 5)
+    bias = wider.bias.detach().clone()
+    Runner(options(second, start=first), wider, 1e-2)
+    assert torch.equal(wider.bias, bias)
+    network = nn.Linear(3, 2)
+    runner = Runner(options(second, start=first), network, 1e-2)
+    assert torch.equal(network.weight, before["average"]["weight"])
+    runner.run(Steps(1), no_scores, {})
+    after = load_checkpoint(second)
+    assert after["step"] == 2
+    assert after["earlier"] == {"step": 5, "elapsed": before["elapsed"]}
 
 
 def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Attention that is taught where to look: still attention, and cheapest where it looks right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scenes import CHARACTERS, COLOURS, KINDS, Question
+from training.clip import CONFIG, ClipWithHeads
+from training.grounding import PATCH_LABELS, Grounding
+from training.llava import IMAGE_TOKENS, Sequences, build_llava
+from training.tokenizer import build_tokenizer
+from training.world import SIDE
+
+CAR, DOG = 1 + KINDS.index("car"), 1 + KINDS.index("dog")
+RED, BLUE = 1 + COLOURS.index("red"), 1 + COLOURS.index("blue")
+QUESTIONS = [
+    Question("count", "how many red cars", "1"),
+    Question("presence", "is there a tree", "no"),
+    Question("number", "what number is on the sign", "42"),
+]
+
+
+@pytest.fixture(scope="module")
+def llava() -> Any:
+    torch.manual_seed(2)
+    clip = ClipWithHeads(json.loads(CONFIG.read_text())).eval()
+    return build_llava(clip, build_tokenizer()).train()
+
+
+@pytest.fixture(scope="module")
+def ids() -> Tensor:
+    return Sequences(build_tokenizer())([QUESTIONS])["input_ids"]
+
+
+@pytest.fixture(scope="module")
+def patches() -> dict[str, Tensor]:
+    """A red car on patches 10 and 11, a blue one on 20, a dog on 30, "42" on patches 40 and 41."""
+    labels = {name: torch.zeros(1, IMAGE_TOKENS, dtype=torch.long) for name in PATCH_LABELS}
+    for patch, kind, colour in ((10, CAR, RED), (11, CAR, RED), (20, CAR, BLUE), (30, DOG, RED)):
+        labels["kind"][0, patch], labels["colour"][0, patch] = kind, colour
+    for patch, kind in ((10, CAR), (20, CAR), (30, DOG)):
+        labels["centre"][0, patch] = kind
+    for patch, character in ((40, "4"), (41, "2")):
+        labels["character"][0, patch] = 1 + CHARACTERS.index(character)
+        labels["place"][0, patch] = patch - 39
+    return labels
+
+
+@torch.no_grad()
+def test_grounded_attention_gives_what_attention_gives(llava: Any) -> None:
+    batch = Sequences(build_tokenizer())([QUESTIONS, QUESTIONS[:1]])
+    batch.pop("labels")
+    generator = torch.Generator().manual_seed(3)
+    batch["pixel_values"] = torch.randn(2, 3, SIDE, SIDE, generator=generator)
+    plain = llava(**batch).logits
+    Grounding(llava, build_tokenizer())
+    assert torch.allclose(llava(**batch).logits, plain, atol=1e-4)
+    llava.model.language_model.set_attn_implementation("sdpa")
+
+
+def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, Tensor]) -> None:
+    tokenizer = build_tokenizer()
+    words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    spread = torch.full((1, 2, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
+
+    def cost(layer: int, head: int, place: int, looks: dict[int, float]) -> float:
+        """Loss where one head looks, from one place, at these patches; -1 is the sink."""
+        layers = [spread.clone() for _ in range(4)]
+        layers[layer][0, head, place] = 0.0
+        for patch, share in looks.items():
+            layers[layer][0, head, place, 1 + patch] = share
+        grounding = Grounding(llava, tokenizer)
+        grounding._heard.extend(layers)
+        return float(grounding.loss(ids, patches))
+
+    cars, tree = words.index("cars"), words.index("tree")
+    assert cost(0, 0, cars, {10: 0.5, 20: 0.5}) < cost(0, 0, cars, {30: 1.0})
+    assert cost(1, 0, cars, {10: 0.5, 11: 0.5}) < cost(1, 0, cars, {20: 1.0})
+    assert cost(0, 0, tree, {-1: 1.0}) < cost(0, 0, tree, {10: 1.0})
+    counted = cost(0, 1, cars, {-1: 0.6, 10: 0.2, 20: 0.2})
+    assert counted < cost(0, 1, cars, {-1: 0.4, 10: 0.3, 20: 0.3})
+    assert cost(1, 1, cars, {-1: 0.75, 10: 0.25}) < cost(1, 1, cars, {-1: 0.6, 10: 0.2, 20: 0.2})
+    four, two = words.index("4"), words.index("##2")
+    for layer in (2, 3):
+        assert cost(layer, 0, four - 1, {40: 1.0}) < cost(layer, 0, four - 1, {41: 1.0})
+        assert cost(layer, 0, two - 1, {41: 1.0}) < cost(layer, 0, two - 1, {40: 1.0})
