@@ -17,6 +17,7 @@ from shared.errors import (
     CotamError,
     FieldInvalid,
     KeyMissing,
+    MethodNotAllowed,
     NotFound,
     RequestError,
     http_status,
@@ -74,7 +75,9 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
         elif error.status_code == 405:
-            ours = RequestError(f"{path} does not take {request.method}")
+            taken = (error.headers or {}).get("Allow", "")
+            ours = MethodNotAllowed(f"{path} does not take {request.method}", hint=f"use {taken}")
+        request.app.state.service.metrics.failed(ours.code)
         found = problem_of(ours, request_id_of(request.scope))
         found = found.model_copy(update={"status": error.status_code})
         return answer_problem(found, error.headers)

@@ -22,6 +22,7 @@
     |   |-- FieldInvalid
     |   |-- BodyTooLarge
     |   |-- NotFound
+    |   |-- MethodNotAllowed
     |   |-- KeyMissing
     |   |-- KeyRefused
     |   |-- RateLimited
@@ -144,6 +145,10 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+
+
 class KeyMissing(RequestError):
     code = "key_missing"
 
@@ -190,6 +195,7 @@ HTTP_STATUS: Final[dict[type[CotamError], int]] = {
     FieldInvalid: 422,
     BodyTooLarge: 413,
     NotFound: 404,
+    MethodNotAllowed: 405,
     KeyMissing: 401,
     KeyRefused: 403,
     RateLimited: 429,

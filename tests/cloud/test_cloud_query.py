@@ -75,7 +75,7 @@ def test_unknown_routes(server_url: str, path: str) -> None:
 
 def test_wrong_method(server_url: str) -> None:
     response = httpx.get(f"{server_url}/v1/query")
-    refused(response, 405, "request")
+    refused(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
 
 
