@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from cloud_server import bundle_files, chat, problems, query
 from cloud_server.admission import Caller
 from cloud_server.openapi import document
+from cloud_server.playground import pages, routes
+from cloud_server.playground.edge import EdgeProcess
 from cloud_server.probes import models, probes
 from cloud_server.request_id import RequestIds
 from cloud_server.service import Service
@@ -50,6 +52,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for part in (probes, models, query.router, chat.router, bundle_files.router):
         app.include_router(part)
+    if service.settings.playground:
+        app.state.edge = EdgeProcess(service.bundles[0])
+        app.include_router(routes.router)
+        app.include_router(pages.pages())
 
     @app.get("/openapi.json", include_in_schema=False)
     async def describe(caller: Caller) -> dict[str, Any]:

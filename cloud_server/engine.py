@@ -79,7 +79,9 @@ class Engine:
         start = time.perf_counter()
         found = self.backend.see([work.decoded for work in batch])
         for work, seen in zip(batch, found, strict=True):
-            work.seen, work.decoded = seen, None
+            work.seen = seen
+            if not work.keeps_decoded:
+                work.decoded = None
             work.times["vision"] = _since(start)
 
     def _answer(self, batch: Sequence[Work]) -> None:

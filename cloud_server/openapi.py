@@ -19,6 +19,8 @@ from shared.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    PictureTooLarge,
+    PictureUnreadable,
     RateLimited,
     RequestError,
     StreamCorrupt,
@@ -57,10 +59,22 @@ ERRORS: Final[dict[str, tuple[type[CotamError], ...]]] = {
     "post /v1/images": _WORK,
     "delete /v1/images/{image_id}": (*_KEY, NotFound),
     "post /v1/chat/completions": (*_WORK, NotFound),
+    "post /playground/pictures": (*_WORK, PictureUnreadable, PictureTooLarge),
     "get /v1/bundles/{bundle_id}": (*_KEY, NotFound),
     "get /v1/bundles/{bundle_id}/files/{name}": (*_KEY, NotFound),
 }
 """What each operation may answer instead."""
+_ANSWERS: Final = (
+    "QueryResponse",
+    "ImageInfo",
+    "Usage",
+    "Timings",
+    "KeptImage",
+    "Shown",
+    "Levels",
+    "Jpeg",
+    "Problem",
+)
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -101,8 +115,9 @@ def page(found: dict[str, Any]) -> str:
             kinds = ", ".join(f"`{kind}`" for kind in response.get("content", {}))
             lines.append(f"| {status} | {response['description']} {kinds}".rstrip() + " |")
     lines += ["", "## Answers", ""]
-    for name in ("QueryResponse", "ImageInfo", "Usage", "Timings", "KeptImage", "Problem"):
-        schema = found["components"]["schemas"][name]
+    schemas = found["components"]["schemas"]
+    for name in (name for name in _ANSWERS if name in schemas):
+        schema = schemas[name]
         lines += [f"### {name}", "", schema.get("description", ""), ""]
         lines += [_row(field, about) for field, about in schema["properties"].items()]
         lines.append("")
@@ -135,11 +150,17 @@ def _problems(errors: tuple[type[CotamError], ...]) -> dict[str, Any]:
 
 
 def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
-    """The fields of a body, one a line."""
+    """The parameters and the fields of a body, one a line."""
     lines = []
+    for about in operation.get("parameters", []):
+        if about["in"] == "query":
+            lines += ["", _row(f"?{about['name']}", about["schema"])]
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         schema = content["schema"]
-        lines += ["", f"Body: `{kind}`", ""]
+        lines += ["", f"Body: `{kind}`"]
+        if "properties" not in schema:
+            continue
+        lines.append("")
         needed = schema.get("required", [])
         for name, about in schema["properties"].items():
             lines.append(_row(name, about) + (" (required)" if name in needed else ""))
@@ -150,8 +171,12 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _kind(about: dict[str, Any]) -> str:
+    return about.get("format") or about.get("type") or about.get("$ref", "").rpartition("/")[2]
+
+
 def _row(name: str, about: dict[str, Any]) -> str:
-    kind = about.get("format") or about.get("type") or about.get("$ref", "").rpartition("/")[2]
+    kind = " or ".join(_kind(one) for one in about.get("anyOf", [about]))
     if "enum" in about:
         kind = " or ".join(about["enum"])
     limits = [

@@ -20,6 +20,7 @@ class Work:
 
     prompt: None to look at the picture only. on_text, stopped: see `mllm.base.Question`.
     on_answer: called once `answer` is there, on the inference thread.
+    keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     begun: whether text has been handed out, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
     """
@@ -29,6 +30,7 @@ class Work:
     max_new_tokens: int = 0
     seen: Seen | None = None
     decoded: Decoded | None = None
+    keeps_decoded: bool = False
     on_text: Callable[[str], None] | None = None
     on_answer: Callable[[], None] | None = None
     stopped: Callable[[], bool] | None = None

@@ -1,0 +1,145 @@
+"""POST /playground/pictures: what becomes of a picture on its way to the model.
+
+PNG --edge process--> stream --inference thread--> decoded picture, level map --> JSON, with JPEGs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from cloud_server.admission import Admitted, Ticket
+from cloud_server.asking import done
+from cloud_server.bodies import read_body
+from cloud_server.forms import image_info
+from cloud_server.playground.edge import EdgeProcess
+from cloud_server.playground.pictures import (
+    Picture,
+    jpeg_as_good,
+    jpeg_as_small,
+    pixels,
+    png,
+    psnr,
+    read_png,
+)
+from cloud_server.service import Service
+from cloud_server.work import Work
+from shared.bitstream import MEDIA_TYPE
+from shared.errors import RequestError
+from shared.level_map import LevelMap
+from shared.schemas import ImageInfo
+
+router = APIRouter(prefix="/playground")
+
+PNG: Final = "image/png"
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            PNG: {"schema": {"type": "string", "format": "binary"}},
+            MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+class Levels(BaseModel):
+    """The level map: rows of 0 (fewest bits) to `most`, each for a square of `cell` pixels."""
+
+    cell: int
+    most: int
+    rows: list[list[int]]
+
+
+class Jpeg(BaseModel):
+    """A JPEG of the same picture; `file` is base64."""
+
+    bytes: int
+    psnr: float
+    file: str
+
+
+class Shown(BaseModel):
+    """What became of a picture. psnr in dB; a stream that was sent as such has none, nor JPEGs."""
+
+    stream: str
+    image: ImageInfo
+    quality: float
+    levels: Levels | None
+    decoded: str
+    psnr: float | None = None
+    jpeg_as_good: Jpeg | None = None
+    jpeg_as_small: Jpeg | None = None
+
+
+@router.post("/pictures", response_model=Shown, openapi_extra=_BODY)
+async def show(
+    request: Request,
+    ticket: Admitted,
+    quality: Annotated[float, Query(ge=0, le=9)] = 3.0,
+    guidance: bool = True,
+) -> Shown:
+    """What the model is going to see of a picture, and what JPEG would cost.
+
+    The body is a PNG no larger than the bundle's resolution, or a stream of `edge_client encode`.
+    `stream`, `decoded` and `file` of the answer are base64; ask about `stream` with POST /v1/query.
+    """
+    service: Service = request.app.state.service
+    settings = service.settings
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    picture = None
+    if kind == PNG:
+        side = service.bundles[0].manifest.resolution
+        picture = await asyncio.to_thread(read_png, body, side)
+        edge: EdgeProcess = request.app.state.edge
+        body = await edge.encode(png(picture), quality, guidance, _left(ticket))
+    elif kind != MEDIA_TYPE:
+        raise RequestError(f"the body is {kind[:64]!r}", hint=f"send {PNG} or {MEDIA_TYPE}")
+    work = Work(service.parse(body), keeps_decoded=True)
+    await done(service, request, ticket, work)
+    return await asyncio.to_thread(_shown, work, body, picture)
+
+
+def _left(ticket: Ticket) -> float:
+    return max(0.1, ticket.deadline - asyncio.get_running_loop().time())
+
+
+def _shown(work: Work, stream: bytes, picture: Picture | None) -> Shown:
+    assert work.stream is not None
+    assert work.decoded is not None
+    decoded = work.decoded.picture
+    found = Shown(
+        stream=_text(stream),
+        image=image_info(work.stream, len(stream)),
+        quality=work.stream.quality_code / 20,
+        levels=_levels(work.decoded.level_map),
+        decoded=_text(png(decoded)),
+    )
+    if picture is not None:
+        level = psnr(decoded, picture)
+        found.psnr = round(level, 2)
+        found.jpeg_as_good = _compared(jpeg_as_good(picture, level), picture)
+        found.jpeg_as_small = _compared(jpeg_as_small(picture, len(stream)), picture)
+    return found
+
+
+def _levels(found: LevelMap | None) -> Levels | None:
+    if found is None:
+        return None
+    return Levels(cell=found.cell, most=found.levels - 1, rows=found.values.tolist())
+
+
+def _compared(file: bytes | None, picture: Picture) -> Jpeg | None:
+    if file is None:
+        return None
+    level = round(psnr(pixels(file), picture), 2)
+    return Jpeg(bytes=len(file), psnr=level, file=_text(file))
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
