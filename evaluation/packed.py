@@ -11,6 +11,7 @@ it has been right, it has been given the same tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,15 @@ from scenes import Question
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 
+
+@dataclass(frozen=True)
+class Grades:
+    """Whether each answer is right, bool [B, Q], and the probability of the right one, [B, Q]."""
+
+    right: NDArray[np.bool_]
+    probable: NDArray[np.float32]
+
+
 Asked = tuple[list[int], list[int]]
 """Tokens after the picture, and those of the right answer with its end."""
 
@@ -34,7 +44,8 @@ Asked = tuple[list[int], list[int]]
 class PackedLlava:
     """The language model of a bundle behind the backend that the cloud uses."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, adapters: Sequence[Bundle] = ()) -> None:
+        """adapters: bundles whose adapter is for the same tower, beside the bundle's own."""
         if not bundle.has(MLLM):
             raise UsageError(
                 f"the bundle {bundle.manifest.name} has no language model",
@@ -47,7 +58,7 @@ class PackedLlava:
             folder, dtype=torch.float32, use_safetensors=True
         )
         self.model: Any = model.eval()
-        self.backend = Llava(bundle.manifest.name, self.model, self.processor, [bundle])
+        self.backend = Llava(bundle.manifest.name, self.model, self.processor, [bundle, *adapters])
         self._tokenizer = self.processor.tokenizer
         self._image = self._tokenizer.convert_tokens_to_ids(image_token(self.processor))
         self.head = self._split("")[0]
@@ -65,8 +76,8 @@ class PackedLlava:
         return tail, [*answer, self._tokenizer.eos_token_id]
 
     @torch.inference_mode()
-    def right(self, features: Tensor, asked: Sequence[Asked]) -> NDArray[np.bool_]:
-        """Whether each answer is right: bool [B, Q] for features [B, N, D] and Q questions."""
+    def grade(self, features: Tensor, asked: Sequence[Asked]) -> Grades:
+        """Grades of Q questions about pictures of features [B, N, D]."""
         prefix = len(self.head) + features.shape[1]
         ids, block, wanted = [], [0] * prefix, []
         for number, (question, answer) in enumerate(asked, start=1):
@@ -84,9 +95,15 @@ class PackedLlava:
             position_ids=_positions(block, prefix).expand(len(features), -1),
             logits_to_keep=places - 1,
         ).logits
-        hits = logits.argmax(-1) == torch.tensor(ids)[places - prefix]
+        answers = torch.tensor(ids)[places - prefix]
+        hits = logits.argmax(-1) == answers
+        each = (
+            logits.float().log_softmax(-1).gather(2, answers.expand(len(features), -1)[..., None])
+        )
         ends = np.cumsum([len(answer) for answer in wanted])[:-1].tolist()
-        return np.stack([part.all(1).numpy() for part in hits.tensor_split(ends, dim=1)], axis=1)
+        parts = zip(*(v.tensor_split(ends, dim=1) for v in (hits, each[..., 0])), strict=True)
+        right, probable = zip(*((hit.all(1), log.sum(1).exp()) for hit, log in parts), strict=True)
+        return Grades(torch.stack(right, 1).numpy(), torch.stack(probable, 1).numpy())
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Tokens before and after the picture."""

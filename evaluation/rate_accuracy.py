@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation import plots
 from evaluation.accuracy import FAMILIES, ORIGINAL, VIEWS, Condition, Measured, collect
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS
-from evaluation.curves import Curve, bd_rate_monotone
+from evaluation.equal_accuracy import changes, with_interval
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
 from shared.bundle import open_bundle
@@ -22,8 +20,6 @@ from shared.errors import UsageError
 
 FORMAT_NAMES: Final = tuple(form.name for form in FORMATS)
 ANCHORS: Final = ("base", "guidance", "adapter", *FORMAT_NAMES)
-MIN_SPAN: Final = 0.01  # of accuracy that two curves must have in common
-Array = NDArray[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,31 +43,6 @@ def main(arguments: argparse.Namespace) -> None:
     write_section(arguments.report, "rate_accuracy", body)
 
 
-def changes(measured: Measured, test: str, anchor: str, weights: Array) -> Array:
-    """Bits of `test` at equal accuracy against `anchor`, as shares [R, families]; nan for none."""
-    curves = [_curves(measured, codec, weights) for codec in (anchor, test)]
-    found = np.full((len(weights), len(FAMILIES)), np.nan)
-    for draw_number in range(len(weights)):
-        for family in range(len(FAMILIES)):
-            pair = [curve(draw_number, family) for curve in curves]
-            found[draw_number, family] = bd_rate_monotone(*pair, least_span=MIN_SPAN)
-    return found
-
-
-def _curves(measured: Measured, codec: str, weights: Array) -> Callable[[int, int], Curve]:
-    """Accuracy over mean bytes of a codec, by resample and family."""
-    conditions = measured.of(codec)
-    sizes = np.stack([measured.size(c, weights) for c in conditions], axis=1)
-    scores = np.stack([measured.accuracy(c, weights) for c in conditions], axis=1)
-
-    def curve(draw_number: int, family: int) -> Curve:
-        known = np.isfinite(scores[draw_number, :, family])
-        order = np.argsort(sizes[draw_number, known], kind="stable")
-        return Curve(sizes[draw_number, known][order], scores[draw_number, known, family][order])
-
-    return curve
-
-
 def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) -> str:
     """Bits at equal accuracy by family, and how they were computed."""
     weights = resamples(len(measured.questions), count)
@@ -80,7 +51,7 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
     columns = [changes(measured, best, anchor, weights) for anchor in anchors]
     asked = measured.questions.sum(axis=0).astype(int)
     rows = [
-        [family, str(asked[i]), *(_with_interval(column[:, i]) for column in columns)]
+        [family, str(asked[i]), *(with_interval(column[:, i]) for column in columns)]
         for i, family in enumerate(FAMILIES)
         if asked[i] and family != "unknown"
     ]
@@ -103,14 +74,6 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
             "![Accuracy over bytes](img/rate_accuracy.png)",
         ]
     )
-
-
-def _with_interval(values: Array) -> str:
-    if not np.isfinite(values[0]):
-        return "none"
-    low, high = interval(values)
-    span = f" ({100 * low:+.0f} to {100 * high:+.0f})" if np.isfinite(low) else ""
-    return f"{100 * values[0]:+.1f} %{span}"
 
 
 def draw(measured: Measured, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cloud_server.decoder import Decoded
 from evaluation import plots
 from evaluation.accuracy import (
     FAMILIES,
@@ -26,12 +25,11 @@ from evaluation.accuracy import (
     Condition,
     Measured,
     collect,
-    key_of,
 )
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS, Classical, decode, nearest_quality
+from evaluation.grading import Grader, Shown
 from evaluation.ours import Ours, bare, without_adapter
-from evaluation.packed import PackedLlava
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
 from scenes import VERSION, Backgrounds, Scene, render
@@ -42,7 +40,6 @@ BEYOND: Final = (2.0,)
 """Sizes of the other formats above ours, as multiples of our largest: they need more bytes."""
 
 MATCHED_ON: Final = 6  # pictures
-AT_ONCE: Final = 12  # conditions in one pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,37 +69,18 @@ def measure(
     records: Records,
 ) -> None:
     """Answer all questions of scenes 0 .. pictures - 1 under all conditions not yet recorded."""
-    ours, llava = Ours(bundle), PackedLlava(bundle)
+    ours, grader = Ours(bundle), Grader(bundle, records)
     settings = matched_settings(ours, backgrounds, min(pictures, MATCHED_ON), qualities, records)
     # Without an adapter for its tower the bundle's views come to two.
-    adapts = llava.backend.view(bundle.id) == "adapter"
+    adapts = grader.llava.backend.view(bundle.id) == "adapter"
     views = [view for view in VIEWS if adapts or view in ("base", "guidance")]
     conditions = [
-        Condition(ORIGINAL),
         *(Condition(view, float(quality)) for view in views for quality in qualities),
         *(Condition(form.name, float(s)) for form in FORMATS for s in settings[form.name]),
     ]
     for index in tqdm(range(pictures), desc="scenes", unit="picture"):
         scene = render("test", index, backgrounds)
-        crc = zlib.crc32(scene.picture.tobytes())
-        keys = {c: key_of(bundle.hex_id, index, crc, c) for c in conditions}
-        todo = [c for c in conditions if records.get(keys[c]) is None]
-        if not todo or not scene.questions:
-            continue
-        asked = [llava.ask(question) for question in scene.questions]
-        seen = _decode(ours, scene, todo)
-        for start in range(0, len(todo), AT_ONCE):
-            part = todo[start : start + AT_ONCE]
-            right = llava.right(llava.see([seen[c][1] for c in part]), asked)
-            for condition, hits in zip(part, right, strict=True):
-                value: dict[str, Any] = {
-                    "bytes": seen[condition][0],
-                    "right": hits.astype(int).tolist(),
-                }
-                if condition.codec == ORIGINAL:
-                    value["tasks"] = [question.task for question in scene.questions]
-                    value["answers"] = [question.answer for question in scene.questions]
-                records.add(keys[condition], value)
+        grader.grade(index, scene, _shown(ours, scene, conditions))
 
 
 def matched_settings(
@@ -143,31 +121,28 @@ def _mean_size(form: Classical, pictures: list[np.ndarray], quality: int) -> flo
     return float(np.mean([len(form.encode(picture, quality)) for picture in pictures]))
 
 
-def _decode(
+def _shown(
     ours: Ours, scene: Scene, conditions: list[Condition]
-) -> dict[Condition, tuple[int, Decoded]]:
-    """Bytes on the wire, and what the model gets, under each condition."""
-    guided = ours.analyse(scene.picture, True)
-    flat = replace(guided, level_map=None)
-    streams: dict[tuple[bool, float], tuple[int, Decoded]] = {}
-    found = {}
-    for condition in conditions:
-        if condition.codec == ORIGINAL:
-            found[condition] = scene.picture.size, bare(scene.picture)
-        elif condition.ours:
-            with_map = condition.codec in ("guidance", "full")
-            place = with_map, condition.quality
-            if place not in streams:
-                stream = ours.encode(guided if with_map else flat, condition.quality)
-                streams[place] = len(stream), ours.decode(stream)
-            size, decoded = streams[place]
+) -> dict[Condition, Callable[[], Shown]]:
+    """What the model gets of a scene under each condition, made when it is called."""
+    analysed = functools.cache(lambda: ours.analyse(scene.picture, True))
+
+    @functools.cache
+    def coded(guided: bool, quality: float) -> Shown:
+        found = analysed() if guided else replace(analysed(), level_map=None)
+        stream = ours.encode(found, quality)
+        return len(stream), ours.decode(stream)
+
+    def show(condition: Condition) -> Shown:
+        if condition.ours:
+            size, decoded = coded(condition.codec in ("guidance", "full"), condition.quality)
             adapted = condition.codec in ("adapter", "full")
-            found[condition] = size, decoded if adapted else without_adapter(decoded)
-        else:
-            form = next(f for f in FORMATS if f.name == condition.codec)
-            file = form.encode(scene.picture, int(condition.quality))
-            found[condition] = len(file), bare(decode(file))
-    return found
+            return size, decoded if adapted else without_adapter(decoded)
+        form = next(f for f in FORMATS if f.name == condition.codec)
+        file = form.encode(scene.picture, int(condition.quality))
+        return len(file), bare(decode(file))
+
+    return {condition: functools.partial(show, condition) for condition in conditions}
 
 
 def text(
@@ -204,10 +179,11 @@ def text(
             f"{RESAMPLES} resamples of the pictures (seed {SEED}).",
             "All questions of a picture are graded in one pass, each token of an answer by argmax "
             "given the right tokens before it. This is right in exactly the cases in which greedy "
-            "decoding writes the right answer and ends (a test compares the two). *Blind* answers "
-            "without the picture: the more frequent of yes and no where that is asked for, else "
-            "the most frequent answer of the family. *Overall* leaves out *unknown*, the questions "
-            "that no picture answers.",
+            "decoding writes the right answer and ends (a test compares the two). *Blind* gives, "
+            "without the picture, the most frequent answer of the family in training; where the "
+            "question names the two that are possible, the more frequent one. *Small print* is "
+            "under 18 pixels high. *Overall* leaves out *unknown*, the questions that no picture "
+            "answers.",
             table(head, tasks),
             "Accuracy in percent. JPEG, WebP and AVIF have one quality for all pictures, chosen so "
             "that mean sizes come nearest to those of ours with guidance, and to twice the "

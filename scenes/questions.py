@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from scenes.world import CANNOT_TELL, COLOURS, KINDS, PLURALS, Object, Question
+from scenes.world import CANNOT_TELL, COLOURS, KINDS, PLURALS, TASKS, Object, Question, Scene
 
 T = TypeVar("T")
 THINGS: Final = tuple(kind for kind in KINDS if kind != "sign")
@@ -326,3 +326,24 @@ class _Asker:
             self.add("unknown", prompt, CANNOT_TELL)
         if not self.kinds["sign"] and self.chance(0.05):
             self.add("unknown", self.pick((*NUMBER, *PRINT)).format("sign"), CANNOT_TELL)
+
+
+FAMILIES: Final = tuple(
+    family
+    for task in TASKS
+    for family in (("large print", "small print") if task == "print" else (task,))
+)
+"""Tasks as reports list them."""
+
+SMALL_PRINT: Final = 18.0
+"""Capitals lower than this, in pixels of a 256x256 picture, are small: little more than a patch."""
+
+
+def family(scene: Scene, question: Question) -> str:
+    """The one of ``FAMILIES`` that a question of a scene belongs to: words by the size of print."""
+    if question.task != "print":
+        return question.task
+    signs = [o for o in scene.objects if o.text == question.answer]
+    asked = next((o for o in signs if o.colour in question.prompt.split()), signs[0])
+    unit = min(scene.picture.shape[:2]) / 256
+    return "small print" if asked.characters[0].height < SMALL_PRINT * unit else "large print"

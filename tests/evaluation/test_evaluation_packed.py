@@ -52,8 +52,8 @@ def test_what_greedy_decoding_writes_is_right_and_anything_else_wrong(
         cut = [answer[: 1 + i] for i, answer in enumerate(written)]
         wrong = [[*answer[:-1], abs(answer[-1] - 1)] for answer in cut]
         asked = [*zip(questions, cut, strict=True), *zip(questions, wrong, strict=True)]
-        right = llava.right(features[picture : picture + 1], asked)
-        assert right.tolist() == [[True] * len(cut) + [False] * len(cut)]
+        grades = llava.grade(features[picture : picture + 1], asked)
+        assert grades.right.tolist() == [[True] * len(cut) + [False] * len(cut)]
 
 
 def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -> None:
@@ -65,12 +65,23 @@ def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -
     for prompt, answer in zip(PROMPTS, answers, strict=True):
         question, tokens = llava.ask(Question("", prompt, answer.text))
         if answer.finish == "stop" and len(tokens) == answer.completion_tokens + 1:
-            assert llava.right(seen.content.unsqueeze(0), [(question, tokens)]).all()
+            assert llava.grade(seen.content.unsqueeze(0), [(question, tokens)]).right.all()
 
 
 def test_neighbours_in_a_pass_change_nothing(llava: PackedLlava, features: Tensor) -> None:
     scene = render("test", 2, Backgrounds())
     asked = [llava.ask(question) for question in scene.questions]
-    together = llava.right(features, asked)
-    alone = [[llava.right(f.unsqueeze(0), [one])[0, 0] for one in asked] for f in features]
-    assert together.tolist() == alone
+    together = llava.grade(features, asked)
+    alone = [[llava.grade(f.unsqueeze(0), [one]) for one in asked] for f in features]
+    assert together.right.tolist() == [[one.right[0, 0] for one in row] for row in alone]
+    probable = [[one.probable[0, 0] for one in row] for row in alone]
+    assert together.probable == pytest.approx(np.array(probable), abs=1e-4)
+
+
+def test_what_is_right_is_probable(llava: PackedLlava, features: Tensor) -> None:
+    """A wrong answer has a likelier first token somewhere; a right one has none."""
+    scene = render("test", 3, Backgrounds())
+    grades = llava.grade(features, [llava.ask(question) for question in scene.questions])
+    assert ((grades.probable > 0) & (grades.probable <= 1)).all()
+    assert grades.right[grades.probable > 0.5].all()
+    assert grades.probable[grades.right].mean() > 0.5

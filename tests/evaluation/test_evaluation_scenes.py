@@ -12,17 +12,20 @@ import pytest
 from evaluation import rate_accuracy, scenes
 from evaluation.accuracy import (
     FAMILIES,
+    GUESSED_FROM,
     ORIGINAL,
     OVERALL,
     VIEWS,
     Condition,
     blind_scores,
     collect,
+    guesses,
     key_of,
 )
 from evaluation.bootstrap import interval, resamples
+from evaluation.equal_accuracy import changes
 from evaluation.records import Records
-from scenes import Backgrounds
+from scenes import VERSION, WORDS, Backgrounds
 from shared.bundle import Bundle
 from shared.errors import UsageError
 
@@ -47,14 +50,20 @@ def test_all_views_and_formats_are_measured(bundle: Bundle, measured: Path) -> N
     assert found.questions[:, 1:].sum() > found.questions[:, 0].sum() > 0
 
 
-def test_an_interrupted_run_goes_on_to_the_same_file(
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
     bundle: Bundle, measured: Path, tmp_path: Path
 ) -> None:
     whole = measured.read_bytes()
     path = tmp_path / "scenes.jsonl"
     path.write_bytes(whole[: len(whole) * 2 // 3])
     scenes.measure(bundle, Backgrounds(), 2, [2.0], Records(path))
-    assert path.read_bytes() == whole
+    resumed = collect(Records(path), bundle.hex_id)
+    found = collect(Records(measured), bundle.hex_id)
+    assert path.read_bytes().startswith(whole[: len(whole) // 2])
+    assert set(resumed.sizes) == set(found.sizes)
+    for condition in found.sizes:
+        assert (resumed.sizes[condition] == found.sizes[condition]).all()
+        assert (resumed.right[condition] == found.right[condition]).all()
 
 
 def test_the_section_holds_both_tables(bundle: Bundle, measured: Path, tmp_path: Path) -> None:
@@ -68,11 +77,25 @@ def test_the_section_holds_both_tables(bundle: Bundle, measured: Path, tmp_path:
 
 
 def test_blind_scores_count_yes_and_no_apart() -> None:
-    tasks = [["relation"] * 6 + ["unknown"]]
+    families = [["relation"] * 6 + ["unknown"]]
     answers = [["yes", "yes", "no", "left", "left", "right", "i cannot tell"]]
-    scores = blind_scores(tasks, answers)
-    assert scores["relation"] == scores[OVERALL] == pytest.approx(4 / 6)
+    guessed = {"relation: yes/no": "no", "relation: left/right": "left", "unknown": "i cannot tell"}
+    scores = blind_scores(families, answers, guessed)
+    assert scores["relation"] == scores[OVERALL] == pytest.approx(3 / 6)
     assert scores["unknown"] == 1.0
+    assert scores["count"] == 0.0
+
+
+def test_the_blind_guess_as_in_training(records_of_guesses: Records) -> None:
+    found = guesses(records_of_guesses)
+    assert {"count", "scene", "presence: yes/no", "relation: left/right"} <= set(found)
+    assert found["unknown"] == "i cannot tell"
+    assert found["large print"] in WORDS
+
+
+@pytest.fixture(scope="module")
+def records_of_guesses(measured: Path) -> Records:
+    return Records(measured)
 
 
 def test_intervals_hold_the_mean_and_narrow_with_more_pictures() -> None:
@@ -93,16 +116,17 @@ def invented(bundle: Bundle, tmp_path: Path) -> Callable[[dict[str, float]], Pat
 
     def write(factors: dict[str, float]) -> Path:
         records = Records(tmp_path / "scenes.jsonl")
+        records.add({"scenes": VERSION, "guesses": GUESSED_FROM}, {"count": "1"})
         for index in range(30):
-            tasks = ["count"] * 20
-            value = {"bytes": 1, "right": [1] * 20, "tasks": tasks, "answers": ["1"] * 20}
+            value = {"bytes": 1, "right": [1] * 20, "probable": [1.0] * 20}
+            value |= {"families": ["count"] * 20, "answers": ["1"] * 20}
             records.add(key_of(bundle.hex_id, index, 0, Condition(ORIGINAL)), value)
             for codec, factor in factors.items():
                 for quality in range(1, 6):
                     right = [1] * (3 * quality) + [0] * (20 - 3 * quality)
                     size = round(factor * 400 * 2**quality)
                     key = key_of(bundle.hex_id, index, 0, Condition(codec, quality))
-                    records.add(key, {"bytes": size, "right": right})
+                    records.add(key, {"bytes": size, "right": right, "probable": right})
         return tmp_path
 
     return write
@@ -114,11 +138,13 @@ def test_bits_at_equal_accuracy_are_those_that_were_invented(
     folder = invented({"base": 1.0, "guidance": 1.0, "full": 0.5, "JPEG": 2.0})
     found = collect(Records(folder / "scenes.jsonl"), bundle.hex_id)
     for anchor, change in (("base", -0.5), ("JPEG", -0.75)):
-        all_changes = rate_accuracy.changes(found, "full", anchor, resamples(30, 5))
+        all_changes = changes(found, "full", anchor, resamples(30, 5))
         family = FAMILIES.index("count")
         assert all_changes[:, family] == pytest.approx(change, abs=1e-6)
         assert all_changes[:, 0] == pytest.approx(change, abs=1e-6)
-        assert np.isnan(all_changes[:, FAMILIES.index("print")]).all()
+        assert np.isnan(all_changes[:, FAMILIES.index("large print")]).all()
+        probable = changes(found, "full", anchor, resamples(30, 5), ["count"], probable=True)
+        assert probable == pytest.approx(change, abs=1e-6)
 
 
 def test_rate_accuracy_writes_its_section(
