@@ -6,137 +6,63 @@ that fetches URLs for strangers is a way into the network that it stands in.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from cloud_server.admission import Admitted
 from cloud_server.asking import done, pieces
 from cloud_server.bodies import read_body
-from cloud_server.events import EventStream, begun, event
-from cloud_server.forms import check_prompt, image_info
+from cloud_server.chat_schemas import (
+    EXAMPLE,
+    ChatCompletion,
+    ChatMessage,
+    ChatRequest,
+    ChatUsage,
+    Choice,
+)
+from cloud_server.events import MEDIA_TYPE, EventStream, begun, event
+from cloud_server.forms import image_info
 from cloud_server.request_id import request_id_of
 from cloud_server.service import Service
 from cloud_server.work import Work
-from shared.bitstream import MEDIA_TYPE
 from shared.errors import CotamError, FieldInvalid, NotFound
-from shared.schemas import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, problem_of
+from shared.schemas import problem_of
 
 router = APIRouter(prefix="/v1")
 
-DATA_URL: Final = f"data:{MEDIA_TYPE};base64,"
-MOST_MESSAGES: Final = 8
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Url(_Part):
-    url: str
-
-
-class _Text(_Part):
-    type: Literal["text"]
-    text: str
-
-
-class _Picture(_Part):
-    type: Literal["image_url"]
-    image_url: _Url
-
-
-class _Message(_Part):
-    role: Literal["system", "developer", "user"]
-    content: str | list[_Text | _Picture]
-
-    def parts(self) -> list[_Text | _Picture]:
-        if isinstance(self.content, str):
-            return [_Text(type="text", text=self.content)]
-        return self.content
-
-
-class _StreamOptions(_Part):
-    include_usage: bool = False
-
-
-class ChatRequest(_Part):
-    """What is used of OpenAI's request; answers are greedy, so sampling fields have no effect."""
-
-    model: str
-    messages: list[_Message] = Field(min_length=1, max_length=MOST_MESSAGES)
-    max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
-    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
-    n: Literal[1] = 1
-    stream: bool = False
-    stream_options: _StreamOptions = _StreamOptions()
-
-    def prompt(self) -> str:
-        """The texts of all messages, in their order. Raises FieldInvalid."""
-        texts = [p.text for m in self.messages for p in m.parts() if isinstance(p, _Text)]
-        return check_prompt("\n".join(texts))
-
-    def picture(self) -> bytes:
-        """The stream of the one picture. Raises FieldInvalid."""
-        urls = [
-            p.image_url.url for m in self.messages for p in m.parts() if isinstance(p, _Picture)
-        ]
-        if len(urls) != 1:
-            raise FieldInvalid(f"messages hold {len(urls)} pictures: one is taken")
-        if not urls[0].startswith(DATA_URL):
-            raise FieldInvalid(
-                "the picture is no CoTAM stream; this server fetches no URLs",
-                hint=f"send {DATA_URL}... with what edge_client encode writes",
-            )
-        try:
-            return base64.b64decode(urls[0][len(DATA_URL) :], validate=True)
-        except binascii.Error as error:
-            raise FieldInvalid("the picture's base64 is damaged") from error
-
-
-_EXAMPLE: Final[dict[str, Any]] = {
-    "model": "tiny",
-    "messages": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "image_url", "image_url": {"url": f"{DATA_URL}x1QB..."}},
-                {"type": "text", "text": "how many cars?"},
-            ],
-        }
-    ],
-    "max_tokens": DEFAULT_NEW_TOKENS,
-}
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["model", "messages"],
-                    "properties": {
-                        "model": {"type": "string"},
-                        "messages": {"type": "array", "items": {"type": "object"}},
-                        "max_tokens": {"type": "integer", "minimum": 1, "maximum": MAX_NEW_TOKENS},
-                        "stream": {"type": "boolean", "default": False},
-                    },
-                },
-                "example": _EXAMPLE,
+                "schema": {"$ref": "#/components/schemas/ChatRequest"},
+                "example": EXAMPLE,
             }
         },
     }
 }
+_STREAM: Final[dict[str, Any]] = {
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {"type": "string"},
+            "example": 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n',
+        }
+    }
+}
 
 
-@router.post("/chat/completions", openapi_extra=_BODY, response_model=dict[str, Any])
+@router.post(
+    "/chat/completions",
+    openapi_extra=_BODY,
+    response_model=ChatCompletion,
+    responses={200: _STREAM},
+)
 async def chat(request: Request, ticket: Admitted) -> Any:
     """Answer a question about a picture, in the form of OpenAI's chat completions."""
     service: Service = request.app.state.service
@@ -147,9 +73,8 @@ async def chat(request: Request, ticket: Admitted) -> Any:
     raw = asked.picture()
     stream = service.parse(raw)
     service.metrics.received(image_info(stream, len(raw)))
-    count = asked.max_completion_tokens or asked.max_tokens or DEFAULT_NEW_TOKENS
-    work = Work(stream, asked.prompt(), count)
-    head = {
+    work = Work(stream, asked.prompt(), asked.count())
+    head: dict[str, Any] = {
         "id": f"chatcmpl-{request_id_of(request.scope)}",
         "created": int(time.time()),
         "model": model,
@@ -160,9 +85,9 @@ async def chat(request: Request, ticket: Admitted) -> Any:
         return EventStream(_chunks(request, head, work, texts, usage))
     await done(service, request, ticket, work)
     assert work.answer is not None
-    message = {"role": "assistant", "content": work.answer.text}
-    choice = {"index": 0, "message": message, "finish_reason": work.answer.finish}
-    return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(work)}
+    message = ChatMessage(content=work.answer.text)
+    choice = Choice(message=message, finish_reason=work.answer.finish)
+    return ChatCompletion(**head, choices=[choice], usage=_usage(work))
 
 
 async def _read(request: Request, service: Service) -> ChatRequest:
@@ -198,7 +123,7 @@ async def _chunks(
         assert work.answer is not None
         yield chunk({}, work.answer.finish)
         if usage:
-            yield chunk({}, choices=[], usage=_usage(work))
+            yield chunk({}, choices=[], usage=_usage(work).model_dump())
         yield event("[DONE]")
     except CotamError as error:
         request.app.state.service.metrics.failed(error.code)
@@ -206,11 +131,7 @@ async def _chunks(
         yield event(json.dumps({"error": problem.model_dump()}))
 
 
-def _usage(work: Work) -> dict[str, int]:
+def _usage(work: Work) -> ChatUsage:
     assert work.answer is not None
     asked, given = work.answer.prompt_tokens, work.answer.completion_tokens
-    return {
-        "prompt_tokens": asked,
-        "completion_tokens": given,
-        "total_tokens": asked + given,
-    }
+    return ChatUsage(prompt_tokens=asked, completion_tokens=given, total_tokens=asked + given)

@@ -29,8 +29,9 @@ _TOKENS: Final[dict[str, Any]] = {
 }
 
 
-def _document(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "required": required, "properties": properties}
+def _document(required: list[str], properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    schema = {"type": "object", "required": required, "properties": properties, **more}
+    schema["additionalProperties"] = False
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -44,7 +45,13 @@ QUESTION_FORM: Final = _document(
             "type": "string",
             "description": "in place of bitstream: a picture that POST /v1/images has kept",
         },
-        "prompt": {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS},
+        "prompt": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_PROMPT_CHARACTERS,
+            "pattern": r"\S",
+            "example": "how many cars?",
+        },
         "max_new_tokens": _TOKENS,
         "stream": {
             "type": "boolean",
@@ -52,6 +59,7 @@ QUESTION_FORM: Final = _document(
             "description": "answer with server-sent events: text, text, ..., done",
         },
     },
+    oneOf=[{"required": ["bitstream"]}, {"required": ["image_id"]}],
 )
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from cloud_server.chat_schemas import request_schemas
+from cloud_server.examples import ANSWERS
 from shared.errors import (
     BodyTooLarge,
     BundleUnknown,
@@ -70,6 +72,7 @@ _ANSWERS: Final = (
     "Usage",
     "Timings",
     "KeptImage",
+    "ChatCompletion",
     "Shown",
     "Levels",
     "Jpeg",
@@ -85,10 +88,13 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema()
+    schemas.update(request_schemas())
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for name, operation in _operations(found):
         for response in operation["responses"].values():
             response["description"] = "The answer."
+            if name in ANSWERS and "application/json" in response.get("content", {}):
+                response["content"]["application/json"]["example"] = ANSWERS[name]
         operation["responses"].pop("422", None)
         operation["responses"].update(_problems(ERRORS[name]))
         if KeyMissing in ERRORS[name]:
@@ -156,7 +162,7 @@ def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
         if about["in"] == "query":
             lines += ["", _row(f"?{about['name']}", about["schema"])]
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        schema = content["schema"]
+        schema = _resolved(found, content["schema"])
         lines += ["", f"Body: `{kind}`"]
         if "properties" not in schema:
             continue
@@ -165,6 +171,12 @@ def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
         for name, about in schema["properties"].items():
             lines.append(_row(name, about) + (" (required)" if name in needed else ""))
     return lines
+
+
+def _resolved(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema, or the one of the components that it refers to."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return found["components"]["schemas"][name] if name else schema
 
 
 def _plain(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_server.chat import DATA_URL
+from cloud_server.chat_schemas import DATA_URL
 
 Serve = Callable[..., str]
 
@@ -69,6 +69,7 @@ def test_openais_client(url: str, stream: bytes) -> None:
         "file:///etc/passwd",
         "data:image/png;base64,iVBORw0KGgo=",
         f"{DATA_URL}!!!",
+        f"{DATA_URL}\u00e9\u00e9\u00e9\u00e9",
         "",
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_server.chat import DATA_URL
+from cloud_server.chat_schemas import DATA_URL
 from cloud_server.keys import hash_key, new_key
 from shared.bitstream import Bitstream
 from shared.schemas import PROBLEM_MEDIA_TYPE, Problem
