@@ -50,7 +50,6 @@ _BODY: Final[dict[str, Any]] = {
 _STREAM: Final[dict[str, Any]] = {
     "content": {
         MEDIA_TYPE: {
-            "schema": {"type": "string"},
             "example": 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n',
         }
     }

@@ -26,7 +26,6 @@ router = APIRouter(prefix="/v1")
 STREAM: Final[dict[str, Any]] = {
     "content": {
         MEDIA_TYPE: {
-            "schema": {"type": "string"},
             "example": 'event: text\ndata: {"text": "two"}\n\nevent: done\ndata: {...}\n\n',
         }
     }

@@ -24,7 +24,7 @@ schemathesis = pytest.importorskip("schemathesis")
 EXAMPLES = 8
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 NARROWER = ("/v1/query", "/v1/chat/completions", "/playground/pictures")
-"""What they take is less than a schema can say: a context's length, a picture among messages, PNG."""
+"""These take less than a schema can say: what fits a context, a picture among messages, PNG."""
 # Nothing that an operation without a body takes can be wrong in itself: ids are just unknown.
 CASES = [(name, POSITIVE) for name in ERRORS] + [
     (name, NEGATIVE) for name in ERRORS if name.startswith("post ")
