@@ -14,7 +14,9 @@ from typing import Any, Final
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
+from cloud_server.request_id import Gone
 from shared.errors import BodyTooLarge, DeadlineExceeded, FieldInvalid, RequestError
 
 LINGER_S: Final = 2.0
@@ -128,7 +130,10 @@ class _Form:
 
 
 async def _chunks(request: Request, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
-    """The body as it arrives, its bytes counted and its time bounded."""
+    """The body as it arrives, its bytes counted and its time bounded.
+
+    Raises Gone where the connection ends before the body does.
+    """
     too_large = BodyTooLarge(
         f"the body has more than {limit} bytes", hint="send a smaller picture or a shorter prompt"
     )
@@ -145,6 +150,8 @@ async def _chunks(request: Request, limit: int, timeout_s: float) -> AsyncIterat
             chunk = await asyncio.wait_for(anext(stream), max(0.0, left))
         except StopAsyncIteration:
             return
+        except ClientDisconnect as error:
+            raise Gone from error
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded(f"the body did not arrive within {timeout_s:g} s") from error
         total += len(chunk)
@@ -174,5 +181,5 @@ async def _linger(stream: AsyncIterator[bytes], limit: int) -> None:
 
     try:
         await asyncio.wait_for(discard(), LINGER_S)
-    except asyncio.TimeoutError:
+    except (asyncio.TimeoutError, ClientDisconnect):
         return

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from types import FrameType
+from typing import Final
 
 import uvicorn
 
 from cloud_server.app import create_app
 from cloud_server.service import Service
 from cloud_server.settings import Settings
+
+MOST_HEAD_BYTES: Final = 16 << 10
+"""Of a request's line and headers together; more is answered with 400 before they are parsed."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,9 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # The other parser that uvicorn would take, where it is installed, knows no such bound.
+        http="h11",
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     server = DrainingServer(config, service)

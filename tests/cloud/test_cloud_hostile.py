@@ -1,8 +1,9 @@
-"""A hundred hostile requests of ten kinds; after each kind a good one is answered."""
+"""Hostile requests, ten of a kind, of thirteen kinds; after each kind a good one is answered."""
 
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,7 +56,9 @@ def giant_prompts(stream: bytes) -> Iterator[Request]:
 
 
 def path_tricks(stream: bytes) -> Iterator[Request]:
-    for i in range(EACH):
+    for i in range(EACH // 2):
+        yield {"method": "DELETE", "url": f"/v1/images/{'..%2f' * i}img_x%00{i}"}
+    for i in range(EACH // 2):
         up = ("../" * i + "etc/passwd") if i % 2 else ("%2e%2e%2f" * i + "etc%2fpasswd")
         yield {"method": "GET", "url": f"/v1/bundles/{up}/files/{up}"}
 
@@ -67,7 +70,7 @@ def foreign_urls(stream: bytes) -> Iterator[Request]:
         yield {"url": CHAT, "json": {"model": "", "messages": [_user(picture)]}}
 
 
-def header_floods(stream: bytes) -> Iterator[Request]:
+def part_header_floods(stream: bytes) -> Iterator[Request]:
     for i in range(EACH):
         part = b"--x\r\n" + b"".join(b"h%d: v\r\n" % n for n in range(20 << i)) + b"\r\n--x--\r\n"
         kind = {"content-type": "multipart/form-data; boundary=x"}
@@ -109,7 +112,7 @@ def client(serve: Serve) -> Iterator[httpx.Client]:
         (giant_prompts, {(422, "field_invalid")}),
         (path_tricks, {(404, "not_found")}),
         (foreign_urls, {(422, "field_invalid")}),
-        (header_floods, {(400, "request")}),
+        (part_header_floods, {(400, "request")}),
         (invalid_utf8, {(422, "field_invalid")}),
         (damaged_latents, {(422, "decoder_mismatch")}),
     ],
@@ -128,7 +131,94 @@ def test_each_gets_its_documented_answer(
         assert response.headers["content-type"] == PROBLEM_MEDIA_TYPE
         found.add((response.status_code, Problem.model_validate_json(response.content).code))
     assert found <= answers
+    still_good(client, stream)
+
+
+def test_slow_bodies(serve: Serve, stream: bytes) -> None:
+    url = serve(body_timeout_s=1.0)
+    slow = [connection(url) for _ in range(EACH)]
+    for one in slow:
+        one.sendall(head("POST", QUERY, **{"content-length": "1000"}) + b"--x\r\n")
+    for one in slow:
+        with one:
+            answer = everything(one)
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert b'"code":"deadline_exceeded"' in answer
+    with httpx.Client(base_url=url, timeout=300) as client:
+        still_good(client, stream)
+
+
+def test_cut_uploads(client: httpx.Client, stream: bytes) -> None:
+    body = form_body(stream)
+    before = client_gone(client)
+    for i in range(EACH):
+        with connection(str(client.base_url)) as cut:
+            fields = {"content-length": str(len(body)), "authorization": f"Bearer {KEY}"}
+            cut.sendall(head("POST", QUERY, **fields) + body[: i * len(body) // EACH])
+    # Answered in the order of arrival at the latest: by then the cut ones have been noticed.
+    still_good(client, stream)
+    for _ in range(1_000):
+        if client_gone(client) == before + EACH:
+            break
+    assert client_gone(client) == before + EACH
+    assert "cotam_requests_inside 0.0" in client.get("/metrics").text
+
+
+def test_http_header_floods(client: httpx.Client, stream: bytes) -> None:
+    for i in range(EACH):
+        with connection(str(client.base_url)) as flood:
+            many = "".join(f"x-{n}: {'v' * (100 << i)}\r\n" for n in range(2_000 >> i))
+            flood.sendall(f"GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n".encode())
+            answer = everything(flood)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    still_good(client, stream)
+
+
+def still_good(client: httpx.Client, stream: bytes) -> None:
+    """A good request in either form is answered."""
     assert client.request(**{"method": "POST", **form(stream)}).status_code == 200
     picture = {"url": DATA_URL + base64.b64encode(stream).decode()}
     good = {"model": "", "messages": [_user({"type": "image_url", "image_url": picture})]}
     assert client.post(CHAT, json=good).status_code == 200
+
+
+def connection(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
+    return socket.create_connection((host, int(port)))
+
+
+def head(method: str, path: str, **fields: str) -> bytes:
+    """The head of a request that announces a form."""
+    fields |= {"host": "x", "content-type": "multipart/form-data; boundary=x"}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items()), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def form_body(stream: bytes) -> bytes:
+    """A whole form with the boundary x."""
+    parts = {"prompt": b"hm?", "bitstream": stream}
+    shown = [
+        b"--x\r\ncontent-disposition: form-data; name=%b\r\n\r\n%b\r\n" % (name.encode(), value)
+        for name, value in parts.items()
+    ]
+    return b"".join(shown) + b"--x--\r\n"
+
+
+def everything(source: socket.socket) -> bytes:
+    """What a server says before it hangs up; it may do so with a reset."""
+    found = b""
+    try:
+        while block := source.recv(65_536):
+            found += block
+            if b"\r\n\r\n" in found and b"connection: close" not in found.lower():
+                break
+    except ConnectionError:
+        pass
+    return found
+
+
+def client_gone(client: httpx.Client) -> int:
+    """How many requests ended because their client left."""
+    lines = client.get("/metrics").text.splitlines()
+    counts = [line for line in lines if line.startswith("cotam_requests_total") and "499" in line]
+    return sum(round(float(line.rpartition(" ")[2])) for line in counts)
