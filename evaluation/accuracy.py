@@ -29,7 +29,7 @@ FAMILIES: Final = (OVERALL, *world.FAMILIES)
 FORMS: Final = (("yes", "no"), ("left", "right"), ("above", "below"))
 """Answers of which a question names or implies the two that are possible."""
 
-GUESSED_FROM: Final = 1000
+GUESSED_FROM: Final = 500
 """Scenes of the training split from which one guesses who sees no picture."""
 
 Array = NDArray[Any]
@@ -134,7 +134,7 @@ def guesses(records: Records) -> dict[str, str]:
     def count() -> dict[str, str]:
         counts: dict[str, Counter[str]] = {}
         for index in range(GUESSED_FROM):
-            scene = render("train", index, Backgrounds(), (128, 128))
+            scene = render("train", index, Backgrounds(), (96, 96))
             for question in scene.questions:
                 form = form_of(world.family(scene, question), question.answer)
                 counts.setdefault(form, Counter())[question.answer] += 1

@@ -27,8 +27,9 @@ from evaluation.accuracy import (
     collect,
 )
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
-from evaluation.classical import FORMATS, Classical, decode, nearest_quality
+from evaluation.classical import FORMATS, decode
 from evaluation.grading import Grader, Shown
+from evaluation.matching import match_formats
 from evaluation.ours import Ours, bare, without_adapter
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
@@ -36,9 +37,6 @@ from scenes import VERSION, Backgrounds, Scene, render
 from shared.bundle import Bundle, open_bundle
 
 QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0)
-BEYOND: Final = (2.0,)
-"""Sizes of the other formats above ours, as multiples of our largest: they need more bytes."""
-
 MATCHED_ON: Final = 6  # pictures
 
 
@@ -86,25 +84,11 @@ def measure(
 def matched_settings(
     ours: Ours, backgrounds: Backgrounds, pictures: int, qualities: list[float], records: Records
 ) -> dict[str, list[int]]:
-    """For each format the qualities whose mean sizes are nearest to ours with guidance.
-
-    Larger sizes follow (`BEYOND`). Means are over the first pictures alone, to save time; one
-    setting holds for all pictures, as a user would have it.
-    """
+    """The qualities of each format; means are over the first pictures alone, to save time."""
 
     def find() -> dict[str, list[int]]:
         scenes = [render("test", index, backgrounds).picture for index in range(pictures)]
-        analysed = [ours.analyse(picture, True) for picture in scenes]
-        sizes = [
-            float(np.mean([len(ours.encode(a, quality)) for a in analysed]))
-            for quality in sorted(qualities)
-        ]
-        sizes += [factor * sizes[-1] for factor in BEYOND]
-        found = {}
-        for form in FORMATS:
-            size_at = functools.cache(functools.partial(_mean_size, form, scenes))
-            found[form.name] = sorted({nearest_quality(size_at, size) for size in sizes})
-        return found
+        return match_formats(ours, scenes, qualities, FORMATS)
 
     key = {
         "matched": [form.describe() for form in FORMATS],
@@ -115,10 +99,6 @@ def matched_settings(
         "version": VERSION,
     }
     return records.measure(key, find)
-
-
-def _mean_size(form: Classical, pictures: list[np.ndarray], quality: int) -> float:
-    return float(np.mean([len(form.encode(picture, quality)) for picture in pictures]))
 
 
 def _shown(

@@ -48,11 +48,13 @@ class Flow:
     """What a picture does in a tower of L layers.
 
     states f32 [L + 1, T, D]: tokens before the first layer and after each; attention f32
-    [L, N, N]: of patches to patches, mean over heads, rows sum to 1.
+    [L, N, N]: of patches to patches, mean over heads, rows sum to 1; summary f32 [L, N]: of [CLS]
+    to the patches, mean over heads, None where the tower has no such token.
     """
 
     states: Tensor
     attention: Tensor
+    summary: Tensor | None
 
 
 class Tower:
@@ -65,6 +67,7 @@ class Tower:
         self.grid = self._side // _one_side(model.config.patch_size)
         patch = next(m.weight for m in model.modules() if isinstance(m, nn.Conv2d))
         positions = next(p for name, p in model.named_parameters() if "position_embedding" in name)
+        self.layers = int(model.config.num_hidden_layers)
         self.fingerprint = tower_fingerprint(patch, positions)
 
     @torch.inference_mode()
@@ -79,9 +82,11 @@ class Tower:
             output_hidden_states=True,
         )
         attention = torch.stack([layer[0].mean(dim=0) for layer in found.attentions])
-        patches = attention[:, -(self.grid**2) :, -(self.grid**2) :]  # without [CLS]
+        count = self.grid**2
+        patches = attention[:, -count:, -count:]
+        summary = attention[:, 0, -count:] if attention.shape[1] > count else None
         states = torch.stack([state[0] for state in found.hidden_states])
-        return Flow(states, patches / patches.sum(dim=-1, keepdim=True))
+        return Flow(states, patches / patches.sum(dim=-1, keepdim=True), summary)
 
 
 def load_tower(folder: str) -> Tower:

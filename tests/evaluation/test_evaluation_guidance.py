@@ -1,0 +1,158 @@
+"""Level maps of many kinds, and small runs of the two tables that compare them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import ablations, guidance
+from evaluation.__main__ import main
+from evaluation.level_maps import Guiding, attention_of, parse_guiding
+from evaluation.ours import Ours
+from evaluation.towers import Tower, load_tower
+from scenes import Backgrounds, Scene, render
+from shared.bundle import ADAPTER, MLLM, Bundle
+from shared.errors import UsageError
+from shared.nets.adapter import LatentAdapter, load_adapter
+
+
+@pytest.fixture(scope="module")
+def tower(bundle: Bundle) -> Tower:
+    return load_tower(str(bundle.path(MLLM)))
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return render("test", 1, Backgrounds())
+
+
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str) -> str:
+    page = tmp_path / "docs" / "results.md"
+    more = ["--report", str(page), "--results", str(tmp_path / "runs"), "--threads", "1"]
+    monkeypatch.setattr("sys.argv", ["evaluation", *words, *more])
+    main()
+    return page.read_text()
+
+
+def test_the_towers_first_layers_are_what_the_edge_runs(
+    bundle: Bundle, tower: Tower, scene: Scene
+) -> None:
+    attention = attention_of(tower, scene.picture)
+    assert attention.shape == (tower.layers, 16, 16)
+    cells = attention[:3].mean(axis=0).reshape(8, 2, 8, 2).mean(axis=(1, 3))
+    importance = Ours(bundle).encoder.importance(scene.picture)
+    assert cells == pytest.approx(importance, abs=2e-2 * importance.max())
+    usual = guidance.usual_of(bundle)
+    found = Ours(bundle).analyse(scene.picture, True).level_map
+    assert found is not None
+    assert (usual.level_map(attention, scene.picture).values == found.values).mean() > 0.9
+
+
+def test_each_setting_makes_the_map_that_it_names(scene: Scene) -> None:
+    attention = np.random.default_rng(0).gamma(0.1, size=(6, 16, 16)).astype(np.float32)
+    for guiding in (Guiding(), Guiding(cell=16, levels=5, step=10), Guiding(layers=(6,))):
+        found = guiding.level_map(attention, scene.picture)
+        assert (found.cell, found.levels, found.step) == (
+            guiding.cell,
+            guiding.levels,
+            guiding.step,
+        )
+        assert found.values.shape == (256 // guiding.cell,) * 2
+    plain, rank = (
+        Guiding((1,), 16, scale=scale).level_map(attention, scene.picture).values
+        for scale in ("plain", "rank")
+    )
+    assert not (plain == 0).any()  # a mean below 0.75 deviations: nothing lies under mu - k sigma
+    assert (rank == 0).mean() == pytest.approx((rank == 2).mean(), abs=0.02)
+    assert (rank == 0).mean() == pytest.approx(0.5 - 0.75 / 12**0.5, abs=0.02)
+
+
+def test_thresholds_by_ratio_are_octaves_from_the_mean(scene: Scene) -> None:
+    values = np.ones((1, 16, 16), np.float32)
+    values[0, 0, :8] = (0.0, 0.2, 0.4, 0.6, 1.6, 3.0, 5.0, 9.0)
+    values *= 256 / values.sum()
+    found = Guiding((1,), 16, 5, 1.0, scale="ratio").level_map(values, scene.picture)
+    assert found.values[0, :8].tolist() == [0, 0, 1, 2, 2, 3, 4, 4]
+
+
+def test_settings_are_read_from_text() -> None:
+    usual = Guiding(step=20)
+    assert parse_guiding("layers=1,4 cell=16 k=0.5", usual) == Guiding((1, 4), 16, 3, 0.5, 20)
+    assert parse_guiding("scale=rank levels=5", usual).scale == "rank"
+    for wrong in ("cells=16", "k=much", "k", "k=1=2"):
+        with pytest.raises(UsageError, match="no level map"):
+            parse_guiding(wrong, usual)
+
+
+def test_all_that_is_asked_for_is_compared(bundle: Bundle) -> None:
+    groups = guidance.level_maps(bundle, 6)
+    layers = [guiding.layers for guiding in groups["layers"]]
+    assert layers == [*((n,) for n in range(1, 7)), (1, 2, 3), (3, 4), (5, 6)]
+    assert len({(g.cell, g.levels, g.k) for g in groups["grid"]}) == 12
+    assert all(guidance.usual_of(bundle) in group for group in groups.values())
+    names = [str(guiding) for group in groups.values() for guiding in group]
+    assert len(set(names)) == len({g for group in groups.values() for g in group})
+
+
+def test_a_small_run_writes_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["guidance", "--pictures", "1", "--qualities", "2", "--only"]
+    words += ["--also", "step=30", "cell=16 step=20"]
+    page = run(monkeypatch, tmp_path, *words)
+    assert "layers 1,2,3; 16 px; 3 levels" in page
+    before = (tmp_path / "runs" / "scenes.jsonl").read_bytes()
+    assert run(monkeypatch, tmp_path, *words) == page
+    assert (tmp_path / "runs" / "scenes.jsonl").read_bytes() == before
+
+
+def test_each_part_is_left_out(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = load_adapter(bundle.path(ADAPTER))
+    checkpoint = adapter_run(adapter, tmp_path / "trained otherwise")
+    words = ["ablations", "--pictures", "1", "--qualities", "2"]
+    page = run(monkeypatch, tmp_path, *words, "--adapter", f"low loss only={checkpoint}")
+    assert all(f"| {name} |" in page for name in ablations.PARTS.values())
+    values = {
+        record["key"]["codec"]: record["value"]
+        for record in map(json.loads, (tmp_path / "runs" / "scenes.jsonl").read_text().splitlines())
+        if "codec" in record["key"]
+    }
+    (other,) = (name for name in values if name.startswith("adapter low loss only"))
+    assert "| adapter: low loss only |" in page
+    # It is the bundle's own adapter that was stored as a run.
+    assert values[other]["bytes"] == values["full"]["bytes"]
+    assert values[other]["probable"] == pytest.approx(values["full"]["probable"], abs=2e-3)
+    assert values[ablations.NO_PRIOR]["probable"] != values["full"]["probable"]
+
+
+def adapter_run(adapter: LatentAdapter, folder: Path) -> Path:
+    """A run of the adapter trainer with these weights."""
+    folder.mkdir()
+    config = adapter.config
+    info = {"latent": config.latent_channels, "width": config.width, "grid": config.grid}
+    average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
+    torch.save({"info": info, "average": average}, folder / "checkpoint.pt")
+    return folder
+
+
+def test_what_cannot_be_left_out_is_said(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(UsageError, match="no adapter run"):
+        ablations.adapter_bundle(bundle, tmp_path / "nowhere", tmp_path / "one")
+    root = tmp_path / "bare"
+    root.mkdir()
+    shutil.copy(bundle.root / "manifest.json", root)
+    manifest = json.loads((root / "manifest.json").read_text())
+    (root / "manifest.json").write_text(json.dumps({**manifest, "adapter": None}))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, "ablations", "--bundle", str(root))
+    assert "has no adapter" in capsys.readouterr().err
