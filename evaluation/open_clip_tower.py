@@ -1,4 +1,8 @@
-"""Vision towers of open_clip: any model of its list with a plain ViT, by name and weights."""
+"""Vision towers of open_clip: any model of its list with a plain ViT, by name and weights.
+
+Its own towers become transformers' CLIPVisionModel; those of timm, SigLIP's among them, are watched
+as they run.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from transformers import CLIPVisionModel
 from transformers.activations import QuickGELUActivation
 
+from evaluation.timm_tower import TimmVision
 from evaluation.towers import Tower
 from shared.errors import UsageError
 from training.towers import convert_tower
@@ -30,6 +35,9 @@ def load_open_clip(place: str) -> Tower:
             f"{str(error).splitlines()[0]}",
             hint="take names and tags from open_clip.list_pretrained()",
         ) from error
+    mean, deviation = torch.tensor(visual.image_mean), torch.tensor(visual.image_std)
+    if hasattr(visual, "trunk"):
+        return Tower(TimmVision(visual.trunk, name), mean, deviation)
     if not isinstance(visual, VisionTransformer):
         raise UsageError(f"the vision tower of {name} is no plain ViT: its attention is not seen")
     attention = visual.transformer.resblocks[0].attn
@@ -37,7 +45,7 @@ def load_open_clip(place: str) -> Tower:
     if isinstance(visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         _use_quick_gelu(model)
     model.set_attn_implementation("eager")
-    return Tower(model, torch.tensor(visual.image_mean), torch.tensor(visual.image_std))
+    return Tower(model, mean, deviation)
 
 
 def _use_quick_gelu(model: CLIPVisionModel) -> None:

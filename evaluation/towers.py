@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
+    AutoModel,
     CLIPVisionModel,
     InternVLForConditionalGeneration,
     InternVLVisionModel,
     LlavaForConditionalGeneration,
+    PreTrainedModel,
     SiglipVisionModel,
 )
 from transformers.utils.logging import disable_progress_bar
@@ -66,9 +68,9 @@ class Tower:
         self._side = _one_side(model.config.image_size)
         self.grid = self._side // _one_side(model.config.patch_size)
         patch = next(m.weight for m in model.modules() if isinstance(m, nn.Conv2d))
-        positions = next(p for name, p in model.named_parameters() if "position_embedding" in name)
+        positions = (p for name, p in model.named_parameters() if _is_position(name))
         self.layers = int(model.config.num_hidden_layers)
-        self.fingerprint = tower_fingerprint(patch, positions)
+        self.fingerprint = tower_fingerprint(patch, next(positions, patch))
 
     @torch.inference_mode()
     def __call__(self, picture: Picture) -> Flow:
@@ -81,8 +83,10 @@ class Tower:
             output_attentions=True,
             output_hidden_states=True,
         )
-        attention = torch.stack([layer[0].mean(dim=0) for layer in found.attentions])
         count = self.grid**2
+        if not found.attentions or found.attentions[0].shape[-1] < count:
+            raise UsageError("the tower is no plain ViT: its attention is not seen")
+        attention = torch.stack([layer[0].mean(dim=0) for layer in found.attentions])
         patches = attention[:, -count:, -count:]
         summary = attention[:, 0, -count:] if attention.shape[1] > count else None
         states = torch.stack([state[0] for state in found.hidden_states])
@@ -90,9 +94,10 @@ class Tower:
 
 
 def load_tower(folder: str) -> Tower:
-    """A tower from a folder or hub id of one of `CLASSES`, or `open_clip:MODEL:PRETRAINED`.
+    """A tower from a folder or hub id, or `open_clip:MODEL:PRETRAINED`.
 
-    Raises UsageError.
+    A folder holds one of `CLASSES`, or anything that AutoModel loads and that is, or has, a vision
+    transformer of a fixed square. Raises UsageError.
     """
     if folder.startswith("open_clip:"):
         from evaluation.open_clip_tower import load_open_clip
@@ -100,12 +105,14 @@ def load_tower(folder: str) -> Tower:
         return load_open_clip(folder)
     disable_progress_bar()  # of weights that load in a moment
     try:
-        kind = AutoConfig.from_pretrained(folder).model_type
-        if kind not in CLASSES:
+        config = AutoConfig.from_pretrained(folder)
+        vision = getattr(config, "vision_config", config)
+        if not (hasattr(vision, "image_size") and hasattr(vision, "patch_size")):
             raise UsageError(
-                f"{folder} holds a {kind}", hint=f"towers are read from: {', '.join(CLASSES)}"
+                f"{folder} holds a {config.model_type}, which has no vision transformer",
+                hint=f"towers are read from: {', '.join(CLASSES)}, and others like them",
             )
-        model = CLASSES[kind].from_pretrained(
+        model = CLASSES.get(config.model_type, AutoModel).from_pretrained(
             folder, attn_implementation="eager", dtype=torch.float32, use_safetensors=True
         )
     except (OSError, ValueError) as error:
@@ -113,10 +120,22 @@ def load_tower(folder: str) -> Tower:
             f"there is no vision tower to load at {folder}: {str(error).splitlines()[0]}",
             hint="name a folder in Hugging Face form, with safetensors, or a hub id",
         ) from error
-    if kind in ("llava", "internvl"):
-        model = model.model.vision_tower
+    model = _vision_of(model)
     mean, deviation = _statistics(folder, model.config.model_type)
     return Tower(model, torch.tensor(mean), torch.tensor(deviation))
+
+
+def _vision_of(model: Any) -> Any:
+    """The vision tower of a model that has more, or the model itself."""
+    for holder in (model, getattr(model, "model", None)):
+        for name in ("vision_tower", "vision_model"):
+            if isinstance(getattr(holder, name, None), PreTrainedModel):
+                return getattr(holder, name)
+    return model
+
+
+def _is_position(name: str) -> bool:
+    return any(part in name for part in ("position_embedding", "pos_embed"))
 
 
 def _statistics(folder: str, kind: str) -> tuple[Any, Any]:
@@ -124,7 +143,7 @@ def _statistics(folder: str, kind: str) -> tuple[Any, Any]:
     try:
         processor = AutoImageProcessor.from_pretrained(folder)
     except (OSError, ValueError):
-        return STATISTICS[kind]
+        return STATISTICS.get(kind, IMAGENET_STATISTICS)
     return tuple(processor.image_mean), tuple(processor.image_std)
 
 

@@ -10,18 +10,26 @@ import pytest
 import torch
 from transformers import (
     BertConfig,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
     CLIPVisionConfig,
     CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
     InternVLVisionConfig,
     InternVLVisionModel,
     SiglipVisionConfig,
     SiglipVisionModel,
+    ViTConfig,
+    ViTModel,
 )
 
 from evaluation.information_flow import attention_distances, local_stage, similarity
 from evaluation.towers import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
+from shared.nets.adapter import tower_fingerprint
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,
@@ -68,6 +76,8 @@ def test_the_local_stage_is_where_attention_is_near(
         (CLIPVisionConfig, CLIPVisionModel),
         (SiglipVisionConfig, SiglipVisionModel),
         (InternVLVisionConfig, InternVLVisionModel),
+        (ViTConfig, ViTModel),
+        (Dinov2Config, Dinov2Model),
     ],
 )
 def test_a_tower_of_each_class_is_read(config: Any, model: Any, tmp_path: Path) -> None:
@@ -84,6 +94,18 @@ def test_a_tower_of_each_class_is_read(config: Any, model: Any, tmp_path: Path) 
     assert flow.attention.sum(dim=-1).numpy() == pytest.approx(1.0, abs=1e-5)
     assert similarity(flow, flow).numpy() == pytest.approx(1.0, abs=1e-5)
     assert float(similarity(flow, tower(255 - picture))[-1]) < 0.9999
+    assert (flow.summary is None) == (flow.states.shape[1] == 16)
+
+
+def test_the_tower_of_a_whole_model_is_read(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    text = CLIPTextConfig(vocab_size=16, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    whole = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=SIZES))
+    whole.save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path))
+    weight = whole.vision_model.embeddings.patch_embedding.weight
+    positions = whole.vision_model.embeddings.position_embedding.weight
+    assert tower.fingerprint == tower_fingerprint(weight, positions)
 
 
 def test_the_bundles_own_tower_is_read(bundle: Bundle) -> None:

@@ -47,6 +47,28 @@ def test_tokens_are_those_of_open_clip(quick: bool, tmp_path: Path) -> None:
     assert torch.allclose(flow.states[-1], wanted, atol=1e-4)
 
 
+def test_a_siglip_tower_of_timm_is_watched_as_it_runs(tmp_path: Path) -> None:
+    vision = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear"}
+    config = {**CONFIG, "vision_cfg": {**vision, "image_size": 160}}
+    (tmp_path / "cotam-test-timm.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "cotam-test-timm.json")
+    tower = load_tower("open_clip:cotam-test-timm")
+    picture = render("test", 0, Backgrounds(), (160, 160)).picture
+    flow = tower(picture)
+    count = tower.grid**2
+    assert flow.attention.shape == (tower.layers, count, count)
+    assert len(flow.states) == tower.layers + 1
+    assert flow.attention.sum(dim=-1).numpy() == pytest.approx(1.0, abs=1e-5)
+    torch.manual_seed(0)
+    trunk = open_clip.create_model("cotam-test-timm").eval().visual.trunk
+    with torch.no_grad():
+        planes = torch.tensor(picture).permute(2, 0, 1).unsqueeze(0).float() / 255
+        mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(1, 3, 1, 1)
+        deviation = torch.tensor(open_clip.OPENAI_DATASET_STD).view(1, 3, 1, 1)
+        wanted = trunk.forward_features((planes - mean) / deviation)[0]
+        assert torch.allclose(trunk.norm(flow.states[-1]), wanted, atol=1e-4)
+
+
 def test_what_cannot_be_loaded_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="open_clip loads no nonsense"):
         load_tower("open_clip:nonsense")
