@@ -39,6 +39,8 @@ results: $(READY) ## remake the tables and plots of docs/results.md from the shi
 	$(BIN)/python -m evaluation codec
 	$(BIN)/python -m evaluation scenes
 	$(BIN)/python -m evaluation rate_accuracy
+	$(BIN)/python -m evaluation ablations
+	$(BIN)/python -m evaluation guidance
 	$(BIN)/python -m evaluation sheet
 	$(BIN)/python -m evaluation information_flow
 

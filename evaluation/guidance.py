@@ -30,9 +30,10 @@ from evaluation.towers import Tower, load_tower
 from scenes import VERSION, Backgrounds, Scene, render
 from shared.bundle import MLLM, Bundle, open_bundle
 
-PICTURES: Final = 60
-QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5)
+PICTURES: Final = 40
+QUALITIES: Final = (0.0, 1.0, 3.0, 4.5)
 RESAMPLES: Final = 400
+K: Final = (0.25, 0.5, 0.75, 1.0)
 STEPS: Final = (10, 20, 40, 60)
 NEAR: Final = 3.0
 """The quality at which bytes are told."""
@@ -94,7 +95,7 @@ def level_maps(bundle: Bundle, layers: int) -> dict[str, list[Guiding]]:
         "layers": [replace(usual, layers=group) for group in groups],
         "grid": [
             replace(usual, cell=cell, levels=levels, k=k)
-            for cell, levels, k in product((32, 16), (3, 5), (0.5, 0.75, 1.0))
+            for cell, levels, k in product((32, 16), (3, 5), sorted({*K, usual.k}))
         ],
         "step": [
             replace(usual, scale=scale, step=step)

@@ -127,6 +127,49 @@ def local_stage(average: Array) -> tuple[int, int]:
     return first, last
 
 
+STAGES: Final = ("broad screening", "local extraction", "global integration")
+
+
+def findings(distances: dict[str, Array], similar: dict[float, Array]) -> str:
+    """What the curves show, beside what the paper found in CLIP ViT-L."""
+    average = distances["average"]
+    first, last = local_stage(average)
+    bounds = ((1, first), (first + 1, last + 1), (last + 2, len(average)))
+    stages = ", ".join(f"{n} {_layers(*bound)}" for n, bound in zip(STAGES, bounds, strict=True))
+    if first > 0 and last < len(average) - 1:
+        shape = "D_avg has the paper's U"
+    elif first > 0:
+        shape = "D_avg falls and does not rise again, where the paper's curve is a U"
+    elif last < len(average) - 1:
+        shape = "D_avg rises from the first layers on, where the paper's curve is a U"
+    else:
+        shape = "D_avg hardly changes, where the paper's curve is a U"
+    quality, worst = min(similar.items())
+    falls = -np.diff(worst)
+    most = int(falls.argmax())
+    if falls[most] <= 0:
+        return f"Stages: {stages}. {shape}. At quality {quality:g} similarity falls in no layer."
+    stage = next(
+        n for n, (low, high) in zip(STAGES, bounds, strict=True) if low <= most + 1 <= high
+    )
+    agrees = (
+        "as in the paper"
+        if (stage, most) == (STAGES[2], bounds[2][0] - 1)
+        else "where the paper finds the sharpest fall at the start of global integration"
+    )
+    return (
+        f"Stages: {stages}. {shape} ({average.min():.1f} to {average.max():.1f} patches). At "
+        f"quality {quality:g} the similarity of tokens falls most in layer {most + 1} ({stage}), "
+        f"by {falls[most]:.3f}, {agrees}."
+    )
+
+
+def _layers(first: int, last: int) -> str:
+    if last < first:
+        return "(no layer)"
+    return f"(layer {first})" if first == last else f"(layers {first} to {last})"
+
+
 def text(
     distances: dict[str, Array],
     similar: dict[float, Array],
@@ -134,7 +177,6 @@ def text(
     bundle_id: str,
 ) -> str:
     """What was measured, and the numbers by layer."""
-    first, last = local_stage(distances["average"])
     rows = [["before", "-", "-", *(f"{found[0]:.4f}" for found in similar.values())]]
     for layer, (average, top) in enumerate(zip(*distances.values(), strict=True)):
         similarities = [f"{found[layer + 1]:.4f}" for found in similar.values()]
@@ -145,8 +187,10 @@ def text(
             command_line(arguments.words),
             f"{arguments.pictures} scenes of the test split (indices from 0), coded without level "
             f"map by bundle {bundle_id}. Distances in patches, attention of patches to patches "
-            "without [CLS], mean over heads. By the middle between least and greatest D_avg, "
-            f"attention is near in layers {first + 1} to {last + 1}.",
+            "without [CLS], mean over heads. Attention counts as near below the middle between the "
+            "least and the greatest D_avg: these layers are local extraction, those before them "
+            "broad screening, those after them global integration.",
+            findings(distances, similar),
             table(head, rows),
         ]
     )
@@ -171,9 +215,15 @@ def draw(
     first, last = local_stage(distances["average"])
     for axis in (left, right):
         axis.axvspan(first + 0.5, last + 1.5, color="#f4f4f4", zorder=0)
+        edges = (0.5, first + 0.5, last + 1.5, len(layers) + 0.5)
+        for name, low, high in zip(STAGES, edges, edges[1:], strict=False):
+            if high > low:
+                place, above = ((low + high) / 2, 1.01), axis.get_xaxis_transform()
+                words = name.replace(" ", "\n")
+                axis.text(*place, words, transform=above, ha="center", fontsize=7)
         axis.legend(framealpha=0.8, edgecolor="none", fontsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    made.suptitle("Information flow; shaded: layers of near attention", fontsize=10)
+    made.suptitle("Information flow by layer and stage", fontsize=10)
     plots.save(made, arguments.report.parent / "img" / "information_flow.png")
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from evaluation import plots
-from evaluation.accuracy import FAMILIES, ORIGINAL, VIEWS, Condition, Measured, collect
+from evaluation.accuracy import (
+    FAMILIES,
+    ORIGINAL,
+    OVERALL,
+    VIEWS,
+    Condition,
+    Measured,
+    collect,
+)
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS
 from evaluation.equal_accuracy import changes, with_interval
@@ -38,7 +46,9 @@ def main(arguments: argparse.Namespace) -> None:
             f"there are no measurements of bundle {bundle.hex_id}",
             hint="run `python -m evaluation scenes` first",
         )
-    draw(measured, arguments.report.parent / "img" / "rate_accuracy.png")
+    images = arguments.report.parent / "img"
+    draw_formats(measured, images / "rate_accuracy.png")
+    draw_views(measured, images / "rate_accuracy_views.png")
     body = text(measured, bundle.hex_id, arguments.words, arguments.resamples)
     write_section(arguments.report, "rate_accuracy", body)
 
@@ -50,11 +60,15 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
     anchors = [codec for codec in ANCHORS if measured.of(codec) and codec != best]
     columns = [changes(measured, best, anchor, weights) for anchor in anchors]
     asked = measured.questions.sum(axis=0).astype(int)
-    rows = [
-        [family, str(asked[i]), *(with_interval(column[:, i]) for column in columns)]
-        for i, family in enumerate(FAMILIES)
-        if asked[i] and family != "unknown"
-    ]
+    best_score = measured.accuracy(Condition(ORIGINAL), weights)
+    rows = []
+    for i, family in enumerate(FAMILIES):
+        if not asked[i] or family == "unknown":
+            continue
+        # Where the model does no better than blind, bits buy nothing and a change means nothing.
+        sees = interval(best_score[:, i])[0] > measured.blind[family]
+        cells = [with_interval(column[:, i]) if sees else "at chance" for column in columns]
+        rows.append([family, str(asked[i]), *cells])
     head = ["family", "questions", *(f"against {VIEWS.get(a, a)}" for a in anchors)]
     return "\n\n".join(
         [
@@ -63,7 +77,8 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
             f"pictures of 256x256, whole files, bundle {bundle}. Change of bits of *{VIEWS[best]}* "
             "at equal accuracy; below 0 is fewer bits. In brackets the middle "
             f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
-            "have less than one point of accuracy in common.",
+            "have less than one point of accuracy in common; *at chance* where the model, shown "
+            "the uncompressed picture, is not surely better than blind.",
             "Measured accuracy may fall where bits are added, and levels off; Bjontegaard's "
             "polynomials need curves that rise. So each curve of accuracy over mean bytes is first "
             "replaced with the nearest one that never falls (isotonic regression), linear between "
@@ -72,37 +87,71 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
             "nothing. The mean of the log ratio is over all accuracies that both curves reach.",
             table(head, rows),
             "![Accuracy over bytes](img/rate_accuracy.png)",
+            "![Guidance and adapter](img/rate_accuracy_views.png)",
         ]
     )
 
 
-def draw(measured: Measured, path: Path) -> None:
-    """Overall accuracy over bytes: our views on the left, full against the formats on the right."""
+def draw_formats(measured: Measured, path: Path) -> None:
+    """For a stranger: right answers over bytes, ours against the formats that everyone knows."""
     weights = resamples(len(measured.questions))
-    made, axes = plots.figure(2, 1, 4.8, 3.9)
+    made, (axis,) = plots.figure(1, 1, 7.2, 4.2)
     ours = measured.best_view()
-    for axis, codecs in zip(axes, (tuple(VIEWS), (ours, *FORMAT_NAMES)), strict=True):
-        for codec in codecs:
-            points = measured.of(codec)
-            if not points:
-                continue
-            sizes = [float(measured.size(c, weights)[0]) for c in points]
-            scores = [measured.accuracy(c, weights)[:, 0] for c in points]
-            label = "ours" if codec == ours and "JPEG" in codecs else VIEWS.get(codec, codec)
-            plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
-            if codec == ours or codec in FORMAT_NAMES:
-                spans = np.array([interval(s) for s in scores]).T * 100
-                axis.fill_between(
-                    sizes, *spans, color=plots.COLOURS[codec], alpha=0.12, linewidth=0
-                )
-        best = 100 * float(measured.accuracy(Condition(ORIGINAL), weights)[0, 0])
-        axis.axhline(best, color="#333333", linewidth=1, linestyle="--", label=ORIGINAL)
-        blind = 100 * measured.blind[FAMILIES[0]]
-        axis.axhline(blind, color="#999999", linewidth=1, linestyle=":", label="blind")
-        axis.set(xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
-        plots.log_bytes(axis)
-        axis.legend(frameon=False, fontsize=8, loc="best")
+    for codec in (ours, *FORMAT_NAMES):
+        points = measured.of(codec)
+        if not points:
+            continue
+        sizes = [float(measured.size(c, weights)[0]) for c in points]
+        scores = [measured.accuracy(c, weights)[:, 0] for c in points]
+        label = "CoTAM (95 % band)" if codec == ours else _saving(measured, ours, codec)
+        plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
+        if codec == ours:
+            spans = np.array([interval(s) for s in scores]).T * 100
+            axis.fill_between(sizes, *spans, color=plots.COLOURS[codec], alpha=0.12, linewidth=0)
+    _bounds(axis, measured, "with the uncompressed picture", "without any picture")
+    axis.set(
+        xlabel="bytes sent for a picture of 256x256 (the other formats begin at their smallest)",
+        ylabel="questions answered right, %",
+    )
+    axis.legend(frameon=False, fontsize=8, loc="best")
     made.suptitle(
-        f"Scenes, {len(measured.questions)} pictures, all questions (bands: 95 %)", fontsize=10
+        "The same language model asked about the same pictures, sent in fewer and fewer bytes\n"
+        f"({int(measured.questions[:, 0].sum()):,} questions about {len(measured.questions)} "
+        "pictures of Scenes)",
+        fontsize=10,
     )
     plots.save(made, path)
+
+
+def _saving(measured: Measured, ours: str, codec: str) -> str:
+    """A format and what ours saves against it at equal accuracy, where that can be said."""
+    change = changes(measured, ours, codec, resamples(len(measured.questions), 0), [OVERALL])[0, 0]
+    if not np.isfinite(change) or change >= 0:
+        return codec
+    return f"{codec}: CoTAM needs {-100 * change:.0f} % fewer bytes at equal accuracy"
+
+
+def draw_views(measured: Measured, path: Path) -> None:
+    """What guidance and adapter give: overall accuracy over bytes of our views."""
+    weights = np.ones((1, len(measured.questions)))
+    made, (axis,) = plots.figure(1, 1, 6.2, 3.9)
+    for view, name in VIEWS.items():
+        points = measured.of(view)
+        if points:
+            sizes = [float(measured.size(c, weights)[0]) for c in points]
+            scores = [100 * measured.accuracy(c, weights)[0, 0] for c in points]
+            plots.line(axis, sizes, scores, view, name)
+    _bounds(axis, measured, ORIGINAL, "blind")
+    axis.set(xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
+    axis.legend(frameon=False, fontsize=8, loc="best")
+    plots.save(made, path)
+
+
+def _bounds(axis: Any, measured: Measured, best: str, blind: str) -> None:
+    """Lines for what can be reached at most, and what is reached without looking."""
+    weights = np.ones((1, len(measured.questions)))
+    score = 100 * float(measured.accuracy(Condition(ORIGINAL), weights)[0, 0])
+    axis.axhline(score, color="#333333", linewidth=1, linestyle="--", label=best)
+    score = 100 * measured.blind[OVERALL]
+    axis.axhline(score, color="#999999", linewidth=1, linestyle=":", label=blind)
+    plots.log_bytes(axis)

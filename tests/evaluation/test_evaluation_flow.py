@@ -25,7 +25,7 @@ from transformers import (
     ViTModel,
 )
 
-from evaluation.information_flow import attention_distances, local_stage, similarity
+from evaluation.information_flow import attention_distances, findings, local_stage, similarity
 from evaluation.towers import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
@@ -68,6 +68,28 @@ def test_the_local_stage_is_where_attention_is_near(
     average: list[float], stage: tuple[int, int]
 ) -> None:
     assert local_stage(np.array(average)) == stage
+
+
+@pytest.mark.parametrize(
+    ("average", "cosine", "said"),
+    [
+        (
+            [5, 4, 1, 1.5, 5],
+            [1, 0.99, 0.98, 0.97, 0.96, 0.6],
+            "paper's U (1.0 to 5.0 patches). At quality 0 the",
+        ),
+        ([5, 4, 1, 1.5, 5], [1, 0.99, 0.98, 0.97, 0.96, 0.6], "integration), by 0.360"),
+        ([5, 4, 1, 1.5, 5], [1, 0.99, 0.98, 0.97, 0.96, 0.6], "by 0.360, as in the paper"),
+        ([9, 2, 1], [0.9, 0.5, 0.5, 0.5], "falls and does not rise again"),
+        ([9, 2, 1], [0.9, 0.5, 0.5, 0.5], "layer 1 (broad screening)"),
+        ([1, 2, 9], [0.9, 0.91, 0.92, 0.93], "falls in no layer"),
+    ],
+)
+def test_findings_say_where_the_paper_is_contradicted(
+    average: list[float], cosine: list[float], said: str
+) -> None:
+    distances = {"average": np.array(average, float), "top": np.array(average, float)}
+    assert said in findings(distances, {0.0: np.array(cosine), 4.0: np.ones(len(cosine))})
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def invented(bundle: Bundle, tmp_path: Path) -> Callable[[dict[str, float]], Pat
 
     def write(factors: dict[str, float]) -> Path:
         records = Records(tmp_path / "scenes.jsonl")
-        records.add({"scenes": VERSION, "guesses": GUESSED_FROM}, {"count": "1"})
+        records.add({"scenes": VERSION, "guesses": GUESSED_FROM}, {"count": "2"})
         for index in range(30):
             value = {"bytes": 1, "right": [1] * 20, "probable": [1.0] * 20}
             value |= {"families": ["count"] * 20, "answers": ["1"] * 20}
@@ -162,7 +162,26 @@ def test_rate_accuracy_writes_its_section(
     rate_accuracy.main(arguments)
     assert "against base codec" in arguments.report.read_text()
     assert "-20.0 %" in arguments.report.read_text()
-    assert (tmp_path / "docs" / "img" / "rate_accuracy.png").exists()
+    for name in ("rate_accuracy.png", "rate_accuracy_views.png"):
+        assert (tmp_path / "docs" / "img" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_family_that_is_guessed_has_no_change(bundle: Bundle, tmp_path: Path) -> None:
+    """Yes and no, answered right half of the time at any size."""
+    records = Records(tmp_path / "scenes.jsonl")
+    records.add({"scenes": VERSION, "guesses": GUESSED_FROM}, {"presence: yes/no": "yes"})
+    answers, right = ["yes", "no"] * 4, [1, 1, 0, 0] * 2
+    for index in range(10):
+        value = {"bytes": 1, "right": right, "probable": right}
+        value |= {"families": ["presence"] * 8, "answers": answers}
+        records.add(key_of(bundle.hex_id, index, 0, Condition(ORIGINAL)), value)
+        for codec in ("base", "guidance"):
+            for quality in (1, 2):
+                value = {"bytes": 100 * quality, "right": right, "probable": right}
+                records.add(key_of(bundle.hex_id, index, 0, Condition(codec, quality)), value)
+    found = collect(records, bundle.hex_id)
+    written = rate_accuracy.text(found, bundle.hex_id, ("rate_accuracy",), 20)
+    assert "| presence | 80 | at chance |" in written
 
 
 def test_rate_accuracy_without_numbers_says_what_to_run(tmp_path: Path) -> None:
