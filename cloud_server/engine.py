@@ -16,7 +16,7 @@ import torch
 
 from cloud_server.decoder import Decoder
 from cloud_server.mllm.base import Answer, Backend, Question
-from cloud_server.mllm.load import load_backend
+from cloud_server.mllm.load import Weights, load_backend
 from cloud_server.mllm.upstream import UpstreamOptions
 from cloud_server.work import Work
 from shared.bitstream import Bitstream
@@ -38,6 +38,7 @@ class Engine:
         device: str,
         threads: int,
         upstream: UpstreamOptions | None = None,
+        weights: Weights | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
@@ -46,7 +47,7 @@ class Engine:
         self.crashes = 0  # in a row, of the model and not of the request
         self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
         self.backend: Backend = load_backend(
-            mllm, self.bundles, self.device, upstream or UpstreamOptions()
+            mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights
         )
 
     def run(self, batch: Sequence[Work]) -> None:
@@ -70,7 +71,7 @@ class Engine:
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
                 self.backend.check(work.prompt, work.max_new_tokens)
-            if work.seen is None:
+            if work.seen is None and work.decoded is None:
                 start = time.perf_counter()
                 work.decoded = self._decoders[work.stream.bundle_id].decode(work.stream)
                 work.times["decode"] = _since(start)

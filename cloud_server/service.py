@@ -132,6 +132,7 @@ class Service:
     def _load(self) -> None:
         # torch and transformers take seconds to import: the probes answer before.
         from cloud_server.engine import Engine
+        from cloud_server.mllm.load import Weights
         from cloud_server.mllm.upstream import UpstreamOptions
         from cloud_server.worker import Worker
 
@@ -142,9 +143,15 @@ class Service:
                 settings.upstream_key.get_secret_value(),
                 settings.upstream_timeout_s,
                 settings.upstream_retries,
+                settings.upstream_tower,
             )
             engine = Engine(
-                self.bundles, settings.mllm, settings.device, settings.threads, upstream
+                self.bundles,
+                settings.mllm,
+                settings.device,
+                settings.threads,
+                upstream,
+                Weights(settings.dtype, settings.quantise),
             )
             engine.warm_up()
         except Exception as error:

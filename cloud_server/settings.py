@@ -37,7 +37,22 @@ class Settings(BaseSettings):
     upstream_key: SecretStr = Field(SecretStr(""), description="its API key")
     upstream_timeout_s: float = Field(30.0, gt=0, description="longest silence of such a server")
     upstream_retries: int = Field(2, ge=0, le=10, description="further tries when it fails")
+    upstream_tower: str = Field(
+        "",
+        description="folder or hub id of the LLaVA that such a server runs: its vision tower then "
+        "looks here, with the adapter, and features are sent instead of a PNG",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto",
+        description="form of the language model's weights; auto: float32 on a CPU, on a GPU the "
+        "checkpoint's own, bfloat16 for float32",
+    )
+    quantise: Literal["none", "int8", "nf4"] = Field(
+        "none",
+        description="layers of the language model in 8 or 4 bits (needs cotam[quantised]); the "
+        "vision tower stays as it is",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"

@@ -1,7 +1,7 @@
 """A language model behind another server that speaks OpenAI's chat completions (vLLM, SGLang).
 
-It gets the decoded picture as a PNG; answers are streamed from it, so that one that nobody waits
-for any more is hung up on.
+It gets the decoded picture as a PNG, or features that the tower here has made of it, with the
+adapter; answers are streamed from it, so that one that nobody waits for any more is hung up on.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+import torch
 from PIL import Image
 
 from cloud_server.decoder import Decoded
 from cloud_server.mllm.base import Answer, Finish, Question, Seen
 from cloud_server.mllm.circuit import Circuit
+from cloud_server.mllm.tower import Tower
 from shared.errors import CotamError, UpstreamError
 from shared.schemas import View
 
@@ -30,12 +32,16 @@ LONGEST_PAUSE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class UpstreamOptions:
-    """model: empty for the first that the upstream names. key: sent as a bearer token."""
+    """model: empty for the first that the upstream names. key: sent as a bearer token.
+
+    tower: folder or hub id of the LLaVA that the upstream runs, if it is to get features.
+    """
 
     model: str = ""
     key: str = ""
     timeout_s: float = 30.0
     retries: int = 2
+    tower: str = ""
 
 
 class _Again(Exception):
@@ -56,25 +62,28 @@ class Upstream:
         options: UpstreamOptions,
         circuit: Circuit | None = None,
         pause: Callable[[float], None] = time.sleep,
+        tower: Tower | None = None,
     ) -> None:
         headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=options.timeout_s)
         self._retries = options.retries
         self._circuit = circuit or Circuit()
         self._pause = pause
+        self._tower = tower
         self.name = options.model or self._first_model()
 
     def view(self, bundle_id: bytes) -> View:
-        """Always the decoded picture."""
-        return "picture"
+        """The decoded picture, or adapted latents where a tower here has an adapter."""
+        return "picture" if self._tower is None else self._tower.view(bundle_id)
 
     def check(self, prompt: str, max_new_tokens: int) -> None:
         """The upstream knows its own limits."""
 
     def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
-        """`content` is the picture as a data URL."""
-        urls = [_png_url(one) for one in pictures]
-        return [Seen("picture", url, len(url)) for url in urls]
+        """`content` is the part of a message that is the picture."""
+        if self._tower is None:
+            return [_as_png(one) for one in pictures]
+        return [_as_features(one) for one in self._tower.see(pictures)]
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | CotamError]:
         """Answers, all asked for at once; the upstream batches them."""
@@ -135,10 +144,7 @@ class Upstream:
         )
 
     def _body(self, question: Question) -> dict[str, Any]:
-        content = [
-            {"type": "image_url", "image_url": {"url": question.seen.content}},
-            {"type": "text", "text": question.prompt},
-        ]
+        content = [question.seen.content, {"type": "text", "text": question.prompt}]
         return {
             "model": self.name,
             "messages": [{"role": "user", "content": content}],
@@ -187,7 +193,20 @@ def _chunks(response: httpx.Response) -> Iterator[dict[str, Any]]:
     raise httpx.RemoteProtocolError("the stream ended before [DONE]")
 
 
-def _png_url(decoded: Decoded) -> str:
+def _as_png(decoded: Decoded) -> Seen:
     file = io.BytesIO()
     Image.fromarray(decoded.picture).save(file, "png", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    url = f"data:image/png;base64,{_base64(file)}"
+    return Seen("picture", {"type": "image_url", "image_url": {"url": url}}, len(url))
+
+
+def _as_features(seen: Seen) -> Seen:
+    """Features [N, D] in the form of vLLM's embedding inputs: a tensor as torch saves it."""
+    file = io.BytesIO()
+    torch.save(seen.content.cpu(), file)
+    text = _base64(file)
+    return Seen(seen.view, {"type": "image_embeds", "image_embeds": text}, len(text))
+
+
+def _base64(file: io.BytesIO) -> str:
+    return base64.b64encode(file.getvalue()).decode()

@@ -12,6 +12,7 @@ import torch
 from cloud_server.engine import Engine
 from cloud_server.mllm.image_text import ImageText
 from cloud_server.mllm.llava import Llava
+from cloud_server.mllm.load import Weights
 from cloud_server.work import Work
 from cloud_server.worker import Worker
 from shared.bitstream import Bitstream
@@ -106,7 +107,7 @@ def test_adapter_tokens_reach_the_tower_and_leave_no_hook(
     mixed = backend.see([_of_another_bundle(decoded), decoded])
     torch.testing.assert_close(mixed[0].content, unknown.content, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(mixed[1].content, adapted.content, atol=1e-4, rtol=1e-4)
-    assert not backend._embeddings._forward_hooks
+    assert not backend.tower.embeddings._forward_hooks
 
 
 def test_a_tower_without_adapter_sees_the_picture(
@@ -133,6 +134,42 @@ def test_another_class_of_model_answers(bundle: Bundle, qwen: Path, streams: lis
     assert [work.error for work in together] == [None] * 3
     assert [work.answer for work in together] == [work.answer for work in alone]
     assert {work.seen.view for work in together if work.seen} == {"picture"}
+
+
+def test_weights_in_bfloat16(bundle: Bundle, talkative: Path, stream: bytes) -> None:
+    engine = Engine([bundle], str(talkative), "cpu", 1, weights=Weights("bfloat16"))
+    backend = engine.backend
+    assert isinstance(backend, Llava)
+    assert {p.dtype for p in backend._model.parameters()} == {torch.bfloat16}
+    (work,) = _works([stream], PROMPTS[:1], (4,))
+    engine.run([work])
+    assert work.seen
+    assert work.answer
+    assert (work.seen.view, work.answer.completion_tokens) == ("adapter", 4)
+
+
+@pytest.mark.parametrize(("how", "stored"), [("int8", torch.int8), ("nf4", torch.uint8)])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_quantised_layers_leave_the_tower_alone(
+    bundle: Bundle, talkative: Path, stream: bytes, how: str, stored: torch.dtype
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    weights = Weights("float32", how)  # type: ignore[arg-type]
+    engine = Engine([bundle], str(talkative), "cpu", 1, weights=weights)
+    backend = engine.backend
+    assert isinstance(backend, Llava)
+    kinds = {name: p.dtype for name, p in backend._model.named_parameters()}
+    layers = [name for name, kind in kinds.items() if kind == stored]
+    assert all(name.startswith("model.language_model.layers.") for name in layers)
+    assert len(layers) == 7 * backend._model.config.text_config.num_hidden_layers
+    plain = Engine([bundle], str(talkative), "cpu", 1)
+    works = _works([stream, stream], (PROMPTS[0], PROMPTS[0]), (4, 4))
+    engine.run(works[:1])
+    plain.run(works[1:])
+    assert [work.error for work in works] == [None, None]
+    seen = [work.seen.content for work in works if work.seen]
+    torch.testing.assert_close(seen[0], seen[1])
+    assert [w.answer.completion_tokens for w in works if w.answer] == [4, 4]
 
 
 def test_it_answers_over_http_too(serve, qwen: Path, stream: bytes) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from cloud_server.mllm.upstream import Upstream, UpstreamOptions
 from cloud_server.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.errors import UpstreamError
+from shared.errors import UpstreamError, UsageError
 
 
 @dataclass
@@ -119,6 +120,32 @@ def test_it_gets_the_decoded_picture(
     png = base64.b64decode(url.removeprefix("data:image/png;base64,"))
     decoded = Decoder(bundle, torch.device("cpu")).decode(Bitstream.from_bytes(stream))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), decoded.picture)
+
+
+def test_it_gets_features_where_it_takes_them(
+    bundle: Bundle, stub: Stub, talkative: Path, stranger: Path, stream: bytes
+) -> None:
+    engine = Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(talkative)))
+    assert engine.backend.view(bundle.id) == "adapter"
+    (work,) = asked(engine, stream, "how many cars?")
+    assert work.seen
+    assert work.answer
+    assert (work.seen.view, work.answer.text) == ("adapter", "how many cars? ")
+    part = stub.asked[0]["messages"][0]["content"][0]
+    assert part["type"] == "image_embeds"
+    sent = torch.load(io.BytesIO(base64.b64decode(part["image_embeds"])), weights_only=True)
+    local = Engine([bundle], str(talkative), "cpu", 1)
+    (same,) = asked(local, stream, "how many cars?")
+    assert same.seen
+    torch.testing.assert_close(sent, same.seen.content)
+    other = Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(stranger)))
+    assert other.backend.view(bundle.id) == "picture"
+
+
+def test_a_tower_that_is_none(bundle: Bundle, stub: Stub, qwen: Path, tmp_path: Path) -> None:
+    for folder, told in ((qwen, "it is a qwen2_vl"), (tmp_path, "no vision tower")):
+        with pytest.raises(UsageError, match=told):
+            Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(folder)))
 
 
 def test_a_batch_is_asked_at_once(engine: Engine, stream: bytes) -> None:
