@@ -8,6 +8,7 @@ token (a sink that says nothing) is asked to be:
     layers 1, 2, head 1   word of a kind             1 : 1 : .. : 3 on the n centres and the sink,
                                                      so that what arrives tells their number
     layers 3, 4, head 0   place before a character   on the patch that shows that character there
+    layers 3, 4, heads 1, 2   end of a question      on its last, and on its first word of a kind
 
 A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
 can know what stands before it.
@@ -45,6 +46,8 @@ class Grounding:
                 self._class_of[name][tokenizer.convert_tokens_to_ids(forms)] = number
         pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._goes_on = torch.tensor([piece.startswith("##") for piece in pieces])
+        self._asked = tokenizer.convert_tokens_to_ids(":")
+        self._end = tokenizer.eos_token_id
         self._heard: list[Tensor] = []
         AttentionInterface.register("grounded", self._attend)
         model.model.language_model.set_attn_implementation("grounded")
@@ -53,7 +56,7 @@ class Grounding:
         """Mean cross-entropy over heads and words; ids [B, T], patches i64 [B, N] by name."""
         losses = []
         for number, attention in enumerate(self._heard):
-            first, second = attention.unbind(dim=1)
+            first, second, third = attention.unbind(dim=1)
             if number < WORD_LAYERS:
                 bound = number > 0
                 losses.append(self._objects(first, ids, patches, bound))
@@ -61,6 +64,9 @@ class Grounding:
                 losses.append(self._counts(second, ids, patches, bound))
             else:
                 losses.append(self._characters(first, ids, patches))
+                row, asked, last, start = self._nouns(ids)
+                for head, noun in ((second, last), (third, start)):
+                    losses.append(-(head[row, asked, noun].float() + 1e-4).log())
         self._heard.clear()
         return torch.cat(losses).mean()
 
@@ -100,6 +106,18 @@ class Grounding:
             wanted &= (colour == 0) | (patches["colour"][row] == colour)
         return row, place, wanted
 
+    def _nouns(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Row and place of each question's end, and places of its last and first word of a kind."""
+        number = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        kind = self._class_of["kind"].to(ids.device)[ids] > 0
+        begin = torch.where(ids == self._end, number, 0).cummax(dim=1).values
+        last = torch.where(kind, number, 0).cummax(dim=1).values
+        # The first word of a kind is the one that has none between itself and the last end.
+        before = nn.functional.pad(last[:, :-1], (1, 0))
+        first = torch.where(kind & (before <= begin), number, 0).cummax(dim=1).values
+        row, asked = ((ids == self._asked) & (last > begin)).nonzero(as_tuple=True)
+        return row, asked, last[row, asked], first[row, asked]
+
     def _characters(self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
         goes_on = self._goes_on.to(ids.device)[ids]
         number = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
@@ -131,7 +149,7 @@ class Grounding:
         scores = (query * scaling) @ key.transpose(2, 3)
         attention = (scores + mask.to(scores.dtype)).softmax(dim=-1).to(value.dtype)
         if module.training:
-            self._heard.append(attention[:, :2])
+            self._heard.append(attention[:, :3])
         return (attention @ value).transpose(1, 2), None
 
 

@@ -66,7 +66,7 @@ def test_grounded_attention_gives_what_attention_gives(llava: Any) -> None:
 def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, Tensor]) -> None:
     tokenizer = build_tokenizer()
     words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-    spread = torch.full((1, 2, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
+    spread = torch.full((1, 3, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
 
     def cost(layer: int, head: int, place: int, looks: dict[int, float]) -> float:
         """Loss where one head looks, from one place, at these patches; -1 is the sink."""
@@ -86,6 +86,10 @@ def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, T
     assert counted < cost(0, 1, cars, {-1: 0.4, 10: 0.3, 20: 0.3})
     assert cost(1, 1, cars, {-1: 0.75, 10: 0.25}) < cost(1, 1, cars, {-1: 0.6, 10: 0.2, 20: 0.2})
     four, two = words.index("4"), words.index("##2")
+    ends = [i for i, word in enumerate(words) if word == ":"]
     for layer in (2, 3):
+        for head in (1, 2):
+            right = cost(layer, head, ends[0], {cars - 1: 1.0})
+            assert right < cost(layer, head, ends[0], {tree - 1: 1.0})
         assert cost(layer, 0, four - 1, {40: 1.0}) < cost(layer, 0, four - 1, {41: 1.0})
         assert cost(layer, 0, two - 1, {41: 1.0}) < cost(layer, 0, two - 1, {40: 1.0})
