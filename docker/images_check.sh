@@ -38,7 +38,7 @@ rm -rf "$work/root"
 
 for part in edge cloud; do
     echo "== $part"
-    buildah "${storage[@]}" bud -q --build-arg BASE=localhost/cotam-base \
+    buildah "${storage[@]}" bud -q --format docker --build-arg BASE=localhost/cotam-base \
         ${PIP_INDEX_URL:+--env PIP_INDEX_URL="$PIP_INDEX_URL"} \
         -f "docker/$part.Dockerfile" -t "cotam-$part" . >/dev/null
 done
