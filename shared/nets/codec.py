@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.entropy_model import KNOTS
+from shared.integer_network import KNOTS
 from shared.nets.entropy import EntropyNet, anchor_mask, round_through, scales_of, tent
 
 STRIDE = 16

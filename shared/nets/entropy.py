@@ -1,4 +1,4 @@
-"""The entropy network in torch: trainable twin of the integer network in `shared.entropy_model`.
+"""The entropy network in torch: trainable twin of the network in `shared.integer_network`.
 
 Every value in it is a small integer held in a float32, every weight an integer times a power of
 two, so the forward pass below is *exactly* what the integer network computes; gradients pass the
@@ -23,17 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.entropy_model import (
+from shared.integer_network import (
     ACTIVATION_MAX,
     CONTEXT_LIMIT,
     KNOTS,
-    LOG_SCALE_MIN,
-    LOG_SCALE_STEP,
     MEAN_LIMIT,
     MEAN_UNIT,
     SCALES,
     WEIGHT_LIMIT,
 )
+from shared.symbol_coder import LOG_SCALE_MIN, LOG_SCALE_STEP
 
 MAX_SHIFT = 16
 BIAS_UNIT = 32.0

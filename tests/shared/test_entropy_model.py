@@ -14,16 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.bundle import ENTROPY, Bundle
-from shared.entropy_model import (
-    CODES,
-    EXACT,
-    SCALES,
-    SYMBOL_LIMIT,
-    EntropyModel,
-    scale_tables,
-)
+from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
+from shared.integer_network import CODES, EXACT, SCALES
 from shared.level_map import LevelMap, cell_shape, latent_shape
+from shared.symbol_coder import TABLE_TOTAL, scale_tables
 
 Arrays = dict[str, np.ndarray]
 
@@ -240,7 +235,7 @@ def test_tables_are_whole(network: Arrays) -> None:
     tables = np.split(counts, ends[:-1])
     assert len(tables) == SCALES
     for table in tables:
-        assert table.sum() == EXACT
+        assert table.sum() == TABLE_TOTAL
         assert table.min() >= 1
         np.testing.assert_array_equal(table[:-1], table[-2::-1])
 
@@ -270,6 +265,7 @@ def test_files_that_are_no_network_are_named_corrupt(
         {"gains": np.zeros(181, np.float32)},
         {"gains": np.ones((181, 10), np.float32)},
         {"hyper_scales": np.zeros((10, 48), np.uint8)},
+        {"hyper_scales": np.full((181, 48), 64, np.uint8)},
         {"mix.weight": np.zeros((3, 4), np.int8)},
         {"mix.weight": np.zeros((106, 128), np.float32)},
         {"mix.bias": np.zeros(4, np.int32)},

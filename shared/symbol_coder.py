@@ -1,0 +1,120 @@
+"""Symbols to bytes and back: ANS under 64 integer tables, one for each scale index.
+
+Symbols are grouped by scale index, so that each call codes thousands of them under one table.
+Index 0 is not coded at all: nearly all of such symbols are zero. A symbol outside of its table is
+an escape; the excess of all escapes follows the groups.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.ans import Coder, Table
+from shared.integer_network import SCALES
+
+LOG_SCALE_MIN: Final = math.log(0.08)
+LOG_SCALE_STEP: Final = math.log(80.0 / 0.08) / (SCALES - 1)
+TABLE_TOTAL: Final = 1 << 24
+ESCAPE_BITS: Final = 16
+
+Array = NDArray[Any]
+
+
+class SymbolCoder:
+    """Codes integers under the tables of their scale indices. Raises ValueError for other tables.
+
+    tables: counts of all tables, one after another, each of which sums to 2**24. ends: where they
+    end. Table i holds the symbols -reach..reach, then the escape.
+    """
+
+    def __init__(self, tables: Array, ends: Array) -> None:
+        _check_form(tables, ends)
+        counts = np.split(tables, ends[:-1])
+        self._tables = [Table(each) for each in counts]
+        self._reach = np.array([(len(each) - 2) // 2 for each in counts], np.int32)
+        self._escape = Table(np.ones(1 << ESCAPE_BITS))
+
+    def push(self, coder: Coder, symbols: Array, index: Array) -> None:
+        """Code symbols so that `pop` with the same indices (any shape) reads them."""
+        order, groups = _groups(index)
+        values, reach = symbols.ravel()[order], self._reach[index.ravel()[order]]
+        outside = np.abs(values) > reach
+        coded = np.where(outside, 2 * reach + 1, values + reach).astype(np.int32)
+        excess = _fold(values[outside], reach[outside])
+        if len(excess):
+            coder.push(excess, self._escape)
+        for scale, start, stop in reversed(groups):
+            coder.push(coded[start:stop], self._tables[scale])
+
+    def pop(self, coder: Coder, index: Array) -> Array:
+        """Symbols i32 of the shape of `index`; 0 where the index is 0."""
+        order, groups = _groups(index)
+        coded = np.empty(len(order), np.int32)
+        for scale, start, stop in groups:
+            coded[start:stop] = coder.pop(self._tables[scale], stop - start)
+        reach = self._reach[index.ravel()[order]]
+        values = coded - reach
+        outside = np.flatnonzero(values > reach)
+        if len(outside):
+            excess = coder.pop(self._escape, len(outside))
+            values[outside] = _unfold(excess, reach[outside])
+        symbols = np.zeros(index.size, np.int32)
+        symbols[order] = values
+        return symbols.reshape(index.shape)
+
+
+def scale_tables() -> tuple[Array, Array]:
+    """Integer tables of the 64 scales: counts i32 (each table sums to 2**24) and their ends.
+
+    Table i holds the masses of round(N(0, scale_i)) at -R..R with R = ceil(6 scale) + 1, then the
+    mass of the escape. Every count is at least 1.
+    """
+    tables, ends, end = [], [], 0
+    for i in range(SCALES):
+        scale = math.exp(LOG_SCALE_MIN + LOG_SCALE_STEP * i)
+        limit = math.ceil(6 * scale) + 1
+        edges = np.arange(-limit, limit + 2) - 0.5
+        cumulative = np.array([0.5 * (1 + math.erf(e / (scale * math.sqrt(2)))) for e in edges])
+        counts = np.maximum(1, np.round(np.diff(cumulative) * TABLE_TOTAL)).astype(np.int64)
+        counts = np.append(counts, 1)
+        counts[limit] += TABLE_TOTAL - counts.sum()
+        tables.append(counts)
+        end += len(counts)
+        ends.append(end)
+    return np.concatenate(tables).astype(np.int32), np.array(ends, np.int32)
+
+
+def _check_form(tables: Array, ends: Array) -> None:
+    if ends.shape != (SCALES,) or ends[-1] != len(tables) or (np.diff(ends, prepend=0) < 4).any():
+        raise ValueError(f"there are not {SCALES} tables")
+    if tables.min() < 1 or any(t.sum() != TABLE_TOTAL for t in np.split(tables, ends[:-1])):
+        raise ValueError(f"a table does not sum to {TABLE_TOTAL}")
+
+
+def _groups(index: Array) -> tuple[Array, list[tuple[int, int, int]]]:
+    """Flat positions in order of scale index, without index 0, and (index, start, stop) of each.
+
+    Positions of one index keep their order.
+    """
+    flat = index.ravel()
+    coded = np.flatnonzero(flat)
+    scales = flat[coded]
+    order = coded[np.argsort(scales, kind="stable")]
+    ends = np.cumsum(np.bincount(scales, minlength=SCALES))
+    return order, [
+        (i, int(ends[i - 1]), int(ends[i])) for i in range(1, SCALES) if ends[i] > ends[i - 1]
+    ]
+
+
+def _fold(values: Array, reach: Array) -> Array:
+    """Escaped symbols as 0, 1, 2, ...: the excess over the table, sign in the lowest bit."""
+    return (np.abs(values) - reach - 1) * 2 + (values < 0)
+
+
+def _unfold(excess: Array, reach: Array) -> Array:
+    magnitude = (excess >> 1) + reach + 1
+    return np.where(excess & 1, -magnitude, magnitude)
