@@ -21,15 +21,16 @@ from cloud_server.probes import models, probes
 from cloud_server.request_id import RequestIds
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
+from cloud_server.tracing import Traces
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service of `settings`, by default those of the environment.
+def create_app(settings: Settings | None = None, service: Service | None = None) -> FastAPI:
+    """The service of `settings`, by default those of the environment, or a `service` in its place.
 
     Raises UsageError for bad settings, BundleError for bad bundles; the language model is loaded
     after start-up, and `app.state.service` tells how far that is.
     """
-    service = Service(settings or load_settings())
+    service = service or Service(settings or load_settings())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
     )
     app.state.service = service
+    if service.tracing is not None:
+        app.add_middleware(Traces, tracing=service.tracing)
     app.add_middleware(
         RequestIds, unexpected=problems.unexpected, answered=service.metrics.answered
     )

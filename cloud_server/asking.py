@@ -76,7 +76,7 @@ def late(service: Service) -> DeadlineExceeded:
 def _checked(service: Service, work: Work) -> Work:
     if work.error is not None:
         raise work.error
-    service.metrics.worked(work)
+    service.worked(work)
     return work
 
 

@@ -74,7 +74,7 @@ class Engine:
             if work.seen is None and work.decoded is None:
                 start = time.perf_counter()
                 work.decoded = self._decoders[work.stream.bundle_id].decode(work.stream)
-                work.times["decode"] = _since(start)
+                work.took("decode", start)
 
     def _see(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
@@ -83,7 +83,7 @@ class Engine:
             work.seen = seen
             if not work.keeps_decoded:
                 work.decoded = None
-            work.times["vision"] = _since(start)
+            work.took("vision", start)
 
     def _answer(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
@@ -108,7 +108,7 @@ class Engine:
         """Note an answer, once; who waits for it need not wait for the rest of the batch."""
         if work.answer is not None:
             return
-        work.times["generate"] = _since(start)
+        work.took("generate", start)
         if isinstance(answer, CotamError):
             work.error = answer
             return
@@ -152,7 +152,3 @@ def _pick(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _since(start: float) -> float:
-    return 1000 * (time.perf_counter() - start)

@@ -14,6 +14,7 @@ from cloud_server.limits import Admission, RateLimit
 from cloud_server.metrics import Metrics
 from cloud_server.replays import Replays
 from cloud_server.settings import Settings
+from cloud_server.tracing import Tracing
 from cloud_server.work import Work
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
@@ -44,6 +45,7 @@ class Service:
         self.replays = Replays(settings.replays, settings.replay_ttl_s)
         self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
         self.metrics = Metrics()
+        self.tracing = Tracing.of(settings)
         self.metrics.gauge(
             "cotam_requests_inside",
             "Requests read, queued or answered now.",
@@ -73,6 +75,14 @@ class Service:
         self._loader.join()
         if self._worker is not None:
             self._worker.close()
+        if self.tracing is not None:
+            self.tracing.close()
+
+    def worked(self, work: Work) -> None:
+        """Count and trace a work that is done, from the task of its request."""
+        self.metrics.worked(work)
+        if self.tracing is not None:
+            self.tracing.worked(work)
 
     @property
     def status(self) -> Status:

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     image_bytes: int = Field(1 << 30, ge=0, description="memory of the pictures that are kept")
     image_ttl_s: float = Field(600.0, gt=0, description="how long a picture is kept")
     body_timeout_s: float = Field(15.0, gt=0, description="time in which a body must arrive")
+    otlp_endpoint: str = Field(
+        "",
+        description="address of an OpenTelemetry collector (OTLP over HTTP) that gets traces "
+        "(needs cotam[otel]); empty: none",
+    )
     playground: bool = Field(True, description="serve a page for trying at /")
 
     @field_validator("bundle", mode="before")

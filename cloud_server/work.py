@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ class Work:
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     begun: whether text has been handed out, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
+    spans: when each step began and ended, in seconds of `time.perf_counter`.
     """
 
     stream: Bitstream | None
@@ -38,9 +40,16 @@ class Work:
     error: CotamError | None = None
     begun: bool = False
     batch: int = 0
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     times: dict[str, float] = field(
         default_factory=lambda: {"queue": 0.0, "decode": 0.0, "vision": 0.0, "generate": 0.0}
     )
+
+    def took(self, step: str, begin: float) -> None:
+        """Note that a step that began at `begin` ends now."""
+        end = time.perf_counter()
+        self.spans[step] = (begin, end)
+        self.times[step] = 1000 * (end - begin)
 
     @property
     def say(self) -> Callable[[str], None] | None:

@@ -99,6 +99,6 @@ class Worker:
         for work, future, came in taken:
             if future.set_running_or_notify_cancel():
                 work.on_answer = partial(future.set_result, work)
-                work.times["queue"] = 1000 * (time.perf_counter() - came)
+                work.took("queue", came)
                 batch.append((work, future))
         return batch
