@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench results images-check clean
+.PHONY: help setup demo test check format bench fuzz load results images-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ format: $(READY) ## format and mend what can be mended
 
 bench: $(READY) ## measure speed against Pillow's formats and CompressAI
 	$(BIN)/python -m evaluation bench
+
+fuzz: $(READY) ## read 100,000 damaged streams; goes on where it stopped
+	$(BIN)/python -m evaluation fuzz
+
+load: $(READY) ## put a local server under load (a quarter of an hour on idle cores)
+	$(BIN)/python -m evaluation load
 
 results: $(READY) ## remake the tables and plots of docs/results.md from the shipped bundle
 	$(BIN)/python -m evaluation codec

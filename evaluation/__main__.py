@@ -18,6 +18,8 @@ COMMANDS = {
     "ablations": "what each part of the method gives: without it, the rest as it was",
     "information_flow": "attention distance and token similarity of each layer of a vision tower",
     "bench": "time and memory of each stage against other codecs",
+    "load": "the service under load: speed, memory, overload, the end, and our share of it",
+    "fuzz": "damaged streams: how each of many thousands ends",
     "sheet": "pictures side by side at equal bytes",
 }
 

@@ -57,10 +57,10 @@ def main() -> None:
     """Do it and print the megabytes."""
     step, root, *files = sys.argv[1:]
     {"encode": _encode, "decode": _decode}[step](open_bundle(Path(root)), *files)
-    print(_peak())
+    print(peak())
 
 
-def _peak() -> float:
+def peak() -> float:
     """Megabytes of the most memory that this process ever held."""
     if STATUS.exists():
         # On Linux ru_maxrss starts at what the parent held when it forked; VmHWM does not.

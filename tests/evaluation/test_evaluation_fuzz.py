@@ -1,0 +1,56 @@
+"""The fuzz target: its cases repeat, most of the reader is reached, and a failure is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evaluation import fuzz
+from evaluation.damage import damaged
+from shared.bitstream import Bitstream
+from shared.bundle import ENTROPY, Bundle
+from shared.entropy_model import EntropyModel
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Bundle) -> EntropyModel:
+    return EntropyModel.load(bundle.path(ENTROPY))
+
+
+@pytest.fixture(scope="module")
+def streams(model: EntropyModel, bundle: Bundle) -> list[bytes]:
+    return fuzz.good_streams(model, bundle.id)
+
+
+def test_the_streams_to_damage_are_good(model: EntropyModel, streams: list[bytes]) -> None:
+    assert [fuzz.read(model, stream) for stream in streams] == ["decoded"] * len(streams)
+    assert any(Bitstream.from_bytes(stream).extras for stream in streams)
+    assert len({Bitstream.from_bytes(stream).level_map[:1] for stream in streams}) > 6
+
+
+def test_a_seed_is_always_the_same_damage(streams: list[bytes]) -> None:
+    made = [[damaged(streams, np.random.default_rng(n)) for n in range(40)] for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(set(made[0])) == 40
+
+
+def test_a_batch_reaches_all_of_the_reader_and_nothing_fails(
+    model: EntropyModel, streams: list[bytes]
+) -> None:
+    found = fuzz.batch(model, streams, seed=1, number=0)
+    assert found["failures"] == []
+    assert sum(found["ends"].values()) == fuzz.BATCH
+    assert found["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
+    wanted = ("truncated", "corrupt", "malformed", "foreign", "version", "too_large")
+    assert {f"stream_{end}" for end in wanted} <= set(found["ends"])
+
+
+def test_what_a_reader_must_not_raise_is_a_failure(
+    model: EntropyModel, streams: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise IndexError("out of it")
+
+    monkeypatch.setattr(model, "decode", broken)
+    found = fuzz.batch(model, streams, seed=1, number=0)
+    assert found["failures"][0].startswith("IndexError: out of it: c754")
