@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -21,11 +22,12 @@ Importance = NDArray[np.float32]
 class Guide:
     """Turns a picture into its level map. `session` is an onnxruntime session of guidance.onnx.
 
-        picture --scaled to the square----------> global map ---+
-           `----cut into squares, as it is-----> tile maps ----(+)--> cells --> levels
+        picture --scaled to the square-----------------> global map ---+
+           `----scaled till a patch is a cell, cut----> tile maps -----(+)--> cells --> levels
 
-    Tiles count only where a picture is larger than the square: what is small in it is lost in the
-    global map (CoTAM, on high resolution).
+    Tiles count only where the global map's patches are larger than cells: what is small in the
+    picture is lost in it (CoTAM, on high resolution). Tiles of the picture as it is would see more
+    than the cells can tell, and take most of the time of an encode.
     """
 
     def __init__(self, bundle: Bundle, session: Any) -> None:
@@ -41,8 +43,11 @@ class Guide:
         height, width = picture.shape[:2]
         shape = cell_shape(width, height, self._settings.cell)
         found = pool(self._global(picture), shape)
+        share = min(1.0, self._settings.patch / self._settings.cell)
+        height, width = math.ceil(height * share), math.ceil(width * share)
         if max(height, width) > self._settings.side:
-            found = _of_mean_one(found) + pool(self._tiled(picture), shape)
+            local = self._tiled(scale(picture, width, height))
+            found = _of_mean_one(found) + pool(local, shape)
         return found
 
     def _global(self, picture: Picture) -> Importance:

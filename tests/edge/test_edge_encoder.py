@@ -15,7 +15,7 @@ import pytest
 
 from edge_client.encoder import Encoder
 from edge_client.guidance import FILL, pool
-from edge_client.images import fitted
+from edge_client.images import fitted, scale
 from edge_client.tiles import starts
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
@@ -87,15 +87,43 @@ def test_a_flat_map_is_not_sent(encoder: Encoder, draw: Draw) -> None:
 
 
 def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
-    """In a picture larger than the square, each tile has its own say."""
-    picture = draw(512, 512)
-    guide = encoder._guide
-    shape = cell_shape(512, 512, 32)
+    """Where a patch of the global map is larger than a cell, each tile has its own say."""
+    settings = encoder.bundle.manifest.guidance
+    guide, side = encoder._guide, settings.side
+    size = 2 * side * settings.cell // settings.patch
+    picture = draw(size, size)
+    shape = cell_shape(size, size, settings.cell)
     whole = pool(guide._global(picture), shape)
-    local = pool(guide._tiled(picture), shape)
-    corner = guide._global(picture[:256, :256])
-    assert np.allclose(guide._tiled(picture)[:16, :16], corner / corner.mean(), rtol=1e-4)
-    assert np.allclose(encoder.importance(picture), whole / whole.mean() + local, rtol=1e-4)
+    tiled = guide._tiled(scale(picture, 2 * side, 2 * side))
+    corner = guide._global(scale(picture, 2 * side, 2 * side)[:side, :side])
+    rows = side // settings.patch
+    assert np.allclose(tiled[:rows, :rows], corner / corner.mean(), rtol=1e-4)
+    assert np.allclose(
+        encoder.importance(picture), whole / whole.mean() + pool(tiled, shape), rtol=1e-4
+    )
+
+
+def test_the_global_map_is_enough_where_its_patches_are_cells(encoder: Encoder, draw: Draw) -> None:
+    settings = encoder.bundle.manifest.guidance
+    size = settings.side * settings.cell // settings.patch
+    picture = draw(size, size)
+    shape = cell_shape(size, size, settings.cell)
+    assert np.array_equal(encoder.importance(picture), pool(encoder._guide._global(picture), shape))
+
+
+def test_the_map_of_a_picture_of_4096_takes_the_memory_of_tiles(
+    encoder: Encoder, draw: Draw
+) -> None:
+    size = 4096
+    picture = np.tile(draw(512, 512), (8, 8, 1))
+    tracemalloc.start()
+    try:
+        importance = encoder.importance(picture)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert importance.shape == cell_shape(size, size, encoder.bundle.manifest.guidance.cell)
+    assert np.isfinite(importance).all()
 
 
 @pytest.mark.parametrize(
