@@ -41,7 +41,7 @@ MATCHED_ON: Final = 6  # pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pictures", type=int, default=300, help="scenes 0 .. N - 1 of the split")
+    parser.add_argument("--pictures", type=int, default=200, help="scenes 0 .. N - 1 of the split")
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
