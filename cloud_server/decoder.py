@@ -5,6 +5,7 @@ Bitstream --level map--> quality codes --EntropyModel--> latent --Synthesis--> p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,16 @@ class Decoded:
     bundle_id: bytes
 
 
+@dataclass(frozen=True)
+class Latents:
+    """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w]."""
+
+    stream: Bitstream
+    latent: NDArray[np.float32]
+    codes: NDArray[Any]
+    level_map: LevelMap | None
+
+
 class Decoder:
     """Decodes streams of one bundle. Hashes are checked as its files are read."""
 
@@ -45,21 +56,37 @@ class Decoder:
         self.entropy = EntropyModel.load(bundle.path(bundles.ENTROPY))
         self._synthesis = load_synthesis(bundle.path(bundles.DECODER)).to(device)
 
-    @torch.inference_mode()
     def decode(self, stream: Bitstream) -> Decoded:
         """Decode a stream of this bundle. Raises StreamMalformed or DecoderMismatch.
 
         The stream's size has been checked against the limits when it was parsed.
         """
+        return self.restore([self.read(stream)])[0]
+
+    def read(self, stream: Bitstream) -> Latents:
+        """The exact half: integers alone. Raises StreamMalformed or DecoderMismatch."""
         level_map = None
         codes = flat_codes(stream.quality_code, stream.width, stream.height)
         if stream.level_map:
             level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
             codes = level_map.codes(stream.quality_code, stream.width, stream.height)
         found = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
-        latent = torch.from_numpy(found).to(self._device)
-        local = torch.from_numpy(codes).to(self._device)
-        restored = self._synthesis(latent.unsqueeze(0), local.unsqueeze(0))[0]
-        restored = restored[:, : stream.height, : stream.width].clamp(0, 1)
-        picture = (restored * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
-        return Decoded(picture.cpu().numpy(), latent, codes, level_map, stream.bundle_id)
+        return Latents(stream, found, codes, level_map)
+
+    @torch.inference_mode()
+    def restore(self, batch: Sequence[Latents]) -> list[Decoded]:
+        """The floating half: pictures of latents that all have the same shape."""
+        latents = torch.stack([torch.from_numpy(one.latent) for one in batch]).to(self._device)
+        codes = torch.stack([torch.from_numpy(one.codes) for one in batch]).to(self._device)
+        restored = self._synthesis(latents, codes).clamp(0, 1)
+        pixels = (restored * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            Decoded(
+                np.ascontiguousarray(picture[: one.stream.height, : one.stream.width]),
+                latent,
+                one.codes,
+                one.level_map,
+                one.stream.bundle_id,
+            )
+            for one, picture, latent in zip(batch, pixels, latents, strict=True)
+        ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from shared.level_map import flat_codes, latent_shape
 
 WARM_UP_SIDE: Final = 64
 WARM_UP_CODE: Final = 60
+TOGETHER: Final = 4096  # latents of the pictures that are restored at once, a megapixel
 
 
 class Engine:
@@ -54,7 +55,9 @@ class Engine:
         """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
         for work in batch:
             work.batch = len(batch)
-            self._guarded([work], self._decode)
+            self._guarded([work], self._read)
+        for group in self._alike([w for w in batch if w.error is None and w.seen is None]):
+            self._guarded(group, self._restore)
         self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
         self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
 
@@ -65,16 +68,44 @@ class Engine:
         if work.error is not None:
             raise work.error
 
-    def _decode(self, batch: Sequence[Work]) -> None:
+    def _read(self, batch: Sequence[Work]) -> None:
         for work in batch:
             if work.stopped is not None and work.stopped():
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
                 self.backend.check(work.prompt, work.max_new_tokens)
             if work.seen is None and work.decoded is None:
+                assert work.stream is not None
                 start = time.perf_counter()
-                work.decoded = self._decoders[work.stream.bundle_id].decode(work.stream)
+                work.latents = self._decoders[work.stream.bundle_id].read(work.stream)
                 work.took("decode", start)
+
+    def _alike(self, batch: Sequence[Work]) -> list[list[Work]]:
+        """Works whose pictures are restored together: of one bundle and shape, and not too many.
+
+        A CPU gains nothing by that, and would pay for it with memory.
+        """
+        groups: dict[Any, list[list[Work]]] = {}
+        for work in batch:
+            assert work.latents is not None
+            shape = work.latents.latent.shape
+            found = groups.setdefault((work.latents.stream.bundle_id, shape), [[]])
+            most = 1 if self.device.type == "cpu" else TOGETHER // (shape[1] * shape[2])
+            if len(found[-1]) >= max(1, most):
+                found.append([])
+            found[-1].append(work)
+        return [group for found in groups.values() for group in found]
+
+    def _restore(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+        latents = [work.latents for work in batch]
+        found = self._decoders[latents[0].stream.bundle_id].restore(latents)
+        for work, decoded in zip(batch, found, strict=True):
+            work.decoded, work.latents = decoded, None
+            read, (begin, _) = work.times["decode"], work.spans["decode"]
+            work.took("decode", start)
+            work.times["decode"] += read  # without the wait for others between its two halves
+            work.spans["decode"] = (begin, work.spans["decode"][1])
 
     def _see(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()

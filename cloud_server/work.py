@@ -11,7 +11,7 @@ from shared.bitstream import Bitstream
 from shared.errors import CotamError
 
 if TYPE_CHECKING:
-    from cloud_server.decoder import Decoded
+    from cloud_server.decoder import Decoded, Latents
     from cloud_server.mllm.base import Answer, Seen
 
 
@@ -31,6 +31,7 @@ class Work:
     prompt: str | None = None
     max_new_tokens: int = 0
     seen: Seen | None = None
+    latents: Latents | None = None
     decoded: Decoded | None = None
     keeps_decoded: bool = False
     on_text: Callable[[str], None] | None = None

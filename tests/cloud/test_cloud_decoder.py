@@ -81,6 +81,21 @@ def test_padding_is_cropped(bundle: Bundle, encoder: Encoder) -> None:
     assert decoded.latent.shape[1:] == (3, 4)
 
 
+def test_pictures_restored_together_are_those_restored_alone(
+    bundle: Bundle, encoder: Encoder
+) -> None:
+    decoder = Decoder(bundle, CPU)
+    chance = np.random.default_rng(0)
+    shapes = ((60, 80), (64, 70), (50, 65))
+    pictures = [chance.integers(0, 255, (*shape, 3)).astype(np.uint8) for shape in shapes]
+    read = [decoder.read(encoder.analyse(one).code(q)) for q, one in enumerate(pictures, 3)]
+    for one, latents, shape in zip(decoder.restore(read), read, shapes, strict=True):
+        (alone,) = decoder.restore([latents])
+        assert one.picture.shape == (*shape, 3)
+        assert np.abs(one.picture.astype(int) - alone.picture).max() <= 1
+        assert torch.equal(one.latent, alone.latent)
+
+
 def test_the_embedded_bundle_restores_a_picture(bundle: Bundle, encoder: Encoder) -> None:
     y, x = np.mgrid[0:64, 0:96]
     picture = np.stack([2 * x, 3 * y, 255 - x - y], axis=-1).clip(0, 255).astype(np.uint8)
