@@ -10,6 +10,9 @@ token (a sink that says nothing) is asked to be:
     layers 3, 4, head 0   place before a character   on the patch that shows that character there
     layers 3, 4, heads 1, 2   end of a question      on its last, and on its first word of a kind
 
+    after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
+                                                     where there is one such object
+
 A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
 can know what stands before it.
 """
@@ -27,6 +30,7 @@ from scenes.world import PLURALS
 
 WORD_LAYERS: Final = 2
 SINK_SHARE: Final = 3.0
+PLACE_WEIGHT: Final = 4.0
 PATCH_LABELS: Final = ("kind", "colour", "centre", "character", "place", "second")
 WORDS_OF: Final = {
     "kind": [[kind, PLURALS[kind]] for kind in KINDS],
@@ -49,6 +53,9 @@ class Grounding:
         self._asked = tokenizer.convert_tokens_to_ids(":")
         self._end = tokenizer.eos_token_id
         self._heard: list[Tensor] = []
+        self._states: list[Tensor] = []
+        layer = model.model.language_model.layers[WORD_LAYERS]
+        layer.register_forward_pre_hook(self._listen, with_kwargs=True)
         AttentionInterface.register("grounded", self._attend)
         model.model.language_model.set_attn_implementation("grounded")
 
@@ -67,7 +74,9 @@ class Grounding:
                 row, asked, last, start = self._nouns(ids)
                 for head, noun in ((second, last), (third, start)):
                     losses.append(-(head[row, asked, noun].float() + 1e-4).log())
+        losses += [self._places(states, ids, patches) for states in self._states]
         self._heard.clear()
+        self._states.clear()
         return torch.cat(losses).mean()
 
     def _objects(
@@ -93,6 +102,18 @@ class Grounding:
         share = _shares(attention, row, place, wanted)
         distance = target * ((target + 1e-6).log() - (share + 1e-6).log())
         return distance.sum(dim=1)
+
+    def _places(self, states: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+        row, place, centres = self._meant(ids, patches, "centre", True)
+        _, _, shown = self._meant(ids, patches, "kind", True)
+        alone = (centres.sum(dim=1) == 1) & shown.any(dim=1)
+        share = shown[alone].float()
+        share = share / share.sum(dim=1, keepdim=True)
+        side = round(share.shape[1] ** 0.5)
+        axis = torch.linspace(-1.0, 1.0, side, device=ids.device)
+        where = torch.stack([axis.repeat_interleave(side), axis.repeat(side)], dim=1)
+        found = states[row[alone], place[alone], :2].float()
+        return PLACE_WEIGHT * (found - share @ where).square().sum(dim=1)
 
     def _meant(
         self, ids: Tensor, patches: dict[str, Tensor], label: str, bound: bool
@@ -134,6 +155,10 @@ class Grounding:
         there = wanted.any(dim=1)
         share = _shares(attention, row[there], at[there] - 1, wanted)
         return _missed(share[:, 1:], wanted[there])
+
+    def _listen(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        if layer.training:
+            self._states.append(inputs[0] if inputs else named["hidden_states"])
 
     def _attend(
         self,
