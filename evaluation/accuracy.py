@@ -104,19 +104,18 @@ def collect(records: Records, model: str, pictures: int | None = None) -> Measur
     most = sys.maxsize if pictures is None else pictures
     by_condition: dict[Condition, dict[int, Fields]] = {}
     for key, value in records:
-        if (key.get("scenes"), key.get("model")) == (VERSION, model) and key.get(
-            "index", most
-        ) < most:
+        mine = (key.get("scenes"), key.get("model")) == (VERSION, model)
+        if mine and key.get("index", most) < most:
             condition = Condition(key["codec"], float(key["quality"]))
             by_condition.setdefault(condition, {})[key["index"]] = value
     originals = by_condition.get(Condition(ORIGINAL), {})
     order = sorted(originals)
     asked = [originals[index]["families"] for index in order]
+    answers = [originals[index]["answers"] for index in order]
+    counts = [_by_family(f, np.ones(len(f))) for f in asked]
     measured = Measured(
-        np.stack([_by_family(f, np.ones(len(f))) for f in asked])
-        if order
-        else np.zeros((0, len(FAMILIES))),
-        blind_scores(asked, [originals[index]["answers"] for index in order], guesses(records)),
+        np.stack(counts) if order else np.zeros((0, len(FAMILIES))),
+        blind_scores(asked, answers, guesses(records) if order else {}),
     )
     for condition, values in by_condition.items():
         if all(index in values for index in order):
