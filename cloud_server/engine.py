@@ -56,7 +56,7 @@ class Engine:
         for work in batch:
             work.batch = len(batch)
             self._guarded([work], self._read)
-        for group in self._alike([w for w in batch if w.error is None and w.seen is None]):
+        for group in self._alike([w for w in batch if w.error is None and w.latents is not None]):
             self._guarded(group, self._restore)
         self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
         self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
