@@ -31,6 +31,7 @@ WARM_UP = 0.15  # share of the time for the low level alone
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
 CELL = 32
+K = 0.25  # deviations from the mean to the next level, as in the bundle
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
 
@@ -91,7 +92,7 @@ class AdaptedTower(nn.Module):
                 torch.from_numpy(one[None, :rows, :columns]),
                 (-(-height // CELL), -(-width // CELL)),
             )
-            levels = quantise_importance(cells[0].numpy())
+            levels = quantise_importance(cells[0].numpy(), k=K)
             found.append(LevelMap(levels, CELL, 3, change).codes(code, width, height))
         return torch.from_numpy(np.stack(found)).float().to(square.device)
 
