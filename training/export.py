@@ -1,6 +1,7 @@
 """Make a bundle of finished runs, and check that what it holds computes what was trained.
 
-runs -> encoder.onnx, guidance.onnx (8 bits on demand), entropy.npz, decoder.safetensors, adapter.safetensors, mllm/
+runs -> encoder.onnx, guidance.onnx, entropy.npz, decoder.safetensors, adapter.safetensors, mllm/
+     -> the first two in 8 bits (--quantise)
      -> manifest.json (hashes, numbers, provenance) -> checks -> renamed into place
 """
 

@@ -1,0 +1,52 @@
+"""A bundle whose edge graphs have 8 bits: smaller, near, and as exact on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_client.encoder import Encoder
+from edge_client.images import load
+from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
+from shared.entropy_model import EntropyModel
+from shared.level_map import LevelMap, flat_codes
+from training.quantise import quantise_encoder
+
+
+@pytest.fixture(scope="module")
+def bundles(
+    runs: Any,
+    train: Callable[..., None],
+    photographs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Bundle, Bundle]:
+    """In floating point and in 8 bits."""
+    out = tmp_path_factory.mktemp("quantised") / "bundle"
+    train("export", out, codec=runs.codec, clip=runs.clip, quantise=photographs, name="small")
+    return Bundle.open(runs.bundle), Bundle.open(out)
+
+
+def test_graphs_are_smaller_and_near(bundles: tuple[Bundle, Bundle], photographs: Path) -> None:
+    for name in (ENCODER, GUIDANCE):
+        before, after = (bundle.manifest.files[name].bytes for bundle in bundles)
+        assert after < 0.8 * before
+    picture = load(sorted(photographs.iterdir())[0])[:160, :240]
+    wanted, found = (Encoder(bundle, 1).analyse(picture) for bundle in bundles)
+    assert np.sqrt(np.square(wanted.latent - found.latent).mean()) < 3
+    stream = found.code(3)
+    size, code = (stream.width, stream.height), stream.quality_code
+    codes = flat_codes(code, *size)
+    if stream.level_map:
+        codes = LevelMap.decode(stream.level_map, *size).codes(code, *size)
+    EntropyModel.load(bundles[1].path(ENTROPY)).read(stream.latents, stream.check, codes, code)
+
+
+def test_a_graph_of_another_form_is_named(
+    bundles: tuple[Bundle, Bundle], photographs: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"guidance\.onnx has no node"):
+        quantise_encoder(bundles[0].path(GUIDANCE), photographs)
