@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_client.images import Picture, fitted, scale
 from edge_client.tiles import starts
@@ -42,13 +43,11 @@ class Guide:
         """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3]."""
         height, width = picture.shape[:2]
         shape = cell_shape(width, height, self._settings.cell)
-        found = pool(self._global(picture), shape)
-        share = min(1.0, self._settings.patch / self._settings.cell)
-        height, width = math.ceil(height * share), math.ceil(width * share)
-        if max(height, width) > self._settings.side:
-            local = self._tiled(scale(picture, width, height))
-            found = _of_mean_one(found) + pool(local, shape)
-        return found
+        patches = shrink(picture, self._settings.cell / self._settings.patch)
+        if max(patches.shape[:2]) <= self._settings.side:
+            return pool(self._global(picture), shape)
+        local = pool(self._tiled(patches), shape)
+        return _of_mean_one(pool(self._global(patches), shape)) + local
 
     def _global(self, picture: Picture) -> Importance:
         """Mean [CLS] attention f32 [rows, columns] of the patches that the picture covers.
@@ -88,6 +87,17 @@ class Guide:
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         found: Importance = self._session.run(None, {"picture": planes})[0][0]
         return found[: -(-height // patch), : -(-width // patch)]
+
+
+def shrink(picture: Picture, factor: float) -> Picture:
+    """The picture at 1 / factor of its size, rounded up; never larger than it is."""
+    if factor <= 1:
+        return picture
+    if factor.is_integer():
+        # Means of squares take a tenth of the time of a filter.
+        return np.asarray(Image.fromarray(picture).reduce(int(factor)))
+    height, width = picture.shape[:2]
+    return scale(picture, math.ceil(width / factor), math.ceil(height / factor))
 
 
 def level_map_of(cells: Importance, settings: GuidanceSettings) -> LevelMap:
