@@ -1,0 +1,205 @@
+"""The service on Ray: a cluster of this test's own, in processes of their own.
+
+Ray warns about many things and starts a dozen processes: nothing of it is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import pytest
+
+from shared.bitstream import Bitstream
+from shared.schemas import Problem, QueryResponse
+
+TOKENS = 24
+IN_FLIGHT = 12
+PATIENCE_S = 300.0
+PROC = Path("/proc")
+
+
+@dataclass
+class Cluster:
+    """A running application: its address, its process, and its log as it comes."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+    listens: threading.Event = field(default_factory=threading.Event)
+
+    def read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if "Ray Serve listens on" in line:
+                self.listens.set()
+        self.listens.set()
+
+    def replicas(self, deployment: str) -> list[int]:
+        """Process ids of a deployment's replicas, below our own process."""
+        title = f"ServeReplica:cotam:{deployment}"
+        return [pid for pid in _below(self.process.pid) if title in _title(pid)]
+
+
+@pytest.fixture(scope="module")
+def cluster(talkative: Path) -> Iterator[Cluster]:
+    """Two decoders and two models, whose answers are as long as asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "COTAM_PORT": str(port),
+        "COTAM_MLLM": str(talkative),
+        "COTAM_THREADS": "1",
+        "COTAM_DEADLINE_S": str(PATIENCE_S),
+        **{f"COTAM_RAY_{name}": "2" for name in ("MIN_DECODERS", "MAX_DECODERS")},
+        **{f"COTAM_RAY_{name}": "2" for name in ("MIN_MODELS", "MAX_MODELS")},
+        # Two busy cores: the proxy may take long.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
+    }
+    # Sockets live below this folder, and a socket's path has at most 107 characters.
+    with TemporaryDirectory(prefix="ray") as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cloud_server.ray_app"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **settings, "RAY_TMPDIR": folder, "HOME": folder},
+        )
+        found = Cluster(f"http://127.0.0.1:{port}", process)
+        reader = threading.Thread(target=found.read, daemon=True)
+        reader.start()
+        try:
+            assert found.listens.wait(PATIENCE_S)
+            assert process.poll() is None, "".join(found.log[-20:])
+            yield found
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            finally:
+                process.kill()
+                reader.join(PATIENCE_S)
+                assert process.stderr is not None
+                process.stderr.close()
+
+
+def ask(cluster: Cluster, number: int, **form: bytes | str) -> httpx.Response:
+    files = {name: (None, value) for name, value in form.items()}
+    files |= {"prompt": (None, f"what is number {number}?"), "max_new_tokens": (None, str(TOKENS))}
+    return httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S)
+
+
+def test_it_is_the_same_interface(cluster: Cluster, stream: bytes) -> None:
+    assert httpx.get(f"{cluster.url}/readyz").json() == {"status": "ok"}
+    (model,) = httpx.get(f"{cluster.url}/v1/models").json()["data"]
+    assert (model["id"], model["view"]) == ("talkative", "adapter")
+    answer = QueryResponse.model_validate(ask(cluster, 0, bitstream=stream).json())
+    assert answer.usage.completion_tokens == TOKENS
+    assert min(vars(answer.timings_ms).values()) > 0
+    streamed = ask(cluster, 0, bitstream=stream, stream="true").text
+    pieces = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
+    assert "".join(piece["text"] for piece in pieces[:-1]) == answer.answer == pieces[-1]["answer"]
+    kept = httpx.post(f"{cluster.url}/v1/images", files={"bitstream": stream}, timeout=PATIENCE_S)
+    again = ask(cluster, 0, image_id=kept.json()["image_id"])
+    assert (again.json()["answer"], again.json()["view"]) == (answer.answer, "adapter")
+
+
+def test_errors_come_through_from_every_replica(cluster: Cluster, stream: bytes) -> None:
+    parsed = Bitstream.from_bytes(stream)
+    lies = Bitstream(
+        parsed.bundle_id,
+        parsed.width,
+        parsed.height,
+        parsed.quality_code,
+        parsed.check ^ 1,
+        parsed.level_map,
+        parsed.latents,
+    )
+    assert _problem(ask(cluster, 0, bitstream=b"no stream")) == (400, "stream_foreign")
+    assert _problem(ask(cluster, 0, bitstream=lies.to_bytes())) == (422, "decoder_mismatch")
+    control = {"bitstream": stream, "prompt": (None, "a <image>")}
+    refused = httpx.post(f"{cluster.url}/v1/query", files=control, timeout=PATIENCE_S)
+    assert _problem(refused) == (422, "field_invalid")
+
+
+def test_nothing_is_lost_with_a_replica(cluster: Cluster, streams: list[bytes]) -> None:
+    jobs = [(number, streams[number % len(streams)]) for number in range(IN_FLIGHT)]
+    alone = [ask(cluster, number, bitstream=bits).json()["answer"] for number, bits in jobs]
+    begun = threading.Event()
+
+    def streamed(job: tuple[int, bytes]) -> str:
+        form = {"bitstream": job[1], "prompt": (None, f"what is number {job[0]}?")}
+        form |= {"max_new_tokens": (None, str(TOKENS)), "stream": (None, "true")}
+        url = f"{cluster.url}/v1/query"
+        with httpx.stream("POST", url, files=form, timeout=PATIENCE_S) as response:
+            assert response.status_code == 200
+            lines = []
+            for line in response.iter_lines():
+                lines.append(line)
+                begun.set()
+        return str(json.loads(lines[lines.index("event: done") + 1][6:])["answer"])
+
+    with ThreadPoolExecutor(2 * IN_FLIGHT) as pool:
+        plain = [pool.submit(ask, cluster, number, bitstream=bits) for number, bits in jobs]
+        growing = [pool.submit(streamed, job) for job in jobs]
+        assert begun.wait(PATIENCE_S)
+        for deployment in ("Models", "Decoders"):
+            os.kill(cluster.replicas(deployment)[0], signal.SIGKILL)
+        assert [one.result().json().get("answer") for one in plain] == alone
+        assert [one.result() for one in growing] == alone
+    assert any("a replica was lost" in line for line in cluster.log)
+
+
+def test_an_accepted_request_outlives_a_sigterm(cluster: Cluster, stream: bytes) -> None:
+    whole = ask(cluster, 0, bitstream=stream).json()["answer"]
+    form = {"bitstream": stream, "prompt": (None, "what is number 0?"), "stream": (None, "true")}
+    form |= {"max_new_tokens": (None, str(TOKENS))}
+    url = f"{cluster.url}/v1/query"
+    with httpx.stream("POST", url, files=form, timeout=PATIENCE_S) as response:
+        lines = response.iter_lines()
+        assert next(lines) == "event: text"
+        cluster.process.send_signal(signal.SIGTERM)
+        rest = list(lines)
+    assert json.loads(rest[rest.index("event: done") + 1][6:])["answer"] == whole
+    assert cluster.process.wait(PATIENCE_S) == 0
+
+
+def _problem(response: httpx.Response) -> tuple[int, str]:
+    problem = Problem.model_validate_json(response.content)
+    return response.status_code, problem.code
+
+
+def _title(pid: int) -> str:
+    try:
+        return (PROC / str(pid) / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def _below(root: int) -> list[int]:
+    """Process ids of all descendants."""
+    parents: dict[int, int] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                )
+            except OSError:
+                continue
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
