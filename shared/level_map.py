@@ -15,13 +15,13 @@ neighbours picks. The tables are part of the format.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.ans import pack_words, unpack_words
+from shared.ans import Table, open_coder
 from shared.errors import StreamMalformed
 
 STRIDE: Final = 16  # pixels of a latent
@@ -29,7 +29,6 @@ CELLS: Final = (16, 32, 64)
 LEVELS: Final = (3, 5)
 MAX_STEP: Final = 62
 MAX_CODE: Final = 180
-TABLE_UNIT: Final = 256
 
 Array = NDArray[Any]
 
@@ -88,13 +87,13 @@ class LevelMap:
         """The payload of the level map chunk."""
         form = CELLS.index(self.cell) | (self.levels == 5) << 2 | (self.step // 2) << 3
         values = self.values.astype(np.int32)
-        coder = constriction.stream.stack.AnsCoder()
+        coder = open_coder()
         for places, context in reversed(list(_passes(values, self.levels))):
             for row in range(_contexts(self.levels) - 1, -1, -1):
                 chosen = values[places][context == row]
                 if len(chosen):
-                    coder.encode_reverse(chosen, _table(self.levels, row))
-        return bytes([form]) + pack_words(coder.get_compressed())
+                    coder.push(chosen, _table(self.levels, row))
+        return bytes([form]) + coder.payload()
 
     @classmethod
     def decode(cls, payload: bytes, width: int, height: int) -> LevelMap:
@@ -107,8 +106,7 @@ class LevelMap:
         cell, levels = CELLS[form & 3], LEVELS[form >> 2 & 1]
         values = np.zeros(cell_shape(width, height, cell), np.int32)
         try:
-            words = unpack_words(payload[1:])
-            coder = constriction.stream.stack.AnsCoder(*([words] if len(words) else []))
+            coder = open_coder(payload[1:])
         except ValueError as error:
             raise StreamMalformed(f"the level map is not an ANS stream: {error}") from error
         for places, context in _passes(values, levels):
@@ -116,7 +114,7 @@ class LevelMap:
             for row in range(_contexts(levels)):
                 chosen = context == row
                 if chosen.any():
-                    decoded[chosen] = coder.decode(_table(levels, row), int(chosen.sum()))
+                    decoded[chosen] = coder.pop(_table(levels, row), int(chosen.sum()))
             values[places] = decoded
         if not coder.is_empty():
             raise StreamMalformed("the level map is longer than its cells")
@@ -158,11 +156,11 @@ def _contexts(levels: int) -> int:
     return len(_BY_MEAN[levels]) + 1
 
 
-def _table(levels: int, row: int) -> Any:
+@cache
+def _table(levels: int, row: int) -> Table:
     """Table of a context: the last row is for cells without coded neighbours."""
     rows = (*_BY_MEAN[levels], _NO_NEIGHBOUR[levels])
-    counts = np.array(rows[row], np.float64) / TABLE_UNIT
-    return constriction.stream.model.Categorical(counts, perfect=False)
+    return Table(np.array(rows[row]))
 
 
 def _passes(values: Array, levels: int) -> Any:
