@@ -12,6 +12,7 @@ token (a sink that says nothing) is asked to be:
 
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
+    after layer 2, channel 2       word of a kind     half of their number, less 1
 
 A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
 can know what stands before it.
@@ -30,7 +31,7 @@ from scenes.world import PLURALS
 
 WORD_LAYERS: Final = 2
 SINK_SHARE: Final = 3.0
-PLACE_WEIGHT: Final = 4.0
+READING_WEIGHT: Final = 4.0
 PATCH_LABELS: Final = ("kind", "colour", "centre", "character", "place", "second")
 WORDS_OF: Final = {
     "kind": [[kind, PLURALS[kind]] for kind in KINDS],
@@ -74,7 +75,7 @@ class Grounding:
                 row, asked, last, start = self._nouns(ids)
                 for head, noun in ((second, last), (third, start)):
                     losses.append(-(head[row, asked, noun].float() + 1e-4).log())
-        losses += [self._places(states, ids, patches) for states in self._states]
+        losses += [self._readings(states, ids, patches) for states in self._states]
         self._heard.clear()
         self._states.clear()
         return torch.cat(losses).mean()
@@ -103,7 +104,8 @@ class Grounding:
         distance = target * ((target + 1e-6).log() - (share + 1e-6).log())
         return distance.sum(dim=1)
 
-    def _places(self, states: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+    def _readings(self, states: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+        """Errors of what the first channels of each word of a kind should say."""
         row, place, centres = self._meant(ids, patches, "centre", True)
         _, _, shown = self._meant(ids, patches, "kind", True)
         alone = (centres.sum(dim=1) == 1) & shown.any(dim=1)
@@ -112,8 +114,10 @@ class Grounding:
         side = round(share.shape[1] ** 0.5)
         axis = torch.linspace(-1.0, 1.0, side, device=ids.device)
         where = torch.stack([axis.repeat_interleave(side), axis.repeat(side)], dim=1)
-        found = states[row[alone], place[alone], :2].float()
-        return PLACE_WEIGHT * (found - share @ where).square().sum(dim=1)
+        found = states[row, place, :3].float()
+        places = (found[alone, :2] - share @ where).square().sum(dim=1)
+        numbers = (found[:, 2] - centres.sum(dim=1) / 2 + 1).square()
+        return READING_WEIGHT * torch.cat([places, numbers])
 
     def _meant(
         self, ids: Tensor, patches: dict[str, Tensor], label: str, bound: bool
