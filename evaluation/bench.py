@@ -16,26 +16,25 @@ from typing import Any, Final
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from cloud_server.adapter import Adapters
 from cloud_server.decoder import Decoded
 from edge_client.images import Picture
-from evaluation import peak_memory
+from evaluation import arithmetic, peak_memory
 from evaluation.classical import AVIF, JPEG, Classical, decode, nearest_quality
+from evaluation.learned import compress, decompress, find_learned, untrained
 from evaluation.ours import Ours
 from evaluation.pictures import picture_set
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, open_bundle
-from shared.errors import UsageError
 from shared.level_map import LevelMap, flat_codes
 
 TILE: Final = 256
 REFERENCE: Final = Classical("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
 PEERS: Final = (JPEG, Classical("WebP", "webp", {"method": 4}, ()), REFERENCE)
-LEARNED: Final = ("mbt2018-mean", "cheng2020-anchor")
+LEARNED: Final = "mbt2018-mean,cheng2020-anchor"
 LEARNED_QUALITY: Final = 3
 STAGES: Final = (
     *("guidance", "analysis", "coding", "container", "entropy", "synthesis", "adapter"),
@@ -49,9 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--megapixels", type=float, nargs="+", default=[0.25, 1.0, 4.0])
     parser.add_argument("--repeats", type=int, default=5, help="turns; the median counts")
     parser.add_argument("--threads", type=int, default=2, help="of each learned codec")
-    parser.add_argument("--learned", nargs="*", default=list(LEARNED), help="CompressAI's models")
     parser.add_argument(
-        "--learned-up-to", type=float, default=1.0, help="megapixels: they take minutes beyond"
+        "--compressai", default=LEARNED, metavar="NAMES", help="models of its zoo, commas between"
+    )
+    parser.add_argument(
+        "--compressai-up-to", type=float, default=4.0, help="megapixels: some take minutes there"
     )
 
 
@@ -62,11 +63,13 @@ def main(arguments: argparse.Namespace) -> None:
 
         edge(arguments)
         return
+    models = find_learned(arguments.compressai)
     torch.set_num_threads(arguments.threads)
     bundle = open_bundle(arguments.bundle)
     ours = Ours(bundle, arguments.threads)
     adapters = adapters_of(bundle)
     records = Records(arguments.results / "bench.jsonl")
+    speed = arithmetic.rate()
     parts = []
     for megapixels in arguments.megapixels:
         picture = mosaic(side_of(megapixels))
@@ -76,14 +79,17 @@ def main(arguments: argparse.Namespace) -> None:
             quality = nearest_quality(lambda q, f=form, p=picture: len(f.encode(p, q)), size)
             runs[form.describe()] = lambda f=form, q=quality, p=picture: time_peer(f, p, q)
         found = take_turns(runs, arguments.repeats)
-        for name in arguments.learned if megapixels <= arguments.learned_up_to else ():
-            model = learned(name)
-            found[f"CompressAI {name}"] = time_learned(model, picture)
+        for model in models if megapixels <= arguments.compressai_up_to else ():
+            found[f"CompressAI {model.name}"] = time_learned(
+                untrained(model.name, LEARNED_QUALITY), picture
+            )
         for name, times in found.items():
             key = {"bundle": bundle.hex_id, "megapixels": megapixels, "codec": name}
             records.add({**key, "threads": arguments.threads, "at": time.time()}, dict(times))
-        parts += [*_tables(megapixels, picture, size, found), _memory(bundle, picture)]
-    write_section(arguments.report, "bench", "\n\n".join([_lead(arguments, bundle), *parts]))
+        work = arithmetic.multiply_adds(bundle, picture.shape[1], picture.shape[0])
+        limits = {stage: 1000 * count / speed for stage, count in work.items()}
+        parts += [*_tables(megapixels, picture, size, found, limits), _memory(bundle, picture)]
+    write_section(arguments.report, "bench", "\n\n".join([_lead(arguments, bundle, speed), *parts]))
 
 
 def side_of(megapixels: float) -> int:
@@ -187,34 +193,19 @@ def time_peer(form: Classical, picture: Picture, quality: int) -> Times:
     return {"encode": encode, "decode": _since(start)}
 
 
-def learned(name: str) -> Any:
-    """A model of CompressAI's zoo with random weights: its time does not depend on them much."""
-    from compressai.zoo import image_models
-
-    if name not in image_models:
-        raise UsageError(
-            f"CompressAI has no model {name}", hint=f"it has {', '.join(sorted(image_models))}"
-        )
-    torch.manual_seed(0)
-    model: nn.Module = image_models[name](quality=LEARNED_QUALITY, pretrained=False)
-    model.eval().update(force=True)
-    return model
-
-
-@torch.inference_mode()
 def time_learned(model: Any, picture: Picture) -> Times:
     """Milliseconds of encode and decode, once: these models take seconds."""
-    planes = torch.tensor(picture).permute(2, 0, 1).unsqueeze(0).float() / 255
-    planes = nn.functional.pad(planes, (0, -planes.shape[3] % 64, 0, -planes.shape[2] % 64))
     start = time.perf_counter()
-    coded = model.compress(planes)
+    file = compress(model, picture, LEARNED_QUALITY)
     encode = _since(start)
     start = time.perf_counter()
-    model.decompress(coded["strings"], coded["shape"])
+    decompress(model, file)
     return {"encode": encode, "decode": _since(start)}
 
 
-def _tables(megapixels: float, picture: Picture, size: int, found: dict[str, Times]) -> list[str]:
+def _tables(
+    megapixels: float, picture: Picture, size: int, found: dict[str, Times], limits: Times
+) -> list[str]:
     reference = found[REFERENCE.describe()]
     rows = [
         [
@@ -227,7 +218,12 @@ def _tables(megapixels: float, picture: Picture, size: int, found: dict[str, Tim
     ours = found["ours"]
     whole = ours["encode"] + ours["decode"]
     stages = [
-        [stage, f"{ours[stage]:.1f}", f"{100 * ours[stage] / whole:.1f} %"]
+        [
+            stage,
+            f"{ours[stage]:.1f}",
+            f"{100 * ours[stage] / whole:.1f} %",
+            f"{limits[stage]:.1f}" if stage in limits else "",
+        ]
         for stage in STAGES
         if stage in ours
     ]
@@ -241,7 +237,7 @@ def _tables(megapixels: float, picture: Picture, size: int, found: dict[str, Tim
         table(["codec", "encode, ms", "decode, ms", f"encode / {avif}", f"decode / {avif}"], rows),
         f"Ours by stage; guidance and adapter add {100 * extra:.1f} % to encode and decode without "
         "them:",
-        table(["stage", "ms", "of encode + decode"], stages),
+        table(["stage", "ms", "of encode + decode", "limit, ms"], stages),
     ]
 
 
@@ -256,14 +252,16 @@ def _memory(bundle: Bundle, picture: Picture) -> str:
     )
 
 
-def _lead(arguments: argparse.Namespace, bundle: Bundle) -> str:
+def _lead(arguments: argparse.Namespace, bundle: Bundle, speed: float) -> str:
     return "\n\n".join(
         [
             command_line(arguments.words),
             f"Bundle {bundle.hex_id} at quality {bundle.manifest.quality:g}, {arguments.threads} "
             f"threads. Median of {arguments.repeats} turns through all codecs after one to warm "
             "up; CompressAI's models once, with random weights. Read the ratios: milliseconds "
-            "depend on the machine and on what else it does.",
+            "depend on the machine and on what else it does. *Limit* is the time of a stage's "
+            f"multiply-adds at the {speed / 1e9:.0f} billion a second of this run's float32 matrix "
+            "products; coding is the entropy network, the hyper analysis and the coder.",
         ]
     )
 

@@ -35,6 +35,10 @@ class Classical:
         Image.fromarray(picture).save(file, self.name, quality=quality, **self.settings)
         return file.getvalue()
 
+    def decode(self, file: bytes) -> Picture:
+        """The picture u8 [H, W, 3] of a file."""
+        return decode(file)
+
     def describe(self) -> str:
         """Name, library, version and settings, for the report."""
         version = features.version(self.feature)

@@ -1,12 +1,13 @@
-"""Fidelity: real bytes of real streams, PSNR and MS-SSIM, against JPEG, WebP and AVIF."""
+"""Fidelity: real bytes of real streams, PSNR and MS-SSIM, against other codecs."""
 
 from __future__ import annotations
 
 import argparse
 import functools
 import os
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from evaluation import plots
-from evaluation.classical import FORMATS, decode
+from evaluation.classical import FORMATS, Classical
 from evaluation.curves import Curve, bd_rate
 from evaluation.distortion import ms_ssim_db, psnr
+from evaluation.learned import Learned, find_learned, missing_weights
 from evaluation.ours import Ours
 from evaluation.pictures import PictureSet, picture_set
 from evaluation.records import Fields, Records
@@ -26,6 +28,7 @@ from shared.bundle import open_bundle
 
 LOW, HIGH = 0.05, 0.5
 MEASURES: Final = {"psnr": "RGB PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
+Peer = Classical | Learned
 Points = dict[str, dict[float, dict[str, float]]]
 
 
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--qualities", type=float, nargs="+", default=[*range(10)])
     parser.add_argument("--guidance", action="store_true", help="code with the level map")
+    parser.add_argument(
+        "--compressai", default="", metavar="NAMES", help="models of its zoo, commas between"
+    )
     parser.add_argument("--run", type=Path, help="codec training run: cost of the integer network")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
@@ -45,10 +51,24 @@ def main(arguments: argparse.Namespace) -> None:
     pictures = picture_set(arguments.pictures, arguments.most)
     ours = Ours(open_bundle(arguments.bundle), arguments.threads)
     records = Records(arguments.results / "codec.jsonl")
-    points = measure(ours, pictures, arguments.qualities, arguments.guidance, records)
+    peers: list[Peer] = [*FORMATS]
+    missing = []
+    for model in find_learned(arguments.compressai):
+        if reason := missing_weights(model):
+            print(f"left out: {reason}", file=sys.stderr)
+            missing.append(model)
+        else:
+            peers.append(model)
+    points = measure(ours, pictures, arguments.qualities, arguments.guidance, records, peers)
     name = "codec_guidance" if arguments.guidance else "codec"
     draw(points, pictures, arguments.report.parent / "img" / f"{name}.png")
-    parts = [text(points, pictures, arguments, ours), f"![Fidelity over rate](img/{name}.png)"]
+    parts = [
+        text(points, pictures, arguments, ours, peers),
+        f"![Fidelity over rate](img/{name}.png)",
+    ]
+    if missing:
+        names = ", ".join(model.describe() for model in missing)
+        parts.append(f"Left out, because their published weights could not be loaded: {names}.")
     if arguments.run:
         from evaluation.integer_cost import integer_cost
 
@@ -57,7 +77,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    ours: Ours, pictures: PictureSet, qualities: list[float], guidance: bool, records: Records
+    ours: Ours,
+    pictures: PictureSet,
+    qualities: list[float],
+    guidance: bool,
+    records: Records,
+    peers: Sequence[Peer] = FORMATS,
 ) -> Points:
     """Mean bits per pixel, PSNR and MS-SSIM over the pictures, by codec and setting."""
     rows: dict[str, dict[float, list[Fields]]] = {}
@@ -74,14 +99,14 @@ def measure(
                 ),
             )
             rows.setdefault("ours", {}).setdefault(quality, []).append(value)
-        for form in FORMATS:
-            for setting in form.ladder:
-                key = {**where, "codec": form.describe(), "quality": setting}
+        for peer in peers:
+            for setting in peer.ladder:
+                key = {**where, "codec": peer.describe(), "quality": setting}
                 value = records.measure(
                     key,
-                    lambda f=form, s=setting, p=picture: _compare(p, f.encode(p, s), decode),
+                    lambda c=peer, s=setting, p=picture: _compare(p, c.encode(p, s), c.decode),
                 )
-                rows.setdefault(form.name, {}).setdefault(setting, []).append(value)
+                rows.setdefault(peer.name, {}).setdefault(setting, []).append(value)
     return {
         codec: {
             setting: {m: float(np.mean([v[m] for v in found])) for m in ("bpp", *MEASURES)}
@@ -106,14 +131,20 @@ def curve(points: Points, codec: str, measure: str) -> Curve:
     return Curve.of([(p["bpp"], p[measure]) for p in points[codec].values()])
 
 
-def text(points: Points, pictures: PictureSet, arguments: argparse.Namespace, ours: Ours) -> str:
+def text(
+    points: Points,
+    pictures: PictureSet,
+    arguments: argparse.Namespace,
+    ours: Ours,
+    peers: Sequence[Peer],
+) -> str:
     """What was measured, bits at equal quality, and our points."""
     changes = []
-    for form in FORMATS:
-        row = [form.describe()]
+    for peer in peers:
+        row = [peer.describe()]
         for measure in MEASURES:
             change = bd_rate(
-                curve(points, form.name, measure), curve(points, "ours", measure), LOW, HIGH
+                curve(points, peer.name, measure), curve(points, "ours", measure), LOW, HIGH
             )
             row.append("none in common" if np.isnan(change) else f"{100 * change:+.1f} %")
         changes.append(row)

@@ -40,8 +40,15 @@ def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure
 def line(axis: Any, x: Any, y: Any, name: str, label: str, **more: Any) -> None:
     """A curve in the colour that its codec has in every plot."""
     ours = name not in MARKERS
-    style = {"linewidth": 2.0 if ours else 1.4, "markersize": 4.5, "marker": MARKERS.get(name, "o")}
-    axis.plot(x, y, color=COLOURS[name], label=label, **{**style, **more})
+    style: dict[str, Any] = {
+        "linewidth": 2.0 if ours else 1.4,
+        "markersize": 4.5,
+        "marker": MARKERS.get(name, "o"),
+    }
+    # Codecs beyond the usual take the axis's own colours, in order.
+    if name in COLOURS:
+        style["color"] = COLOURS[name]
+    axis.plot(x, y, label=label, **{**style, **more})
 
 
 def log_bytes(axis: Any, ticks: tuple[int, ...] = (200, 500, 1000, 2000, 5000, 10000)) -> None:

@@ -37,6 +37,7 @@ def test_a_small_run_writes_table_and_plot(folder: Path, tmp_path: Path) -> None
         bundle="tiny",
         qualities=[1.0, 3.0, 5.0],
         guidance=False,
+        compressai="",
         run=None,
         threads=1,
         report=tmp_path / "docs" / "results.md",
