@@ -35,6 +35,7 @@ from training.clip import load_clip
 from training.codec import load_codec
 from training.llava import build_processor, load_llava
 from training.quantise import quantise_encoder, quantise_guidance
+from training.open_clip_files import write_open_clip
 from training.runner import load_checkpoint
 from training.tokenizer import build_tokenizer
 from training.world import DEVIATION, MEAN, PATCH, SIDE
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=float, default=3.0, help="default quality, 0..9")
     parser.add_argument("--cell", type=int, default=32, choices=(16, 32, 64))
     parser.add_argument("--levels", type=int, default=3, choices=(3, 5))
-    parser.add_argument("--k", type=float, default=0.75)
+    parser.add_argument("--k", type=float, default=0.25)
     parser.add_argument("--step", type=int, default=30, help="quality codes between levels")
     parser.add_argument(
         "--quantise",
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PHOTOS",
         help="the edge's graphs in 8 bits, by photographs",
     )
+    parser.add_argument("--open-clip", type=Path, help="new folder for the CLIP towers' own files")
     parser.add_argument("--hardware", default="2 CPU cores", help="for the provenance")
 
 
@@ -100,6 +102,9 @@ def main(arguments: argparse.Namespace) -> None:
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    if arguments.open_clip:
+        info = load_checkpoint(arguments.clip)["info"]
+        write_open_clip(load_clip(arguments.clip).clip, info["config"], arguments.open_clip)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     print(f"bundle {bundles.Bundle.open(out).hex_id} at {out}, {size / 1e6:.1f} MB")
 

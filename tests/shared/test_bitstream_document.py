@@ -116,7 +116,7 @@ def test_the_example_is_a_stream() -> None:
         height=80,
         quality_code=60,
         check=0x1234,
-        level_map=bytes.fromhex("791c042baa11"),
+        level_map=bytes.fromhex("7999ecb2aff9"),
         latents=bytes.fromhex("00112233445566778899"),
         extras=((200, b"hi"),),
     )
