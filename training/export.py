@@ -34,8 +34,8 @@ from training.adapter import load_adapter_run
 from training.clip import load_clip
 from training.codec import load_codec
 from training.llava import build_processor, load_llava
-from training.quantise import quantise_encoder, quantise_guidance
 from training.open_clip_files import write_open_clip
+from training.quantise import quantise_encoder, quantise_guidance
 from training.runner import load_checkpoint
 from training.tokenizer import build_tokenizer
 from training.world import DEVIATION, MEAN, PATCH, SIDE
