@@ -1,4 +1,4 @@
-"""The edge runs where there is no torch, and starts without what it does not need yet."""
+"""The edge runs without torch and without constriction, and starts without what can wait."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
-REFUSED = "torch, torchvision, transformers, open_clip, compressai, fastapi, starlette"
+from edge_client import settings
 
-WITHOUT = f"""
+ROOT = Path(__file__).parents[2]
+SERVICE = "torch, torchvision, transformers, open_clip, compressai, fastapi, starlette"
+
+REFUSING = """
 import sys
-REFUSED = {{name.strip() for name in {REFUSED!r}.split(",")}}
+REFUSED = {name.strip() for name in %r.split(",")}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in REFUSED:
-            raise ImportError(f"the edge must not import {{name}}")
+            raise ImportError(f"the edge must not import {name}")
 sys.meta_path.insert(0, Refuse())
 from edge_client.__main__ import main
 sys.argv = ["edge_client", *sys.argv[1:]]
 main()
 """
+WITHOUT = REFUSING % SERVICE
 
 
 def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -43,6 +48,42 @@ def test_send_without_torch(photo: Path, server: Any) -> None:
     url = server.url
     asked = run(WITHOUT, "send", photo, "how large?", "--server", url)
     assert (asked.returncode, asked.stdout) == (0, "256 by 160\n"), asked.stderr
+
+
+def test_coding_without_constriction_is_the_same(photo: Path, tmp_path: Path) -> None:
+    found = []
+    for name, refused in (("with", SERVICE), ("without", f"{SERVICE}, constriction")):
+        stream = tmp_path / f"{name}.cotam"
+        coded = run(REFUSING % refused, "encode", photo, "-o", stream, "--quality", "4")
+        assert coded.returncode == 0, coded.stderr
+        found.append(stream.read_bytes())
+    assert found[0] == found[1]
+    seen = run(
+        REFUSING % f"{SERVICE}, constriction", "inspect", tmp_path / "with.cotam", "--verify"
+    )
+    assert seen.returncode == 0, seen.stderr
+    assert "verified" in seen.stdout
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "wanted"),
+    [
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", False),
+        ("linux", "armv7l", False),
+        ("darwin", "arm64", True),
+        ("win32", "AMD64", True),
+        ("win32", "ARM64", False),
+    ],
+)
+def test_constriction_is_asked_for_where_it_has_wheels(
+    system: str, machine: str, wanted: bool
+) -> None:
+    toml = settings._parse(Path("pyproject.toml"), (ROOT / "pyproject.toml").read_bytes())
+    (line,) = [name for name in toml["project"]["dependencies"] if "constriction" in name]
+    marker = Requirement(line).marker
+    assert marker is not None
+    assert marker.evaluate({"sys_platform": system, "platform_machine": machine}) is wanted
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])
