@@ -38,7 +38,7 @@ bench: $(READY) ## measure speed against Pillow's formats and CompressAI
 fuzz: $(READY) ## read 100,000 damaged streams; goes on where it stopped
 	$(BIN)/python -m evaluation fuzz
 
-load: $(READY) ## put a local server under load (a quarter of an hour on idle cores)
+load: $(READY) ## put a local server under load (half an hour on idle cores)
 	$(BIN)/python -m evaluation load
 
 results: $(READY) ## remake the tables and plots of docs/results.md from the shipped bundle
