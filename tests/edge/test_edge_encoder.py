@@ -15,7 +15,7 @@ import pytest
 
 from edge_client.encoder import Encoder
 from edge_client.guidance import FILL, pool, shrink
-from edge_client.images import fitted
+from edge_client.images import fitted, load
 from edge_client.tiles import starts
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
@@ -30,6 +30,7 @@ from shared.errors import (
 from shared.level_map import LevelMap, cell_shape, flat_codes
 
 Draw = Callable[..., np.ndarray]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def symbols(stream: Bitstream, model: EntropyModel) -> np.ndarray:
@@ -161,6 +162,23 @@ def test_several_qualities_from_one_transform(encoder: Encoder, draw: Draw) -> N
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] / 4
     assert set(analysed.timings_ms) == {"guidance", "analysis", "coding"}
+
+
+@pytest.mark.parametrize("name", ["beach", "field", "street", "drawn", "noise"])
+@pytest.mark.parametrize("guidance", [True, False])
+def test_more_quality_is_more_bytes(
+    name: str, guidance: bool, encoder: Encoder, draw: Draw
+) -> None:
+    """Over half a step; over a quarter a stream may be a few bytes shorter."""
+    chance = np.random.default_rng(0)
+    picture = {
+        "drawn": lambda: draw(300, 200),
+        "noise": lambda: chance.integers(0, 256, (200, 200, 3), np.uint8),
+    }.get(name, lambda: load(EXAMPLES / f"{name}.png"))()
+    analysed = encoder.analyse(picture, guidance)
+    sizes = np.array([len(analysed._code(code).to_bytes()) for code in range(0, 181, 5)])
+    assert (np.diff(sizes[::2]) > 0).all()
+    assert (np.diff(sizes) > -0.02 * sizes[:-1] - 12).all()
 
 
 @pytest.mark.parametrize("quality", [-0.1, 9.1, float("nan")])
