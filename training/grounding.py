@@ -13,6 +13,7 @@ token (a sink that says nothing) is asked to be:
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
     after layer 2, channel 2       word of a kind     half of their number, less 1
+    after layer 3, channels 0, 1   end of a question  places of its first less its last such word
 
 A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
 can know what stands before it.
@@ -55,8 +56,8 @@ class Grounding:
         self._end = tokenizer.eos_token_id
         self._heard: list[Tensor] = []
         self._states: list[Tensor] = []
-        layer = model.model.language_model.layers[WORD_LAYERS]
-        layer.register_forward_pre_hook(self._listen, with_kwargs=True)
+        for layer in model.model.language_model.layers[WORD_LAYERS:]:
+            layer.register_forward_pre_hook(self._listen, with_kwargs=True)
         AttentionInterface.register("grounded", self._attend)
         model.model.language_model.set_attn_implementation("grounded")
 
@@ -75,7 +76,8 @@ class Grounding:
                 row, asked, last, start = self._nouns(ids)
                 for head, noun in ((second, last), (third, start)):
                     losses.append(-(head[row, asked, noun].float() + 1e-4).log())
-        losses += [self._readings(states, ids, patches) for states in self._states]
+        if self._states:
+            losses += self._readings(*self._states, ids, patches)
         self._heard.clear()
         self._states.clear()
         return torch.cat(losses).mean()
@@ -104,8 +106,10 @@ class Grounding:
         distance = target * ((target + 1e-6).log() - (share + 1e-6).log())
         return distance.sum(dim=1)
 
-    def _readings(self, states: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
-        """Errors of what the first channels of each word of a kind should say."""
+    def _readings(
+        self, words: Tensor, ends: Tensor, ids: Tensor, patches: dict[str, Tensor]
+    ) -> list[Tensor]:
+        """Errors of the first channels at words of a kind and at the ends of questions."""
         row, place, centres = self._meant(ids, patches, "centre", True)
         _, _, shown = self._meant(ids, patches, "kind", True)
         alone = (centres.sum(dim=1) == 1) & shown.any(dim=1)
@@ -114,10 +118,17 @@ class Grounding:
         side = round(share.shape[1] ** 0.5)
         axis = torch.linspace(-1.0, 1.0, side, device=ids.device)
         where = torch.stack([axis.repeat_interleave(side), axis.repeat(side)], dim=1)
-        found = states[row, place, :3].float()
-        places = (found[alone, :2] - share @ where).square().sum(dim=1)
-        numbers = (found[:, 2] - centres.sum(dim=1) / 2 + 1).square()
-        return READING_WEIGHT * torch.cat([places, numbers])
+        middle = (share.unsqueeze(2) * where).sum(dim=1)
+        number = centres.sum(dim=1, keepdim=True)
+        found = words[row, place, :3].float()
+        errors = [found[alone, :2] - middle, found[:, 2:] - number / 2 + 1]
+        told = torch.full((*ids.shape, 2), torch.nan, device=ids.device)
+        told[row[alone], place[alone]] = middle
+        row, asked, last, first = self._nouns(ids)
+        apart = told[row, first] - told[row, last]
+        known = apart.isfinite().all(dim=1) & (first != last)
+        errors.append(ends[row[known], asked[known], :2].float() - apart[known])
+        return [READING_WEIGHT * error.square().sum(dim=1) for error in errors]
 
     def _meant(
         self, ids: Tensor, patches: dict[str, Tensor], label: str, bound: bool
