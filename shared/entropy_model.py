@@ -32,10 +32,12 @@ from shared.integer_network import (
     WEIGHT_LIMIT,
     Checkerboard,
     IntegerNetwork,
+    blocks,
 )
 from shared.symbol_coder import SymbolCoder
 
 SYMBOL_LIMIT: Final = 30_000
+_BAND: Final = 64  # rows of latents whose hyper latents are found at a time
 
 Array = NDArray[Any]
 
@@ -95,15 +97,15 @@ class EntropyModel:
     def encode(self, latent: Array, quality: Array, base_code: int) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180)."""
         height, width = quality.shape
-        gained = np.moveaxis(latent, 0, -1) * self._gains[quality]
-        z = self._analyse_hyper(gained, base_code)
-        gained = gained.reshape(height * width, -1)
+        latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
+        z = self._analyse_hyper(latent, quality, base_code)
+        flat, codes = latent.reshape(height * width, -1), quality.ravel()
         features = self._network.features(z, quality)
         board = Checkerboard.of(height, width)
         mean, first = self._network.anchors(features, board)
-        anchors = _quantise(gained[board.anchors], mean, first)
+        anchors = self._quantise(flat, codes, board.anchors, mean, first)
         mean, second = self._network.rest(features, board, anchors, mean)
-        rest = _quantise(gained[board.rest], mean, second)
+        rest = self._quantise(flat, codes, board.rest, mean, second)
 
         coder = open_coder()
         self._coder.push(coder, rest, second)
@@ -148,8 +150,14 @@ class EntropyModel:
             )
         return Symbols(z, values, _joined(board, anchor_means, means))
 
-    def _analyse_hyper(self, gained: Array, base_code: int) -> Array:
-        """Integer hyper latent i32 [h/4, w/4, Cz] of a gained latent [h, w, C]."""
+    def _analyse_hyper(self, latent: Array, quality: Array, base_code: int) -> Array:
+        """Integer hyper latent i32 [h/4, w/4, Cz] of a latent [h, w, C], a band at a time."""
+        bands = [slice(top, top + _BAND) for top in range(0, len(latent), _BAND)]
+        return np.concatenate(
+            [self._analyse_band(latent[b] * self._gains[quality[b]], base_code) for b in bands]
+        )
+
+    def _analyse_band(self, gained: Array, base_code: int) -> Array:
         height, width = gained.shape[:2]
         x = np.pad(gained, ((0, -height % 4), (0, -width % 4), (0, 0)))
         for i, (weight, bias) in enumerate(self._hyper_analysis):
@@ -160,6 +168,21 @@ class EntropyModel:
         z: Array = np.floor(x * self._hyper_gains[base_code] + 0.5)
         z = np.where(self._hyper_scales[base_code] == 0, 0, z)
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
+
+    def _quantise(
+        self, latent: Array, codes: Array, places: Array, mean: Array, index: Array
+    ) -> Array:
+        """Symbols i16 [N, C] at `places` of a latent [h * w, C]; 0 where the scale index is 0."""
+        symbols = np.empty(mean.shape, np.int16)
+        for part in blocks(len(places)):
+            distance = mean[part].astype(np.float32)
+            distance *= np.float32(-1 / MEAN_UNIT)
+            distance += latent[places[part]] * self._gains[codes[places[part]]]
+            distance += np.float32(0.5)
+            np.floor(distance, out=distance)
+            symbols[part] = np.clip(distance, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=distance)
+            symbols[part] *= index[part] != 0
+        return symbols
 
 
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
@@ -172,19 +195,6 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
         raise ValueError(f"a scale index of the hyper latent is over {SCALES - 1}")
 
 
-def _quantise(gained: Array, mean: Array, index: Array) -> Array:
-    """Symbols i32 of gained latents [N, C]; where the scale index is 0 nothing is coded."""
-    distance = mean.astype(np.float32)
-    distance *= np.float32(-1 / MEAN_UNIT)
-    distance += gained
-    distance += np.float32(0.5)
-    np.floor(distance, out=distance)
-    np.clip(distance, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=distance)
-    symbols = distance.astype(np.int32)
-    symbols *= index != 0
-    return symbols
-
-
 def _joined(board: Checkerboard, anchors: Array, rest: Array) -> Array:
     """[h, w, C] of what was computed in two passes."""
     out = np.empty((board.height * board.width, anchors.shape[1]), anchors.dtype)
@@ -194,8 +204,8 @@ def _joined(board: Checkerboard, anchors: Array, rest: Array) -> Array:
 
 def _check(z: Array, values: Array) -> int:
     """16 bits of the CRC-32 over all symbols as little-endian 16-bit integers."""
-    crc = zlib.crc32(z.astype("<i2").tobytes())
-    return zlib.crc32(values.astype("<i2").tobytes(), crc) & 0xFFFF
+    crc = zlib.crc32(z.astype("<i2").data)
+    return zlib.crc32(values.astype("<i2", copy=False).data, crc) & 0xFFFF
 
 
 def _space_to_depth(x: Array) -> Array:

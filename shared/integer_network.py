@@ -103,23 +103,27 @@ class IntegerNetwork:
         self._channels = channels
 
     def features(self, z: Array, quality: Array) -> Array:
-        """Shared features [h * w, F] of an integer hyper latent and quality codes [h, w]."""
+        """Shared features u8 [h * w, F] of an integer hyper latent and quality codes [h, w]."""
         height, width = quality.shape
         rows, columns = z.shape[:2]
         padded = np.pad(z.astype(self._dtype), ((1, 1), (1, 1), (0, 0)))
         taps = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
         x = self._layers["hyper1"](np.concatenate(taps, axis=-1))
         x = _depth_to_space(self._layers["hyper2"](x))
-        x = _depth_to_space(self._layers["hyper3"](x))[:height, :width]
-        tent = _TENT.astype(self._dtype)[quality]
-        mixed = np.concatenate([x, tent], axis=-1).reshape(height * width, -1)
-        return self._layers["mix"](mixed)
+        # What lies between layers is 0..255: as bytes, it is small where the picture is large.
+        x = _depth_to_space(self._layers["hyper3"](x).astype(np.uint8))[:height, :width]
+        x, codes, tent = x.reshape(height * width, -1), quality.ravel(), _TENT.astype(self._dtype)
+        mix = self._layers["mix"]
+        features = np.empty((height * width, len(mix.bias)), np.uint8)
+        for part in blocks(len(features)):
+            features[part] = mix(np.concatenate([x[part], tent[codes[part]]], axis=-1))
+        return features
 
     def anchors(self, features: Array, board: Checkerboard) -> tuple[Array, Array]:
         """Mean i16 (1/16 units) and scale index u8 of the anchors, [N, C] each."""
         mean, index = self._outputs(len(board.anchors))
-        for part in _blocks(len(mean)):
-            hidden = self._layers["anchor1"](features[board.anchors[part]])
+        for part in blocks(len(mean)):
+            hidden = self._layers["anchor1"](features[board.anchors[part]].astype(self._dtype))
             mean[part] = self._layers["anchor_mean"](hidden)
             index[part] = self._layers["anchor_scale"](hidden)
         return mean, index
@@ -132,7 +136,7 @@ class IntegerNetwork:
         own, near = features.shape[1], grid.shape[1]
         found, index = self._outputs(len(board.rest))
         row = board.width + 2
-        for part in _blocks(len(found)):
+        for part in blocks(len(found)):
             places = board.rest[part]
             x = np.empty((len(places), own + 4 * near), self._dtype)
             x[:, :own] = features[places]
@@ -145,11 +149,11 @@ class IntegerNetwork:
         return found, index
 
     def _context(self, board: Checkerboard, symbols: Array, mean: Array) -> Array:
-        """What the rest sees of the anchors: [(h + 2) * (w + 2), 64], zero but at anchors."""
+        """What the rest sees of the anchors: u8 [(h + 2) * (w + 2), 64], zero but at anchors."""
         layer = self._layers["context"]
-        grid = np.zeros(((board.height + 2) * (board.width + 2), len(layer.bias)), self._dtype)
+        grid = np.zeros(((board.height + 2) * (board.width + 2), len(layer.bias)), np.uint8)
         places = board.padded(board.anchors)
-        for part in _blocks(len(mean)):
+        for part in blocks(len(mean)):
             sixteenths = symbols[part].astype(np.int32) * MEAN_UNIT + mean[part]
             near = np.clip((sixteenths + MEAN_UNIT // 4) >> 3, -CONTEXT_LIMIT, CONTEXT_LIMIT)
             grid[places[part]] = layer(near.astype(self._dtype))
@@ -200,7 +204,8 @@ def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _
     return _Layer((weight * unit).astype(dtype), (bias * unit).astype(dtype), low, high)
 
 
-def _blocks(count: int) -> list[slice]:
+def blocks(count: int) -> list[slice]:
+    """Slices that cover `count` positions, few enough each to stay in the cache."""
     return [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
 
 

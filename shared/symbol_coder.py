@@ -35,16 +35,17 @@ class SymbolCoder:
         _check_form(tables, ends)
         counts = np.split(tables, ends[:-1])
         self._tables = [Table(each) for each in counts]
-        self._reach = np.array([(len(each) - 2) // 2 for each in counts], np.int32)
+        self._reach = np.array([(len(each) - 2) // 2 for each in counts], np.int16)
         self._escape = Table(np.ones(1 << ESCAPE_BITS))
 
     def push(self, coder: Coder, symbols: Array, index: Array) -> None:
         """Code symbols so that `pop` with the same indices (any shape) reads them."""
         order, groups = _groups(index)
+        # Narrow integers throughout: of a large picture, these arrays are most of the memory.
         values, reach = symbols.ravel()[order], self._reach[index.ravel()[order]]
         outside = np.abs(values) > reach
-        coded = np.where(outside, 2 * reach + 1, values + reach).astype(np.int32)
-        excess = _fold(values[outside], reach[outside])
+        coded = np.where(outside, 2 * reach + 1, values + reach)
+        excess = _fold(values[outside].astype(np.int32), reach[outside])
         if len(excess):
             coder.push(excess, self._escape)
         for scale, start, stop in reversed(groups):
@@ -96,15 +97,15 @@ def _check_form(tables: Array, ends: Array) -> None:
 
 
 def _groups(index: Array) -> tuple[Array, list[tuple[int, int, int]]]:
-    """Flat positions in order of scale index, without index 0, and (index, start, stop) of each.
+    """Flat positions i32 in order of scale index, without 0, and (index, start, stop) of each.
 
     Positions of one index keep their order.
     """
     flat = index.ravel()
-    coded = np.flatnonzero(flat)
+    coded = np.flatnonzero(flat).astype(np.int32)
     scales = flat[coded]
     order = coded[np.argsort(scales, kind="stable")]
-    ends = np.cumsum(np.bincount(scales, minlength=SCALES))
+    ends = np.searchsorted(flat[order], np.arange(SCALES), "right")
     return order, [
         (i, int(ends[i - 1]), int(ends[i])) for i in range(1, SCALES) if ends[i] > ends[i - 1]
     ]
