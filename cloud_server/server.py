@@ -58,8 +58,10 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # The other parser that uvicorn would take, where it is installed, knows no such bound.
+        # The other parser that uvicorn would take, where it is installed, knows no such bound;
+        # the other loop is as little tested.
         http="h11",
+        loop="asyncio",
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from cloud_server.work import Work
+from shared.errors import UpstreamError
 
 MOST_CRASHES: Final = 5
 
@@ -30,7 +31,7 @@ class Worker:
 
     A batch is what has gathered while the one before it ran: nothing waits for company.
     After 5 crashes in a row the engine must prove itself on a request of its own; `on_dead` is
-    called with what is wrong where it cannot.
+    called with what is wrong where it cannot, and where it raises by itself.
     """
 
     def __init__(
@@ -71,7 +72,13 @@ class Worker:
             if not batch:
                 continue
             self._since = time.monotonic()
-            self._engine.run([work for work, _ in batch])
+            try:
+                self._engine.run([work for work, _ in batch])
+            except Exception as error:  # a fault of the engine itself: its steps are guarded
+                for work, _ in batch:
+                    if work.answer is None and work.error is None:
+                        work.error = UpstreamError("the service failed on this request")
+                self._on_dead(error)
             self._since = None
             for work, future in batch:
                 if not future.done():

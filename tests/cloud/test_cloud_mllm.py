@@ -214,6 +214,24 @@ def test_a_dead_model_is_found_out(bundle: Bundle, stranger: Path, stream: bytes
     assert len(deaths) == 1
 
 
+def test_an_engine_that_raises_by_itself_leaves_nobody_waiting(
+    engine: Engine, streams: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaths: list[Exception] = []
+    worker = Worker(engine, 2, deaths.append)
+    fault = RuntimeError("as a mistake of ours would")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "_alike", lambda batch: (_ for _ in ()).throw(fault))
+            (work,) = _works(streams[:1], PROMPTS[:1], (2,))
+            assert isinstance(worker.submit(work).result(300).error, UpstreamError)
+        (work,) = _works(streams[:1], PROMPTS[:1], (2,))
+        assert worker.submit(work).result(300).answer
+    finally:
+        worker.close()
+    assert deaths == [fault]
+
+
 def test_text_that_was_handed_out_is_not_said_again(engine: Engine, streams: list[bytes]) -> None:
     first, second = _works(streams[:2], PROMPTS[:2], (8, 8))
     said: list[str] = []
