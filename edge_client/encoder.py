@@ -32,8 +32,9 @@ from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
 
 MAX_QUALITY: Final = MAX_QUALITY_CODE / 20
-TILE: Final = 1024  # pixels a side of what the transform takes at a time
-MARGIN: Final = 128  # pixels that the transform sees around a latent, and some more
+WHOLE: Final = 1152  # pixels a side of what the transform takes in one piece, which is quickest
+TILE: Final = 512  # pixels a side of what it takes at a time of larger pictures
+MARGIN: Final = 64  # pixels around a tile that it sees: 8 a block, of which `tiny` has 4
 BUDGET_PASSES: Final = 6
 BUDGET_SLACK: Final = 0.05
 USUAL_GROWTH: Final = math.log(1.45) / 20  # of log(size) in a code, on photographs
@@ -188,22 +189,22 @@ class Encoder:
     def _transform(self, picture: Picture) -> NDArray[np.float32]:
         """Latent f32 [C, h, w]. Tiles see as far as the transform does: they leave no seams."""
         height, width = picture.shape[:2]
-        if max(height, width) <= TILE + MARGIN:
+        if max(height, width) <= WHOLE:
             return self._run(picture)
         rows, columns = latent_shape(width, height)
-        latent = np.empty((self.bundle.manifest.latent_channels, rows, columns), np.float32)
+        # Channels last, as the entropy model takes it without a copy.
+        latent = np.empty((rows, columns, self.bundle.manifest.latent_channels), np.float32)
         for down in spans(rows * STRIDE, TILE, MARGIN):
             for across in spans(columns * STRIDE, TILE, MARGIN):
                 found = self._run(picture[down.low : down.high, across.low : across.high])
                 top, left = (down.start - down.low) // STRIDE, (across.start - across.low) // STRIDE
-                place = np.s_[
-                    :,
+                place = latent[
                     down.start // STRIDE : down.stop // STRIDE,
                     across.start // STRIDE : across.stop // STRIDE,
                 ]
-                size = latent[place].shape
-                latent[place] = found[:, top : top + size[1], left : left + size[2]]
-        return latent
+                high, wide = place.shape[:2]
+                place[:] = np.moveaxis(found[:, top : top + high, left : left + wide], 0, -1)
+        return np.moveaxis(latent, -1, 0)
 
     def _run(self, picture: Picture) -> NDArray[np.float32]:
         latent: NDArray[np.float32] = self._session.run(None, {"picture": _planes(picture)})[0][0]

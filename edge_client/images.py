@@ -29,15 +29,7 @@ MAX_FILE_BYTES: Final = 256 << 20  # of a picture that comes through a pipe
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc"})
 
 _EXIF_ORIENTATION: Final = 0x0112
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_BAND: Final = 256  # rows of a picture that are converted at a time
 _FILTERS: Final = threading.Lock()
 
 logger = logging.getLogger("edge_client")
@@ -58,7 +50,7 @@ def load(source: Source, name: str = "", longest: int | None = None) -> Picture:
     Raises PictureUnreadable, PictureTooLarge.
     """
     if isinstance(source, np.ndarray):
-        return _flatten(_of_array(source))
+        return _upright(_of_array(source))
     if isinstance(source, Image.Image):
         _check_size(source, name or "the picture")
         return _upright(source)
@@ -198,10 +190,31 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _upright(image: Image.Image) -> Picture:
+    """The pixels of an opened picture, converted in bands: what is whole is there once."""
     image.load()
-    profile = image.info.get("icc_profile")
-    turn = _TURNS.get(_orientation(image))
-    return _flatten(_to_srgb(image if turn is None else image.transpose(turn), profile))
+    orientation = _orientation(image)
+    to_srgb = _srgb_transform(image)
+    if image.mode.startswith(("I", "F")):
+        image = _from_deep(image)
+    width, height = image.size
+    picture = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        band = image.crop((0, top, width, min(height, top + _BAND)))
+        if to_srgb is not None:
+            band = ImageCms.applyTransform(band, to_srgb) or band
+        picture[top : top + _BAND] = _flatten(band)
+    return _turned(picture, orientation)
+
+
+def _turned(picture: Picture, orientation: Any) -> Picture:
+    """A view of the picture, upright by EXIF's orientation 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -213,24 +226,22 @@ def _orientation(image: Image.Image) -> Any:
             return 1
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours by the embedded profile; one that is broken is ignored, as browsers do."""
+def _srgb_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """What makes the embedded profile's colours sRGB; a broken one is ignored, as browsers do."""
+    profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
-        return image
+        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.createProfile("sRGB")
         mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+        return ImageCms.buildTransform(source, target, image.mode, mode)
     except (ImageCms.PyCMSError, OSError):
-        return image
-    return converted if converted is not None else image
+        return None
 
 
 def _flatten(image: Image.Image) -> Picture:
-    """Any mode to u8 [H, W, 3], transparency on white."""
-    if image.mode.startswith(("I", "F")):
-        image = _from_deep(image)
+    """Any mode of 8 bits to u8 [H, W, 3], transparency on white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

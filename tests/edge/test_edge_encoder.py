@@ -164,6 +164,16 @@ def test_several_qualities_from_one_transform(encoder: Encoder, draw: Draw) -> N
     assert set(analysed.timings_ms) == {"guidance", "analysis", "coding"}
 
 
+def test_coding_takes_few_bytes_a_pixel(encoder: Encoder, draw: Draw) -> None:
+    analysed = encoder.analyse(draw(1300, 1300), guidance=False)
+    tracemalloc.start()
+    try:
+        analysed.code(5)
+        assert tracemalloc.get_traced_memory()[1] < 12 * 1300 * 1300
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("name", ["beach", "field", "street", "drawn", "noise"])
 @pytest.mark.parametrize("guidance", [True, False])
 def test_more_quality_is_more_bytes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,30 @@ def test_icc_profile_is_converted_to_srgb(draw: Draw) -> None:
     changed = load(saved(red, icc_profile=swapped)).astype(int)
     assert np.abs(as_is - (250, 20, 20)).max() <= 2
     assert np.abs(changed - (20, 20, 250)).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "LA", "I;16"])
+def test_bands_of_a_tall_picture_leave_no_seams(mode: str, draw: Draw) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    options = {"icc_profile": profile} if mode.startswith("RGB") else {}
+    if mode == "I;16":
+        image = Image.fromarray(draw(20, 600)[:, :, 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(draw(20, 600)).convert(mode)
+    form = "TIFF" if mode == "CMYK" else "PNG"
+    parts = [image.crop((0, top, 20, top + 100)) for top in range(0, 600, 100)]
+    found = [load(saved(part, form, **options)) for part in parts]
+    assert np.array_equal(load(saved(image, form, **options)), np.concatenate(found))
+
+
+def test_a_large_picture_is_whole_once(draw: Draw) -> None:
+    data = saved(Image.fromarray(np.tile(draw(500, 500), (4, 4, 1))), "JPEG")
+    tracemalloc.start()
+    try:
+        picture = load(data)
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * picture.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_broken_icc_profile_is_ignored(draw: Draw) -> None:
