@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench fuzz load results images-check clean
+.PHONY: help setup demo test check format bench bench-edge fuzz load results images-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ format: $(READY) ## format and mend what can be mended
 
 bench: $(READY) ## measure speed against Pillow's formats and CompressAI
 	$(BIN)/python -m evaluation bench
+
+bench-edge: $(READY) ## measure the base install in a fresh environment (needs a package index)
+	$(BIN)/python -m evaluation bench --edge
 
 fuzz: $(READY) ## read 100,000 damaged streams; goes on where it stopped
 	$(BIN)/python -m evaluation fuzz

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from evaluation import peak_memory
+from evaluation import bench_edge, peak_memory
 from evaluation.bench import (
     REFERENCE,
     STAGES,
@@ -77,3 +79,29 @@ def test_the_copy_that_is_installed_holds_what_the_build_needs(tmp_path: Path) -
     there = {entry.name for entry in (tmp_path / "source").iterdir()}
     assert {"pyproject.toml", "README.md", "LICENSE", "edge_client", "shared"} <= there
     assert not [*(tmp_path / "source").rglob("__pycache__")]
+
+
+def test_the_bare_install_is_reported_with_what_each_part_is_for(tmp_path: Path) -> None:
+    ran = bench_edge.run(bench_edge.ROOT, Path(sys.executable), "-c", bench_edge.CODERS, "1000")
+    found = {
+        "megabytes": 160.5,
+        "sizes": {"numpy": 71.4, "Pygments": 8.6, "h11": 0.2, "idna": 0.5},
+        "versions": {"numpy": "2.4.6", "Pygments": "2.21.0", "h11": "0.16.0", "idna": "3.20"},
+        "forbidden": [],
+        "times": {"`edge_client --version`": str(bench_edge.Ran(0.31, 0.3, ""))},
+        "peaks": {"12": 351.0},
+        "coders": json.loads(ran.out),
+        "load": 0.5,
+        "cores": 2,
+    }
+    text = bench_edge.report(found, "`bench --edge`")
+    assert "| numpy 2.4.6 | 71.4 |" in text
+    assert "| 2 others | 0.7 |" in text
+    assert "0.31 s (0.30 s of the processor)" in text
+    assert "| torch, transformers and their like | none |" in text
+    with pytest.raises(UsageError, match="boom"):
+        bench_edge.run(tmp_path, Path(sys.executable), "-c", "raise SystemExit('boom')")
+
+
+def test_drawn_pictures_of_any_size() -> None:
+    assert bench_edge.tiled(1100, 40).shape == (40, 1100, 3)
