@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 from edge_client import EdgeClient
+from examples.demo import ASKED, OTHERS
 from examples.make_examples import EXAMPLES, FOLDER
 from scenes import Backgrounds, render
 
@@ -49,3 +56,31 @@ def test_the_answer_depends_on_picture_and_question(server_url: str, tmp_path: P
         blue = tmp_path / "other.png"
         Image.fromarray(picture[:, :, ::-1].copy()).save(blue)
         assert client.ask(blue, "what colour are the cars?").answer == "blue"
+
+
+def test_the_demonstration_ends_well() -> None:
+    """`make demo`: its own server process, real streams; stopped when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo"],
+        cwd=FOLDER.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for file, prompt in ASKED:
+        assert f"{file}: {prompt}" in done.stdout
+    answers = re.findall(r"  answer    (.+)   \((.+), which saw the adapter\)", done.stdout)
+    assert len(answers) == len(ASKED)
+    assert all(answer.strip() for answer, _ in answers)
+    sizes = [int(size) for size in re.findall(r"  stream    (\d+) bytes", done.stdout)]
+    assert len(sizes) == len(ASKED)
+    assert max(sizes) < 4_000
+    for name in OTHERS:
+        assert done.stdout.count(f"    {name}: ") == len({file for file, _ in ASKED})
+    url = re.search(r"--port (\d+)", done.stdout)
+    assert url is not None
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{url[1]}/livez", trust_env=False)
