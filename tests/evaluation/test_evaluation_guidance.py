@@ -46,7 +46,8 @@ def test_the_towers_first_layers_are_what_the_edge_runs(
     assert attention.shape == (tower.layers, 16, 16)
     cells = attention[:3].mean(axis=0).reshape(8, 2, 8, 2).mean(axis=(1, 3))
     importance = Ours(bundle).encoder.importance(scene.picture)
-    assert cells == pytest.approx(importance, abs=2e-2 * importance.max())
+    # The graph of the edge has 8 bits.
+    assert cells == pytest.approx(importance, abs=4e-2 * importance.max())
     usual = guidance.usual_of(bundle)
     found = Ours(bundle).analyse(scene.picture, True).level_map
     assert found is not None
