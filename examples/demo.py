@@ -41,7 +41,7 @@ OTHERS: Final = {
 
 def main() -> None:
     """Ask, print, compare; exits with 1 where a step fails."""
-    with _server() as url, EdgeClient(url) as client:
+    with serving() as url, EdgeClient(url) as client:
         for file, prompt in ASKED:
             _ask(client, FOLDER / file, prompt)
         print("\nThe same picture in other formats, as good as fits into the bytes of ours:")
@@ -110,32 +110,34 @@ def _psnr(picture: Picture, data: bytes) -> float:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def serving(quiet: bool = False) -> Iterator[str]:
     """A server process on a free port of loopback; stopped at the end, whatever happens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "cloud_server", "serve", "--port", str(port)]
     environment = {**os.environ, "COTAM_LOG_LEVEL": "warning", "HF_HUB_OFFLINE": "1"}
-    print(f"starting {' '.join(command[1:])}")
+    if not quiet:
+        print(f"starting {' '.join(command[1:])}")
     process = subprocess.Popen(command, env=environment)
     try:
-        _wait(url, process)
+        seconds = _wait(url, process)
+        if not quiet:
+            print(f"ready after {seconds:.1f} s")
         yield url
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes]) -> float:
     start = time.monotonic()
     while time.monotonic() - start < START_SECONDS:
         if process.poll() is not None:
             sys.exit(f"the server stopped with exit code {process.returncode}")
         try:
             if httpx.get(f"{url}/readyz", timeout=5).is_success:
-                print(f"ready after {time.monotonic() - start:.1f} s")
-                return
+                return time.monotonic() - start
         except httpx.TransportError:
             pass
         time.sleep(0.2)
