@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,11 +18,14 @@ from edge_client.cli.map import map_
 from edge_client.cli.output import error_line
 from edge_client.cli.send import send
 from edge_client.cli.spool import app as spool
-from shared.errors import CotamError, exit_code
+from shared.errors import CotamError, UsageError, exit_code
+
+# Typer carries a click of its own since 0.26 and names it nowhere: the base of its usage errors.
+_ClickException: Final[Any] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="edge_client",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +61,7 @@ def version() -> str:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     asked: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
@@ -68,6 +72,9 @@ def _options(
     Pictures are coded for the model instead of the eye, by the importance of their parts: about
     1 kB for 256x256.
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def run() -> None:
@@ -77,11 +84,25 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        # Not in its own mode, in which typer draws a box around a word that was misspelt.
+        sys.exit(app(prog_name="edge_client", standalone_mode=False))
     except CotamError as error:
         print(error_line(error), file=sys.stderr)
         sys.exit(exit_code(error))
+    except _ClickException as error:
+        print(error_line(_as_ours(error)), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print("error: stopped", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         # Who reads our output has enough. Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _as_ours(error: Any) -> UsageError:
+    """A usage error of typer's, with the command whose help tells more."""
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} -h" if context is not None else ""
+    return UsageError(" ".join(error.format_message().split()).rstrip("."), hint=hint)

@@ -13,7 +13,7 @@ from shared.errors import ServerUnreachable
 if TYPE_CHECKING:
     from shared.bundle import Bundle
 
-app = typer.Typer(no_args_is_help=True, help="Weights to code with.")
+app = typer.Typer(help="Weights to code with.")
 
 
 @app.command("list")

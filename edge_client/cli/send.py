@@ -86,6 +86,8 @@ def send(
     pictures = expand(picture or [])
     if not pictures and watch is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
+    if watch is not None and not watch.is_dir():
+        raise UsageError(f"{watch} is no folder to watch")
     from edge_client.client import EdgeClient, Retries, Timeouts
 
     talk = Output(json, quiet)

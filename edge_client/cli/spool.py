@@ -15,7 +15,7 @@ from shared.errors import CotamError, exit_code
 if TYPE_CHECKING:
     from edge_client.forward import Forwarded
 
-app = typer.Typer(no_args_is_help=True, help="Questions that wait for their server.")
+app = typer.Typer(help="Questions that wait for their server.")
 
 
 @app.command("list")

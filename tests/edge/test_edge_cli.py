@@ -157,10 +157,34 @@ def test_bad_options(arguments: list[str], part: str, cli: Cli, photo: Path) -> 
     assert part in one_line(ended.err)
 
 
-def test_usage_errors_are_2(cli: Cli, photo: Path) -> None:
-    assert cli("encode", photo, "-q", "11").code == 2
-    assert cli("encode").code == 2
-    assert cli("no-such-command").code == 2
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["encode", "-q", "11", "photo.png"], "'-q'"),
+        (["encode", "-q", "good", "photo.png"], "valid number"),
+        (["encode"], "no picture is named"),
+        (["encode", "--qualty", "3"], "--qualty"),
+        (["inspect"], "STREAM"),
+        (["send"], "PROMPT"),
+        (["send", "photo.png", "?", "--concurrency", "0"], "--concurrency"),
+        (["send", "?", "--watch", "no-such-folder"], "no folder to watch"),
+        (["spool"], "edge_client spool -h"),
+        (["spool", "flsh"], "flsh"),
+        (["no-such-command"], "no-such-command"),
+        (["config", "server"], "server"),
+    ],
+)
+def test_usage_errors_are_one_line_and_2(words: list[str], part: str, cli: Cli) -> None:
+    ended = cli(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert part in one_line(ended.err)
+
+
+def test_without_a_command_there_is_help(cli: Cli) -> None:
+    ended = cli()
+    assert ended.code == 2
+    for command in ("send", "encode", "inspect", "spool", "bundle"):
+        assert command in ended.out
 
 
 def test_a_server_that_refuses(cli: Cli, photo: Path, server: Any, problem: Any) -> None:

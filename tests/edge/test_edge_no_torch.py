@@ -101,3 +101,18 @@ except SystemExit:
     done = run(code, flag)
     assert done.returncode == 0, done.stderr
     assert "edge_client" in done.stdout
+
+
+def test_the_server_s_command_says_what_the_base_install_lacks() -> None:
+    code = """
+import sys
+sys.modules["pydantic_settings"] = None
+from cloud_server.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the server needs pydantic_settings")
+    assert done.stderr.count("\n") == 1
