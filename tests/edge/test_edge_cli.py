@@ -221,18 +221,21 @@ def test_output_that_cannot_be_written(cli: Cli, photo: Path, tmp_path: Path) ->
     assert "cannot be written" in one_line(ended.err)
 
 
-def test_no_metadata_in_a_stream(cli: Cli, tmp_path: Path, draw: Callable[..., np.ndarray]) -> None:
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "avif"])
+def test_no_metadata_in_a_stream(
+    suffix: str, cli: Cli, tmp_path: Path, draw: Callable[..., np.ndarray]
+) -> None:
     picture = Image.fromarray(draw(64, 48))
     exif = Image.Exif()
     gps = exif.get_ifd(0x8825)
     gps[1], gps[2], gps[3], gps[4] = "N", (48.0, 51.0, 29.6), "E", (2.0, 17.0, 40.2)
     exif[0x010F] = "SECRETMAKER"
-    picture.save(tmp_path / "plain.png")
-    picture.save(tmp_path / "tagged.png", exif=exif)
-    with Image.open(tmp_path / "tagged.png") as image:
+    picture.save(tmp_path / f"plain.{suffix}")
+    picture.save(tmp_path / f"tagged.{suffix}", exif=exif)
+    with Image.open(tmp_path / f"tagged.{suffix}") as image:
         assert image.getexif().get_ifd(0x8825)[1] == "N"
     for name in ("plain", "tagged"):
-        assert cli("encode", tmp_path / f"{name}.png").code == 0
+        assert cli("encode", tmp_path / f"{name}.{suffix}").code == 0
     tagged = (tmp_path / "tagged.cotam").read_bytes()
     assert tagged == (tmp_path / "plain.cotam").read_bytes()
     assert b"SECRETMAKER" not in tagged
