@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -205,12 +206,14 @@ def form_body(stream: bytes) -> bytes:
 
 
 def everything(source: socket.socket) -> bytes:
-    """What a server says before it hangs up; it may do so with a reset."""
+    """One answer, or what a server says before it hangs up; it may do so with a reset."""
     found = b""
     try:
         while block := source.recv(65_536):
             found += block
-            if b"\r\n\r\n" in found and b"connection: close" not in found.lower():
+            said, _, body = found.lower().partition(b"\r\n\r\n")
+            length = re.search(rb"\r\ncontent-length: (\d+)", said)
+            if length and len(body) >= int(length[1]):
                 break
     except ConnectionError:
         pass
