@@ -10,6 +10,8 @@ TRAINERS = {
     "clip": "the CLIP towers, on Scenes and their captions",
     "llava": "the language model on the frozen tower, on Scenes and their questions",
     "adapter": "the latent feature adapter, codec and tower frozen",
+    "joint": "codec and adapter together, on the tower's features",
+    "restore": "make runs of a bundle's weights, to train on from there",
     "export": "make a bundle of finished runs and check it",
 }
 

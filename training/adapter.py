@@ -7,6 +7,7 @@ that was not compressed; the first part of the time trains the low level alone.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ from torch import Tensor, nn
 from shared.level_map import LevelMap, flat_codes, quantise_importance
 from shared.nets.adapter import AdapterConfig, LatentAdapter
 from shared.nets.codec import STRIDE, Codec
+from shared.nets.entropy import round_through
 from shared.nets.guidance import Guidance
+from shared.nets.precision import mixed_precision
 from shared.nets.rate import Rate
 from training.clip import load_clip
 from training.codec import load_codec
-from training.runner import Losses, Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.runner import (
+    Losses,
+    Runner,
+    RunOptions,
+    add_runner_arguments,
+    load_checkpoint,
+    part_of,
+)
 from training.towers import convert_tower
 from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
 
@@ -34,6 +44,19 @@ CELL = 32
 K = 0.25  # deviations from the mean to the next level, as in the bundle
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
+
+
+@dataclass(frozen=True)
+class CodedSquares:
+    """Pictures on the tower's square before and after the codec, [B, 3, S, S], and what the adapter
+    gets: latent [B, C, g, g], codes and covered [B, g, g]; bits [B], estimated."""
+
+    original: Tensor
+    decoded: Tensor
+    latent: Tensor
+    codes: Tensor
+    covered: Tensor
+    bits: Tensor
 
 
 class AdaptedTower(nn.Module):
@@ -57,27 +80,28 @@ class AdaptedTower(nn.Module):
             frozen.eval()
         return self
 
-    @torch.no_grad()
-    def code(self, samples: list[Sample], base: Tensor, step: Tensor) -> tuple[Tensor, ...]:
-        """Squares, decoded squares, latents, codes and cover of equally large samples.
-
-        base i64 [B]; step i64 [B] of the level map, 0 for none.
-        """
+    def code(self, samples: list[Sample], base: Tensor, step: Tensor) -> CodedSquares:
+        """Equally large samples, coded; base i64 [B]; step i64 [B] of the level map, 0 for none."""
         original = pixels(samples).to(base.device)
         height, width = samples[0].scene.picture.shape[:2]
         codes = self.codes(original, base, step, width, height)
         picture = original[:, :, :height, :width]
-        with torch.autocast(base.device.type, torch.bfloat16):
+        with mixed_precision(base.device.type):
             latent = self.codec.analysis(picture)
-        latent, _, _ = self.codec.code_latent(latent.float(), codes, base.float(), self.rate)
-        with torch.autocast(base.device.type, torch.bfloat16):
+        latent, bits, hyper_bits = self.codec.code_latent(
+            latent.float(), codes, base.float(), self.rate
+        )
+        with mixed_precision(base.device.type):
             restored = self.codec.synthesis(latent, codes)
         decoded = original.clone()
-        decoded[:, :, :height, :width] = (restored.float().clamp(0, 1) * 255).round() / 255
+        decoded[:, :, :height, :width] = round_through(restored.float().clamp(0, 1) * 255) / 255
         grid = SIDE // STRIDE
         lack = (0, grid - codes.shape[-1], 0, grid - codes.shape[-2])
         covered = F.pad(torch.ones_like(codes), lack)
-        return original, decoded, F.pad(latent, lack), F.pad(codes, lack), covered
+        sizes = bits.sum(dim=(1, 2)) + hyper_bits.sum(dim=(1, 2))
+        return CodedSquares(
+            original, decoded, F.pad(latent, lack), F.pad(codes, lack), covered, sizes
+        )
 
     def codes(self, square: Tensor, base: Tensor, step: Tensor, width: int, height: int) -> Tensor:
         """Quality codes f32 [B, h, w], by the guidance that the edge runs."""
@@ -105,17 +129,24 @@ class AdaptedTower(nn.Module):
         return low, high
 
 
-def losses_of(model: Any, coded: tuple[Tensor, ...]) -> Losses:
-    """Low and high level loss over what the picture covers, and the same without the adapter."""
-    original, decoded, latent, codes, covered = coded
+def losses_of(model: Any, coded: CodedSquares, prior: bool = True) -> Losses:
+    """Low and high level loss [B] of each picture over what it covers.
+
+    Without `prior` the decoded picture gives way to the tower's mean colour, whose patch embeddings
+    are zero.
+    """
     with torch.no_grad():
-        low_wanted, high_wanted = model.tokens(original)
-    low, high = model.tokens(decoded, model.adapter(latent, codes, covered))
-    weight = F.pad(covered.flatten(1), (1, 0), value=1.0).unsqueeze(2)
-    weight = weight / (weight.sum() * low.shape[-1])
+        low_wanted, high_wanted = model.tokens(coded.original)
+    extra = model.adapter(coded.latent, coded.codes, coded.covered)
+    decoded = coded.decoded
+    if not prior:
+        decoded = torch.tensor(MEAN, device=decoded.device).view(1, 3, 1, 1).expand_as(decoded)
+    low, high = model.tokens(decoded, extra)
+    weight = F.pad(coded.covered.flatten(1), (1, 0), value=1.0).unsqueeze(2)
+    weight = weight / (weight.sum(dim=1, keepdim=True) * low.shape[-1])
     return {
-        "low": ((low - low_wanted).float().square() * weight).sum(),
-        "high": ((high - high_wanted).float().square() * weight).sum(),
+        "low": ((low - low_wanted).float().square() * weight).sum(dim=(1, 2)),
+        "high": ((high - high_wanted).float().square() * weight).sum(dim=(1, 2)),
     }
 
 
@@ -126,11 +157,18 @@ def validate(model: Any, samples: list[Sample], device: str) -> dict[str, float]
     for code in VALIDATION_CODES:
         base = torch.full((len(samples),), code, device=device)
         coded = model.code(samples, base, torch.full_like(base, 30))
-        scores[f"high{code}"] = float(losses_of(model, coded)["high"])
-        bare = (*coded[:2], torch.zeros_like(coded[2]), coded[3], torch.zeros_like(coded[4]))
-        difference = model.tokens(bare[1])[1] - model.tokens(bare[0])[1]
+        scores[f"high{code}"] = float(losses_of(model, coded)["high"].mean())
+        difference = model.tokens(coded.decoded)[1] - model.tokens(coded.original)[1]
         scores[f"bare{code}"] = float(difference.square().mean())
     return scores
+
+
+def random_qualities(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Base codes and steps of the level map (0: none), i64 [count] each."""
+    # Squared, so that low rates, where the adapter matters, are seen more often.
+    base = torch.rand(count, generator=generator).square() * HIGHEST_CODE
+    which = torch.randint(0, 1 + len(STEPS), (count,), generator=generator)
+    return base.long(), torch.tensor((0, *STEPS))[which]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +177,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--low", type=float, default=LOW, help="weight of the low level loss")
+    parser.add_argument("--high", type=float, default=HIGH, help="weight of the high level loss")
+    parser.add_argument(
+        "--no-prior", action="store_true", help="without the decoded picture, for the ablation"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -148,29 +191,33 @@ def main(arguments: argparse.Namespace) -> None:
     width = visual.conv1.out_channels
     config = AdapterConfig(codec.config.latent_channels, width, visual.grid_size[0])
     runner = Runner(options, AdaptedTower(codec, visual, LatentAdapter(config)), arguments.rate)
-    start = 20_000_000 + runner.step * arguments.batch
+    start = 20_000_000 + runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start=start)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
-    generator = torch.Generator().manual_seed(options.seed + runner.step)
+    generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
 
     def loss_of_step(model: Any, step: int) -> Losses:
         samples = stream.batch(arguments.batch, stream.size())
-        # Squared, so that low rates, where the adapter matters, are seen more often.
-        base = torch.rand(len(samples), generator=generator).square() * HIGHEST_CODE
-        steps = torch.tensor((0, *STEPS))[
-            torch.randint(0, 1 + len(STEPS), (len(samples),), generator=generator)
-        ]
-        coded = model.code(samples, base.long().to(options.device), steps.to(options.device))
-        with torch.autocast(options.device, torch.bfloat16):
-            losses = losses_of(model, coded)
-        high = HIGH if runner.progress > WARM_UP else 0.0
-        return {"loss": LOW * losses["low"] + high * losses["high"], **losses}
+        base, steps = random_qualities(len(samples), generator)
+        with torch.no_grad():
+            coded = model.code(samples, base.to(options.device), steps.to(options.device))
+        with mixed_precision(options.device):
+            losses = losses_of(model, coded, prior=not arguments.no_prior)
+        losses = {name: each.mean() for name, each in losses.items()}
+        warming = runner.progress < WARM_UP and arguments.low > 0.0
+        high = 0.0 if warming else arguments.high
+        return {"loss": arguments.low * losses["low"] + high * losses["high"], **losses}
 
     runner.run(
         loss_of_step,
         lambda model: validate(model, held_out, options.device),
-        {"width": width, "grid": visual.grid_size[0], "latent": codec.config.latent_channels},
+        adapter_info(config),
     )
+
+
+def adapter_info(config: AdapterConfig) -> dict[str, int]:
+    """What a checkpoint has to say for `load_adapter_run` to build the adapter again."""
+    return {"width": config.width, "grid": config.grid, "latent": config.latent_channels}
 
 
 def load_adapter_run(run: Path) -> LatentAdapter:
@@ -178,8 +225,5 @@ def load_adapter_run(run: Path) -> LatentAdapter:
     state = load_checkpoint(run)
     info = state["info"]
     adapter = LatentAdapter(AdapterConfig(info["latent"], info["width"], info["grid"]))
-    prefix = "adapter."
-    adapter.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
-    )
+    adapter.load_state_dict(part_of(state["average"], "adapter"))
     return adapter.eval()

@@ -3,7 +3,7 @@
 The contrastive loss is open_clip's. Linear heads on the patch tokens (which object, colour, whose
 centre, which characters, which row and column, what kind of scene) make a tower of this size learn
 many times faster and keep in its last layer what a language model has to know of each patch; they
-are left behind after training. Half of each batch is signs alone. Attention starts near
+are left behind after training. A quarter of each batch is signs alone. Attention starts near
 the identity (Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023),
 positions as sines and cosines.
 """
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
 from shared.nets.guidance import cls_attention
+from shared.nets.precision import mixed_precision
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import END, build_tokenizer
 from training.world import PATCH, SIDE, Sample, SceneStream, normalise, pixels
@@ -54,6 +55,7 @@ NOTHING_WEIGHT = {
 HEAD_WEIGHT = {"category": 0.2, "row": 0.1, "column": 0.1}
 CONTRASTIVE_WEIGHT = 0.3
 SCREENING_WEIGHT = 0.3
+SIGNS_SHARE = 4  # one picture in so many is signs alone
 SCREENING_LAYERS = 3  # whose [CLS] attention guides the codec
 VALIDATION_PICTURES = 100
 
@@ -216,17 +218,17 @@ def main(arguments: argparse.Namespace) -> None:
     model = ClipWithHeads(config)
     start_attention(model.clip.visual)
     runner = Runner(options, model, arguments.rate)
-    streams = [
-        SceneStream(split, options.data, start=runner.step * arguments.batch)
-        for split in ("train", "train-signs")
-    ]
+    start = runner.steps_ever * arguments.batch
+    stream = SceneStream("train", options.data, start)
+    signs = SceneStream("train-signs", options.data, start)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
-        samples = [s for stream in streams for s in stream.batch(arguments.batch // 2)]
+        few = arguments.batch // SIGNS_SHARE
+        samples = stream.batch(arguments.batch - few) + signs.batch(few)
         tokens = tokenize([s.scene.caption for s in samples], length).to(options.device)
         picture = normalise(pixels(samples)).to(options.device)
-        with torch.autocast(options.device, torch.bfloat16):
+        with mixed_precision(options.device):
             seen = model(picture, tokens)
         scale = model.clip.logit_scale.exp().clamp_max(100.0)
         losses = dense_losses(seen.dense, samples)

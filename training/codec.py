@@ -23,7 +23,7 @@ from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
 from training.pictures import photographs, random_crop
-from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint, part_of
 
 CELL = 2  # latents a side of a 32-pixel cell
 LEVEL_STEPS = (20, 30, 40)
@@ -39,6 +39,12 @@ def lambdas(codes: Tensor) -> Tensor:
     return torch.exp(
         torch.einsum("bkhw,k->bhw", tent(codes), knot_lambdas().log().to(codes.device))
     )
+
+
+def balance(base: Tensor) -> Tensor:
+    """Weights [B] of the losses at base codes [B], which would else be those of the highest."""
+    weight = lambdas(base.view(-1, 1, 1)).view(-1) ** -0.25
+    return weight / float(knot_lambdas().pow(-0.25).mean())
 
 
 def random_codes(batch: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -61,10 +67,8 @@ def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[
     error = F.avg_pool2d(error, 16).squeeze(1)  # [B, h, w]
     bpp = coded.bits() / pixels
     distortion = (lambdas(codes) * error).mean(dim=(1, 2))
-    weight = lambdas(base.view(-1, 1, 1)).view(-1) ** -0.25
-    weight = weight / knot_lambdas().pow(-0.25).mean()
     return {
-        "loss": ((bpp + distortion) * weight).mean(),
+        "loss": ((bpp + distortion) * balance(base)).mean(),
         "bpp": bpp.mean(),
         "mse": error.mean(),
     }
@@ -119,8 +123,8 @@ def main(arguments: argparse.Namespace) -> None:
     runner = Runner(options, codec, arguments.rate)
     rate = Rate().train()
     held_out = photographs(options.data, "val")
-    rng = np.random.default_rng((options.seed, runner.step))
-    generator = torch.Generator().manual_seed(options.seed + runner.step)
+    rng = np.random.default_rng((options.seed, runner.steps_ever))
+    generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
     source = batches(photographs(options.data, "train"), arguments.batch, arguments.crop, rng)
 
     def loss_of_step(codec: nn.Module, step: int) -> dict[str, Tensor]:
@@ -133,8 +137,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def load_codec(run: Path) -> Codec:
-    """The averaged codec of a run, in evaluation mode."""
+    """The averaged codec of a run, or of a joint run, in evaluation mode."""
     state = load_checkpoint(run)
     codec = Codec(NetConfig(**state["info"]["config"]))
-    codec.load_state_dict(state["average"])
+    codec.load_state_dict(part_of(state["average"], "codec"))
     return codec.eval()

@@ -213,7 +213,9 @@ def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
         run = getattr(arguments, name)
         if run is not None:
             state = load_checkpoint(run)
-            steps, seconds = (state[k] + state["earlier"][k] for k in ("step", "elapsed"))
+            # A joint run goes on from a codec and from an adapter.
+            earlier = state["info"].get("before", {}).get(name, state["earlier"])
+            steps, seconds = (state[k] + earlier[k] for k in ("step", "elapsed"))
             found[name] = {"steps": steps, "minutes": round(seconds / 60, 1)}
     return found
 

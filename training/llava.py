@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from scenes import TASKS, Question, Scene, ask
+from shared.nets.precision import mixed_precision
 from training.clip import ClipWithHeads, load_clip
 from training.grounding import PATCH_LABELS, Grounding
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
@@ -248,10 +249,10 @@ def main(arguments: argparse.Namespace) -> None:
     grounding = Grounding(model, tokenizer)
     runner = Runner(options, model, arguments.rate)
     # The tower has seen the first scenes of the split many times; start where it has not been.
-    start = 10_000_000 + runner.step * arguments.batch
+    start = 10_000_000 + runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start)
     signs = SceneStream("train-signs", options.data, start)
-    chance = np.random.default_rng((options.seed, runner.step))
+    chance = np.random.default_rng((options.seed, runner.steps_ever))
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
         few = arguments.batch // SIGNS_SHARE
@@ -260,7 +261,7 @@ def main(arguments: argparse.Namespace) -> None:
         questions = [more_questions(s.scene, chance) for s in samples]
         batch = {k: v.to(options.device) for k, v in sequences(questions).items()}
         labels = batch.pop("labels")
-        with torch.autocast(options.device, torch.bfloat16):
+        with mixed_precision(options.device):
             logits = model(
                 pixel_values=normalise(pixels(samples)).to(options.device), **batch
             ).logits

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+CHECKPOINT = "checkpoint.pt"
 REPORT_SECONDS = 120.0
 CHECKPOINT_SECONDS = 300.0
 WARM_UP_STEPS = 200
@@ -121,6 +122,11 @@ class Runner:
         """Share of the minutes that is spent, 0..1."""
         return min(1.0, self.elapsed / (60.0 * self.options.minutes))
 
+    @property
+    def steps_ever(self) -> int:
+        """Steps of this run and of those that it began with: none of them saw the next scene."""
+        return int(self.earlier["step"]) + self.step
+
     def run(
         self,
         loss_of_step: Callable[[nn.Module, int], Losses],
@@ -175,30 +181,26 @@ class Runner:
             self.model.train()
 
     def save(self, info: dict[str, Any]) -> None:
-        """Write the checkpoint beside, then rename."""
-        path = self.options.out / "checkpoint.pt"
-        beside = path.with_suffix(".tmp")
+        """Write the checkpoint."""
         with self.averaged() as average:
             weights = {n: t.detach().clone() for n, t in average.state_dict().items()}
-        with beside.open("wb") as file:
-            torch.save(
-                {
-                    "info": info,
-                    "average": weights,
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "elapsed": self.elapsed,
-                    "earlier": self.earlier,
-                },
-                file,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_checkpoint(
+            self.options.out,
+            {
+                "info": info,
+                "average": weights,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+                "earlier": self.earlier,
+            },
+        )
 
     def _load(self) -> None:
         state = load_checkpoint(self.options.out)
+        if "optimizer" not in state:
+            raise ValueError(f"{self.options.out} holds weights alone: begin a run with --start")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, value in self.average.items():
@@ -248,10 +250,28 @@ class Runner:
         self._stop = True
 
 
+def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint of a run's folder beside its place, then rename."""
+    path = run / CHECKPOINT
+    beside = path.with_suffix(".tmp")
+    with beside.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
 def load_checkpoint(run: Path) -> dict[str, Any]:
     """The checkpoint of a run's folder, on the CPU. Raises FileNotFoundError without one."""
-    path = run / "checkpoint.pt"
+    path = run / CHECKPOINT
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: train first, or leave out --resume")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """State of the part of that name, or all of it where the whole is that part."""
+    prefix = f"{name}."
+    part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return part or state

@@ -26,27 +26,42 @@ def convert_tower(visual: nn.Module, head_width: int) -> CLIPVisionModel:
     return tower.eval()
 
 
-def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    named = {
-        "embeddings.class_embedding": state["class_embedding"],
-        "embeddings.patch_embedding.weight": state["conv1.weight"],
-        "embeddings.position_embedding.weight": state["positional_embedding"],
-    }
-    pairs = [("pre_layrnorm", "ln_pre"), ("post_layernorm", "ln_post")]
+def unconverted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a CLIPVisionModel under the names of an open_clip `VisionTransformer`."""
+    layers = sum(name.endswith("layer_norm1.weight") for name in state)
+    found = {ours: state[theirs] for ours, theirs in _names(layers).items()}
     for i in range(layers):
-        ours, theirs = f"encoder.layers.{i}", f"transformer.resblocks.{i}"
         for kind in ("weight", "bias"):
-            joint = state[f"{theirs}.attn.in_proj_{kind}"]
+            parts = [state[f"encoder.layers.{i}.self_attn.{n}_proj.{kind}"] for n in "qkv"]
+            found[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(parts)
+    return found
+
+
+def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    found = {theirs: state[ours] for ours, theirs in _names(layers).items()}
+    for i in range(layers):
+        for kind in ("weight", "bias"):
+            joint = state[f"transformer.resblocks.{i}.attn.in_proj_{kind}"]
             for name, part in zip("qkv", torch.chunk(joint, 3), strict=True):
-                named[f"{ours}.self_attn.{name}_proj.{kind}"] = part
-        pairs += [
-            (f"{ours}.layer_norm1", f"{theirs}.ln_1"),
-            (f"{ours}.layer_norm2", f"{theirs}.ln_2"),
-            (f"{ours}.self_attn.out_proj", f"{theirs}.attn.out_proj"),
-            (f"{ours}.mlp.fc1", f"{theirs}.mlp.c_fc"),
-            (f"{ours}.mlp.fc2", f"{theirs}.mlp.c_proj"),
-        ]
-    for ours, theirs in pairs:
-        for kind in ("weight", "bias"):
-            named[f"{ours}.{kind}"] = state[f"{theirs}.{kind}"]
-    return named
+                found[f"encoder.layers.{i}.self_attn.{name}_proj.{kind}"] = part
+    return found
+
+
+def _names(layers: int) -> dict[str, str]:
+    """Names of open_clip's weights, and transformers' of the same, but for joint projections."""
+    pairs = [("ln_pre", "pre_layrnorm"), ("ln_post", "post_layernorm")]
+    for i in range(layers):
+        parts = (
+            ("ln_1", "layer_norm1"),
+            ("ln_2", "layer_norm2"),
+            ("attn.out_proj", "self_attn.out_proj"),
+            ("mlp.c_fc", "mlp.fc1"),
+            ("mlp.c_proj", "mlp.fc2"),
+        )
+        pairs += [(f"transformer.resblocks.{i}.{a}", f"encoder.layers.{i}.{b}") for a, b in parts]
+    named = {f"{a}.{kind}": f"{b}.{kind}" for a, b in pairs for kind in ("weight", "bias")}
+    return named | {
+        "class_embedding": "embeddings.class_embedding",
+        "conv1.weight": "embeddings.patch_embedding.weight",
+        "positional_embedding": "embeddings.position_embedding.weight",
+    }

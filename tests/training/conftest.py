@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from training import adapter, clip, llava
+from training import adapter, clip, joint, llava
 from training.__main__ import main
 
 Train = Callable[..., None]
@@ -29,12 +29,13 @@ INSTANT = 0.002  # minutes: one or two steps
 
 @dataclass(frozen=True)
 class Runs:
-    """Folders of the four runs, and the bundle that was exported of them."""
+    """Folders of the runs, and the bundle that was exported of the first four."""
 
     codec: Path
     clip: Path
     llava: Path
     adapter: Path
+    joint: Path
     bundle: Path
 
 
@@ -53,15 +54,16 @@ def train(photographs: Path) -> Iterator[Train]:
 
     def run(command: str, out: Path, minutes: float = INSTANT, **options: object) -> None:
         words = [command, "--out", str(out)]
-        if command != "export":
+        if command not in ("export", "restore"):
             words += ["--minutes", str(minutes), "--data", str(photographs)]
             words += ["--threads", "1", "--device", "cpu"]
         for name, value in options.items():
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["training", *words])
-            for module in (clip, llava, adapter):
+            for module in (clip, llava, adapter, joint):
                 patch.setattr(module, "VALIDATION_PICTURES", 4)
+            patch.setattr(joint, "MEASURED_ON", 2)
             main()
 
     yield run
@@ -72,11 +74,14 @@ def train(photographs: Path) -> Iterator[Train]:
 def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Codec, towers, language model and adapter after a step or two, and their bundle."""
     root = tmp_path_factory.mktemp("runs")
-    found = Runs(*(root / name for name in ("codec", "clip", "llava", "adapter", "bundle")))
+    names = ("codec", "clip", "llava", "adapter", "joint", "bundle")
+    found = Runs(*(root / name for name in names))
     train("codec", found.codec, batch=2, crop=64)
     train("clip", found.clip, batch=2)
     train("llava", found.llava, clip=found.clip, batch=2)
     train("adapter", found.adapter, codec=found.codec, clip=found.clip, batch=2)
+    parts = {"codec": found.codec, "clip": found.clip, "adapter": found.adapter}
+    train("joint", found.joint, batch=2, **parts)
     train(
         "export",
         found.bundle,

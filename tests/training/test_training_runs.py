@@ -17,10 +17,12 @@ from tests.training.conftest import INSTANT, Runs, Train
 from training.adapter import load_adapter_run
 from training.clip import load_clip
 from training.codec import load_codec
+from training.export import entropy_arrays
 from training.llava import load_llava
 from training.runner import load_checkpoint
 
-TRAINERS = ("codec", "clip", "llava", "adapter")
+PARTS = ("codec", "clip", "llava", "adapter")
+TRAINERS = (*PARTS, "joint")
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -41,6 +43,8 @@ def test_runs_load_as_trained_networks(runs: Runs) -> None:
         load_clip(runs.clip),
         load_llava(runs.llava, runs.clip),
         load_adapter_run(runs.adapter),
+        load_codec(runs.joint),
+        load_adapter_run(runs.joint),
     )
     for network in networks:
         assert not network.training
@@ -53,11 +57,26 @@ def test_the_tower_stays_as_the_clip_run_left_it(runs: Runs) -> None:
     assert torch.equal(tower.embeddings.patch_embedding.weight, trained)
 
 
+def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> None:
+    state = load_checkpoint(runs.joint)
+    before = load_checkpoint(runs.codec)["average"], load_checkpoint(runs.adapter)["average"]
+    now = load_codec(runs.joint).state_dict(), load_adapter_run(runs.joint).state_dict()
+    assert not torch.equal(now[0]["analysis.linear.weight"], before[0]["analysis.linear.weight"])
+    assert not torch.equal(now[1]["leave.weight"], before[1]["adapter.leave.weight"])
+    frozen = load_clip(runs.clip).clip.visual.conv1.weight
+    assert torch.equal(state["average"]["tower.embeddings.patch_embedding.weight"], frozen)
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: str) -> None:
     before = load_checkpoint(getattr(runs, name))
     (tmp_path / "checkpoint.pt").write_bytes((getattr(runs, name) / "checkpoint.pt").read_bytes())
-    needed = {"llava": ("clip",), "adapter": ("codec", "clip")}.get(name, ())
+    frozen = {
+        "llava": ("clip",),
+        "adapter": ("codec", "clip"),
+        "joint": ("codec", "clip", "adapter"),
+    }
+    needed = frozen.get(name, ())
     options = {other: getattr(runs, other) for other in needed}
     more = before["elapsed"] / 60 + INSTANT
     train(name, tmp_path, minutes=more, resume=True, batch=2, **options)
@@ -69,6 +88,35 @@ def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: s
     assert set(map(int, steps)) == {after["step"]}
 
 
+def test_a_bundle_becomes_runs_again(runs: Runs, train: Train, tmp_path: Path) -> None:
+    """Integers come back as they were, floats as float16 holds them; the next run starts there."""
+    train("restore", tmp_path, bundle=runs.bundle)
+    codec, trained = load_codec(tmp_path / "codec"), load_codec(runs.codec)
+    found, wanted = entropy_arrays(codec), entropy_arrays(trained)
+    for name in wanted:
+        assert np.allclose(found[name], wanted[name], rtol=1e-5), name
+        if wanted[name].dtype.kind != "f":
+            assert np.array_equal(found[name], wanted[name]), name
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(codec.analysis(picture), trained.analysis(picture), atol=1e-3)
+    pairs = (
+        (load_llava(tmp_path / "llava", tmp_path / "clip"), load_llava(runs.llava, runs.clip)),
+        (load_adapter_run(tmp_path / "adapter"), load_adapter_run(runs.adapter)),
+        (
+            load_clip(tmp_path / "clip").clip.visual.transformer,
+            load_clip(runs.clip).clip.visual.transformer,
+        ),
+    )
+    for one, other in pairs:
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+    with pytest.raises(ValueError, match="begin a run with --start"):
+        train("codec", tmp_path / "codec", resume=True)
+    train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
+    spent = load_checkpoint(runs.codec)
+    assert load_checkpoint(tmp_path / "next")["earlier"]["step"] == spent["step"]
+
+
 def test_resuming_needs_a_checkpoint(train: Train, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="leave out --resume"):
         train("codec", tmp_path / "nothing", resume=True)
@@ -77,7 +125,7 @@ def test_resuming_needs_a_checkpoint(train: Train, tmp_path: Path) -> None:
 def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> None:
     bundle = Bundle.open(runs.bundle)
     assert bundle.manifest.name == "test"
-    assert set(bundle.manifest.provenance) == {"hardware", *TRAINERS}
+    assert set(bundle.manifest.provenance) == {"hardware", *PARTS}
     for name in ("guidance.onnx", "encoder.onnx", "entropy.npz"):
         assert name in bundle.files("edge")
     assert bundle.path("mllm").is_dir()

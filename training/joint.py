@@ -1,0 +1,145 @@
+"""Train codec and adapter together, on what the tower makes of a picture: beyond the paper.
+
+The paper's codec is frozen and knows pixels alone. Here bits are weighed against both:
+
+    bits + (1 - PIXELS) * mu * (0.1 * low + high) + PIXELS * lambda * MSE
+
+low and high are the adapter's losses. mu of a quality is what a unit of them costs in bits between
+the frozen codec's qualities, found before the first step: so each quality starts where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.nets.precision import mixed_precision
+from training.adapter import (
+    HIGH,
+    LOW,
+    VALIDATION_PICTURES,
+    AdaptedTower,
+    CodedSquares,
+    adapter_info,
+    load_adapter_run,
+    losses_of,
+    random_qualities,
+    validate,
+)
+from training.clip import load_clip
+from training.codec import balance, lambdas, load_codec
+from training.runner import Losses, Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.world import SIDE, SceneStream
+
+PIXELS: Final = 0.2
+FIRST_SCENE: Final = 30_000_000
+KNOTS_MEASURED: Final = (0, 20, 40, 60, 80, 100, 120, 140)
+MEASURED_ON: Final = 24  # pictures
+STEP: Final = 30  # of the level map
+
+
+class JointTower(AdaptedTower):
+    """Codec and adapter train; tower and guidance stay as they are."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.codec.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> JointTower:
+        super().train(mode)
+        self.codec.train(mode)
+        self.rate.train(mode)
+        return self
+
+
+def feature_loss(losses: Losses) -> Tensor:
+    """The adapter's loss [B] of each picture."""
+    return LOW * losses["low"] + HIGH * losses["high"]
+
+
+@torch.no_grad()
+def prices(model: Any, stream: SceneStream, device: str) -> tuple[float, float]:
+    """Logarithm of mu, bits a pixel for a unit of feature loss, as a line over the quality code."""
+    samples = stream.batch(MEASURED_ON, (SIDE, SIDE))
+    bits, losses = [], []
+    for code in KNOTS_MEASURED:
+        base = torch.full((len(samples),), code, device=device)
+        coded = model.code(samples, base, torch.full_like(base, STEP))
+        bits.append(float(coded.bits.mean()) / SIDE**2)
+        losses.append(float(feature_loss(losses_of(model, coded)).mean()))
+    slopes = -np.diff(bits) / np.minimum(np.diff(losses), -1e-6)
+    middles = np.convolve(KNOTS_MEASURED, (0.5, 0.5), "valid")
+    slope, start = np.polyfit(middles, np.log(slopes), 1)
+    return float(start), float(slope)
+
+
+def joint_loss(
+    coded: CodedSquares, losses: Losses, base: Tensor, price: tuple[float, float]
+) -> Losses:
+    """Balanced over qualities as the codec's own loss, and its parts; means over the batch."""
+    pixels = coded.covered.flatten(1).sum(dim=1) * (SIDE / coded.covered.shape[-1]) ** 2
+    bpp = coded.bits / pixels
+    error = ((coded.decoded - coded.original) * 255.0).square().mean(dim=1)
+    mse = error.sum(dim=(1, 2)) / pixels
+    mu = torch.exp(price[0] + price[1] * base.float())
+    weight = balance(base.float())
+    pixel_part = lambdas(base.view(-1, 1, 1)).view(-1) * mse
+    total = bpp + (1.0 - PIXELS) * mu * feature_loss(losses) + PIXELS * pixel_part
+    parts = {"bpp": bpp, "mse": mse, **losses}
+    means = {name: each.mean() for name, each in parts.items()}
+    return {"loss": (total * weight).mean(), **means}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_runner_arguments(parser)
+    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter run")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=2e-4, help="peak learning rate")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train; the run's folder then stands for a codec's and for an adapter's in `export`."""
+    options = RunOptions.of(arguments)
+    codec, adapter = load_codec(arguments.codec), load_adapter_run(arguments.adapter)
+    visual = load_clip(arguments.clip).clip.visual
+    runner = Runner(options, JointTower(codec, visual, adapter), arguments.rate)
+    start = FIRST_SCENE + runner.steps_ever * arguments.batch
+    stream = SceneStream("train", options.data, start)
+    held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
+    generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
+    fresh = JointTower(load_codec(arguments.codec), visual, load_adapter_run(arguments.adapter))
+    price = prices(
+        fresh.to(options.device).eval(), SceneStream("val", options.data), options.device
+    )
+
+    def loss_of_step(model: nn.Module, step: int) -> Losses:
+        samples = stream.batch(arguments.batch, stream.size())
+        base, steps = (t.to(options.device) for t in random_qualities(len(samples), generator))
+        coded = model.code(samples, base, steps)  # type: ignore[operator]
+        with mixed_precision(options.device):
+            losses = losses_of(model, coded)
+        return joint_loss(coded, losses, base, price)
+
+    info = {
+        "config": asdict(codec.config),
+        **adapter_info(adapter.config),
+        "before": {
+            "codec": spent(arguments.codec),
+            "adapter": spent(arguments.adapter),
+        },
+    }
+    runner.run(loss_of_step, lambda model: validate(model, held_out, options.device), info)
+
+
+def spent(run: Path) -> dict[str, float]:
+    """Steps and seconds of a run and of those that it began with."""
+    state = load_checkpoint(run)
+    return {name: state[name] + state["earlier"][name] for name in ("step", "elapsed")}
