@@ -34,7 +34,7 @@ from shared.integer_network import (
     IntegerNetwork,
     blocks,
 )
-from shared.symbol_coder import SymbolCoder
+from shared.symbol_coder import SymbolCoder, dead_zones
 
 SYMBOL_LIMIT: Final = 30_000
 _BAND: Final = 64  # rows of latents whose hyper latents are found at a time
@@ -71,6 +71,7 @@ class EntropyModel:
         _check_form(arrays, self.latent_channels, self.hyper_channels)
         self._network = IntegerNetwork(arrays, self.latent_channels, self.hyper_channels, dtype)
         self._coder = SymbolCoder(arrays["tables"], arrays["table_ends"])
+        self._dead_zones = dead_zones(arrays["tables"], arrays["table_ends"])
         self._gains = np.asarray(arrays["gains"], np.float32)  # [181, C]
         self._hyper_gains = np.asarray(arrays["hyper_gains"], np.float32)  # [181, Cz]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
@@ -178,6 +179,8 @@ class EntropyModel:
             distance = mean[part].astype(np.float32)
             distance *= np.float32(-1 / MEAN_UNIT)
             distance += latent[places[part]] * self._gains[codes[places[part]]]
+            zone = self._dead_zones[index[part]]
+            distance -= np.clip(distance, -zone, zone)
             distance += np.float32(0.5)
             np.floor(distance, out=distance)
             symbols[part] = np.clip(distance, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=distance)

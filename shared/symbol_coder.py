@@ -20,6 +20,8 @@ LOG_SCALE_MIN: Final = math.log(0.08)
 LOG_SCALE_STEP: Final = math.log(80.0 / 0.08) / (SCALES - 1)
 TABLE_TOTAL: Final = 1 << 24
 ESCAPE_BITS: Final = 16
+BIT_PRICE: Final = 0.015
+"""Squared error, in squared quantiser steps, that a bit must save: measured, see decisions."""
 
 Array = NDArray[Any]
 
@@ -87,6 +89,18 @@ def scale_tables() -> tuple[Array, Array]:
         end += len(counts)
         ends.append(end)
     return np.concatenate(tables).astype(np.int32), np.array(ends, np.int32)
+
+
+def dead_zones(tables: Array, ends: Array, price: float = BIT_PRICE) -> Array:
+    """How far a distance to the mean is drawn to zero before it is rounded: f32 [64], by scale.
+
+    Where a 1 costs b bits more than a 0, and a bit is worth `price` of squared error, a 1 pays from
+    the distance 1/2 + price * b / 2 on.
+    """
+    counts = np.split(tables, ends[:-1])
+    middle = [(len(each) - 2) // 2 for each in counts]
+    bits = [np.log2(each[m] / each[m + 1]) for each, m in zip(counts, middle, strict=True)]
+    return np.array(bits, np.float32) * np.float32(price / 2)
 
 
 def _check_form(tables: Array, ends: Array) -> None:

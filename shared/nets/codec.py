@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from shared.integer_network import KNOTS
 from shared.nets.entropy import EntropyNet, anchor_mask, round_through, scales_of, tent
+from shared.nets.precision import mixed_precision
+from shared.symbol_coder import dead_zones, scale_tables
 
 STRIDE = 16
 FIRST_STEP, LAST_STEP = 420.0, 14.0  # quantiser steps of knots 0 and 9, in 8-bit units
@@ -174,6 +176,8 @@ class Coded:
 class Codec(nn.Module):
     """Everything between a picture and its decoded picture, with estimated bits."""
 
+    dead_zones: Tensor
+
     def __init__(self, config: NetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or NetConfig()
@@ -185,6 +189,8 @@ class Codec(nn.Module):
         self.log_gain = nn.Parameter(-steps.repeat(1, config.latent_channels))
         self.hyper_log_gain = nn.Parameter(torch.zeros(KNOTS, config.hyper_channels))
         self.hyper_scale = nn.Parameter(torch.full((KNOTS, config.hyper_channels), 24.0 / 32.0))
+        zones = torch.from_numpy(dead_zones(*scale_tables()))
+        self.register_buffer("dead_zones", zones, persistent=False)
 
     def gains(self, codes: Tensor) -> Tensor:
         """[B, C, h, w]: what latents are multiplied with at quality codes [B, h, w]."""
@@ -201,12 +207,12 @@ class Codec(nn.Module):
         self, picture: Tensor, codes: Tensor, base: Tensor, rate: nn.Module, quantised: bool = True
     ) -> Coded:
         """Code pictures [B, 3, 16h, 16w] at local codes [B, h, w] and base codes [B]."""
-        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
+        with mixed_precision(picture.device.type, self.training):
             latent = self.analysis(picture)
         decoded, latent_bits, hyper_bits = self.code_latent(
             latent.float(), codes, base, rate, quantised
         )
-        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.training):
+        with mixed_precision(picture.device.type, self.training):
             restored = self.synthesis(decoded, codes)
         return Coded(restored.float(), decoded, latent_bits, hyper_bits)
 
@@ -227,18 +233,25 @@ class Codec(nn.Module):
         features = self.entropy.features(z, codes, quantised)
         anchors = anchor_mask(height, width, latent.device)
         mean_a, index_a = self.entropy.anchors(features, quantised)
-        first = _decoded(gained, mean_a, index_a) * anchors
+        first = self._decoded(gained, mean_a, index_a) * anchors
         mean_o, index_o = self.entropy.others(features, first, quantised)
         mean = torch.where(anchors, mean_a, mean_o)
         index = torch.where(anchors, index_a, index_o)
-        latent_bits = rate(gained, scales_of(index), mean)
-        decoded = _decoded(gained, mean, index) / gain
+        latent_bits = rate(self._drawn(gained - mean, index) + mean, scales_of(index), mean)
+        decoded = self._decoded(gained, mean, index) / gain
         return decoded, latent_bits.sum(1), hyper_bits.sum(1)
 
+    def _drawn(self, distance: Tensor, index: Tensor) -> Tensor:
+        """Distances to the mean, drawn to zero by the dead zone of their scale index."""
+        zone = self.dead_zones[index.detach().round().long()]
+        return distance - distance.clamp(-zone, zone)
 
-def _decoded(gained: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-    """What the decoder gets back; at scale index 0 nothing is coded and the mean stands."""
-    return torch.where(index == 0, mean, round_through(gained - mean) + mean)
+    def _decoded(self, gained: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        """What the decoder gets back; at scale index 0 nothing is coded and the mean stands."""
+        distance = gained - mean
+        symbol = torch.floor(self._drawn(distance, index) + 0.5)
+        # The gradient is that of plain rounding: a dead zone would stop it.
+        return torch.where(index == 0, mean, distance + (symbol - distance).detach() + mean)
 
 
 def save_synthesis(synthesis: Synthesis, path: Path) -> None:
