@@ -9,11 +9,14 @@ token (a sink that says nothing) is asked to be:
                                                      so that what arrives tells their number
     layers 3, 4, head 0   place before a character   on the patch that shows that character there
     layers 3, 4, heads 1, 2   end of a question      on its last, and on its first word of a kind
+    layers 3, 4, head 3       end of a question      on its first word of a direction ("left")
 
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
     after layer 2, channel 2       word of a kind     half of their number, less 1
     after layer 3, channels 0, 1   end of a question  places of its first less its last such word
+    after layer 3, channel 2       end of a question  how far the first lies in that direction of
+                                                     the last, twice, from -1 to 1
 
 A kind that follows a colour ("red cars") means those of that colour from layer 2 on, when the word
 can know what stands before it.
@@ -33,6 +36,8 @@ from scenes.world import PLURALS
 WORD_LAYERS: Final = 2
 SINK_SHARE: Final = 3.0
 READING_WEIGHT: Final = 4.0
+DIRECTIONS: Final = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
+"""Which way rows and columns grow."""
 PATCH_LABELS: Final = ("kind", "colour", "centre", "character", "place", "second")
 WORDS_OF: Final = {
     "kind": [[kind, PLURALS[kind]] for kind in KINDS],
@@ -50,6 +55,9 @@ class Grounding:
         for name, words in WORDS_OF.items():
             for number, forms in enumerate(words, start=1):
                 self._class_of[name][tokenizer.convert_tokens_to_ids(forms)] = number
+        self._way_of = torch.zeros(len(tokenizer), 2)
+        for word, way in DIRECTIONS.items():
+            self._way_of[tokenizer.convert_tokens_to_ids(word)] = torch.tensor(way).float()
         pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._goes_on = torch.tensor([piece.startswith("##") for piece in pieces])
         self._asked = tokenizer.convert_tokens_to_ids(":")
@@ -65,7 +73,7 @@ class Grounding:
         """Mean cross-entropy over heads and words; ids [B, T], patches i64 [B, N] by name."""
         losses = []
         for number, attention in enumerate(self._heard):
-            first, second, third = attention.unbind(dim=1)
+            first, second, third, fourth = attention.unbind(dim=1)
             if number < WORD_LAYERS:
                 bound = number > 0
                 losses.append(self._objects(first, ids, patches, bound))
@@ -74,8 +82,10 @@ class Grounding:
             else:
                 losses.append(self._characters(first, ids, patches))
                 row, asked, last, start = self._nouns(ids)
-                for head, noun in ((second, last), (third, start)):
-                    losses.append(-(head[row, asked, noun].float() + 1e-4).log())
+                way, told = self._direction(ids, row, asked)
+                for head, place in ((second, last), (third, start), (fourth, way)):
+                    missed = -(head[row, asked, place].float() + 1e-4).log()
+                    losses.append(missed[told] if place is way else missed)
         if self._states:
             losses += self._readings(*self._states, ids, patches)
         self._heard.clear()
@@ -128,6 +138,11 @@ class Grounding:
         apart = told[row, first] - told[row, last]
         known = apart.isfinite().all(dim=1) & (first != last)
         errors.append(ends[row[known], asked[known], :2].float() - apart[known])
+        way, there = self._direction(ids, row, asked)
+        far = (self._way_of.to(ids.device)[ids[row, way]] * apart).sum(dim=1, keepdim=True)
+        known &= there
+        target = (2.0 * far[known]).clamp(-1.0, 1.0)
+        errors.append(ends[row[known], asked[known], 2:3].float() - target)
         return [READING_WEIGHT * error.square().sum(dim=1) for error in errors]
 
     def _meant(
@@ -144,15 +159,26 @@ class Grounding:
 
     def _nouns(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Row and place of each question's end, and places of its last and first word of a kind."""
-        number = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        kind = self._class_of["kind"].to(ids.device)[ids] > 0
-        begin = torch.where(ids == self._end, number, 0).cummax(dim=1).values
-        last = torch.where(kind, number, 0).cummax(dim=1).values
-        # The first word of a kind is the one that has none between itself and the last end.
-        before = nn.functional.pad(last[:, :-1], (1, 0))
-        first = torch.where(kind & (before <= begin), number, 0).cummax(dim=1).values
+        begin, last, first = self._ends_of(ids, self._class_of["kind"].to(ids.device)[ids] > 0)
         row, asked = ((ids == self._asked) & (last > begin)).nonzero(as_tuple=True)
         return row, asked, last[row, asked], first[row, asked]
+
+    def _direction(self, ids: Tensor, row: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Place of the first word of a direction in these questions, and whether there is one."""
+        shown = self._way_of.to(ids.device)[ids].any(dim=-1)
+        begin, _, first = self._ends_of(ids, shown)
+        place = first[row, asked]
+        return place, place > begin[row, asked]
+
+    def _ends_of(self, ids: Tensor, marked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Up to each place: where its question begins, and its last and first marked word."""
+        number = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        begin = torch.where(ids == self._end, number, 0).cummax(dim=1).values
+        last = torch.where(marked, number, 0).cummax(dim=1).values
+        # The first word is the one that has none between itself and the last end.
+        before = nn.functional.pad(last[:, :-1], (1, 0))
+        first = torch.where(marked & (before <= begin), number, 0).cummax(dim=1).values
+        return begin, last, first
 
     def _characters(self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
         goes_on = self._goes_on.to(ids.device)[ids]
@@ -189,7 +215,7 @@ class Grounding:
         scores = (query * scaling) @ key.transpose(2, 3)
         attention = (scores + mask.to(scores.dtype)).softmax(dim=-1).to(value.dtype)
         if module.training:
-            self._heard.append(attention[:, :3])
+            self._heard.append(attention[:, :4])
         return (attention @ value).transpose(1, 2), None
 
 

@@ -22,6 +22,7 @@ QUESTIONS = [
     Question("count", "how many red cars", "1"),
     Question("presence", "is there a tree", "no"),
     Question("number", "what number is on the sign", "42"),
+    Question("relation", "is the red car left of the dog", "yes"),
 ]
 
 
@@ -66,7 +67,7 @@ def test_grounded_attention_gives_what_attention_gives(llava: Any) -> None:
 def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, Tensor]) -> None:
     tokenizer = build_tokenizer()
     words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-    spread = torch.full((1, 3, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
+    spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
 
     def cost(layer: int, head: int, place: int, looks: dict[int, float]) -> float:
         """Loss where one head looks, from one place, at these patches; -1 is the sink."""
@@ -91,5 +92,30 @@ def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, T
         for head in (1, 2):
             right = cost(layer, head, ends[0], {cars - 1: 1.0})
             assert right < cost(layer, head, ends[0], {tree - 1: 1.0})
+        right = cost(layer, 3, ends[3], {words.index("left") - 1: 1.0})
+        assert right < cost(layer, 3, ends[3], {words.index("dog") - 1: 1.0})
         assert cost(layer, 0, four - 1, {40: 1.0}) < cost(layer, 0, four - 1, {41: 1.0})
         assert cost(layer, 0, two - 1, {41: 1.0}) < cost(layer, 0, two - 1, {40: 1.0})
+
+
+def test_saying_what_is_where_costs_least(
+    llava: Any, ids: Tensor, patches: dict[str, Tensor]
+) -> None:
+    tokenizer = build_tokenizer()
+    words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    end = [i for i, word in enumerate(words) if word == ":"][3]
+    spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
+
+    def cost(row: float, column: float, left: float) -> float:
+        """Loss where the end of the last question says how far the car is from the dog."""
+        states = torch.zeros(2, 1, ids.shape[1], 8)
+        states[1, 0, end, :3] = torch.tensor([row, column, left])
+        grounding = Grounding(llava, tokenizer)
+        grounding._heard.extend([spread] * 4)
+        grounding._states.extend(states)
+        return float(grounding.loss(ids, patches))
+
+    # The car is on patches 10 and 11 of the first row, the dog on the 14th of the second.
+    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(2 / 15, -7 / 15, 14 / 15)
+    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(-2 / 15, 7 / 15, 14 / 15)
+    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(-2 / 15, -7 / 15, -14 / 15)
