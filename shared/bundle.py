@@ -7,6 +7,7 @@
     decoder.safetensors cloud   latent -> picture
     adapter.safetensors cloud   latent -> tokens for the vision tower (optional)
     mllm/               cloud   a language model in Hugging Face form (optional)
+    clip_text.safetensors  cloud   text tower of the guidance's CLIP, to train on (optional)
 
 The first bytes of the SHA-256 of the manifest are the bundle id. Hashes are checked when files are
 first used; nothing in a bundle is ever unpickled.
@@ -34,6 +35,7 @@ ENTROPY: Final = "entropy.npz"
 DECODER: Final = "decoder.safetensors"
 ADAPTER: Final = "adapter.safetensors"
 MLLM: Final = "mllm"
+CLIP_TEXT: Final = "clip_text.safetensors"
 EMBEDDED: Final = Path(__file__).parent / "bundles"
 DEFAULT: Final = "tiny"
 MAX_MANIFEST_BYTES: Final = 1 << 20

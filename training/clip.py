@@ -58,6 +58,7 @@ SCREENING_WEIGHT = 0.3
 SIGNS_SHARE = 4  # one picture in so many is signs alone
 SCREENING_LAYERS = 3  # whose [CLS] attention guides the codec
 VALIDATION_PICTURES = 100
+CAPTIONS = 128  # a step, where the visual tower is frozen
 
 
 @dataclass
@@ -202,10 +203,51 @@ def validate(model: nn.Module, samples: list[Sample], length: int, device: str) 
     return scores
 
 
+def text_parts(clip: nn.Module) -> dict[str, nn.Parameter]:
+    """What CLIP has beside the blocks of its visual tower: text tower, projection and scale."""
+    return {
+        name: parameter
+        for name, parameter in clip.named_parameters()
+        if not name.startswith("visual.") or name == "visual.proj"
+    }
+
+
+class Captioned:
+    """Features of scenes that a frozen tower has seen, kept, and their captions.
+
+    A scene costs far more to draw and to look at than its caption to read, so each step adds a few
+    scenes and reads many captions.
+    """
+
+    def __init__(self, stream: SceneStream, fresh: int, length: int) -> None:
+        self.stream, self.fresh, self.length = stream, fresh, length
+        self.features: list[Tensor] = []
+        self.captions: list[str] = []
+        self.chance = np.random.default_rng(stream.index)
+
+    @torch.no_grad()
+    def batch(self, visual: nn.Module, device: str) -> tuple[Tensor, Tensor]:
+        """Pooled features f32 [B, width] and caption ids i64 [B, L], some of them new."""
+        samples = self.stream.batch(self.fresh)
+        embeds = visual._embeds(normalise(pixels(samples)).to(device))
+        pooled, _ = visual._pool(visual.transformer(embeds))
+        self.features += pooled.float().unbind()
+        self.captions += [sample.scene.caption for sample in samples]
+        count = min(CAPTIONS, len(self.captions))
+        chosen = self.chance.choice(len(self.captions), count, replace=False)
+        tokens = tokenize([self.captions[i] for i in chosen], self.length)
+        return torch.stack([self.features[i] for i in chosen]), tokens.to(device)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
     parser.add_argument("--config", type=Path, default=CONFIG, help="open_clip model config")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument(
+        "--frozen-tower",
+        action="store_true",
+        help="train text tower and projection alone, on a visual tower from --start",
+    )
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
 
 
@@ -217,11 +259,24 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     model = ClipWithHeads(config)
     start_attention(model.clip.visual)
+    if arguments.frozen_tower:
+        model.requires_grad_(False)
+        for part in text_parts(model.clip).values():
+            part.requires_grad_(True)
     runner = Runner(options, model, arguments.rate)
     start = runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start)
     signs = SceneStream("train-signs", options.data, start)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
+    captioned = Captioned(stream, arguments.batch, length)
+
+    def captions_alone(model: Any, step: int) -> dict[str, Tensor]:
+        pictures, tokens = captioned.batch(model.clip.visual, options.device)
+        image = F.normalize(pictures @ model.clip.visual.proj, dim=-1)
+        text = model.clip.encode_text(tokens, normalize=True)
+        scale = model.clip.logit_scale.exp().clamp_max(100.0)
+        loss = open_clip.ClipLoss()(image, text, scale)
+        return {"loss": loss, "contrastive": loss}
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
         few = arguments.batch // SIGNS_SHARE
@@ -239,7 +294,7 @@ def main(arguments: argparse.Namespace) -> None:
         return {"loss": total, "contrastive": contrastive, "screening": screening, **losses}
 
     runner.run(
-        loss_of_step,
+        captions_alone if arguments.frozen_tower else loss_of_step,
         lambda model: validate(model, held_out, length, options.device),
         {"config": config},
     )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from shared import bundle as bundles
@@ -31,7 +32,7 @@ from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
 from training.adapter import load_adapter_run
-from training.clip import load_clip
+from training.clip import load_clip, text_parts
 from training.codec import load_codec
 from training.llava import build_processor, load_llava
 from training.open_clip_files import write_open_clip
@@ -77,7 +78,8 @@ def main(arguments: argparse.Namespace) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         codec = load_codec(arguments.codec)
-        visual = load_clip(arguments.clip).clip.visual
+        clip = load_clip(arguments.clip).clip
+        visual = clip.visual
         write_encoder(codec, beside / bundles.ENCODER)
         write_guidance(visual, beside / bundles.GUIDANCE)
         if arguments.quantise:
@@ -85,6 +87,8 @@ def main(arguments: argparse.Namespace) -> None:
             quantise_guidance(beside / bundles.GUIDANCE)
         np.savez_compressed(beside / bundles.ENTROPY, **entropy_arrays(codec))
         save_synthesis(codec.synthesis, beside / bundles.DECODER)
+        text = {name: t.detach().half() for name, t in text_parts(clip).items()}
+        save_file(text, beside / bundles.CLIP_TEXT)
         adapter = None
         if arguments.llava:
             model = load_llava(arguments.llava, arguments.clip)
@@ -105,7 +109,7 @@ def main(arguments: argparse.Namespace) -> None:
         shutil.rmtree(beside, ignore_errors=True)
     if arguments.open_clip:
         info = load_checkpoint(arguments.clip)["info"]
-        write_open_clip(load_clip(arguments.clip).clip, info["config"], arguments.open_clip)
+        write_open_clip(clip, info["config"], arguments.open_clip)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     print(f"bundle {bundles.Bundle.open(out).hex_id} at {out}, {size / 1e6:.1f} MB")
 

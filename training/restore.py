@@ -2,9 +2,9 @@
 
     bundle --> OUT/codec, OUT/clip, OUT/llava, OUT/adapter --(--start, --clip, --codec)--> new runs
 
-What a bundle does not hold starts anew: the text tower and the dense heads of `clip`. What it holds
-in fewer bits comes back in these: float16, and 7 bits in an encoder that was quantised; a few
-minutes of training make up for it.
+The dense heads of `clip`, which no bundle holds, start anew. What it holds in fewer bits comes back
+in these: float16, and 7 bits in an encoder that was quantised; a few minutes of training make up
+for it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
@@ -48,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     llava = LlavaForConditionalGeneration.from_pretrained(
         bundle.root / bundles.MLLM, dtype=torch.float32
     )
-    codec, clip = restore_codec(bundle), restore_clip(llava.model.vision_tower)
+    codec, clip = restore_codec(bundle), restore_clip(bundle, llava.model.vision_tower)
     states = {
         "codec": (codec.state_dict(), {"config": asdict(codec.config)}),
         "clip": (clip.state_dict(), {"config": json.loads(CONFIG.read_text())}),
@@ -125,13 +126,12 @@ def restore_integers(layer: IntegerConv, arrays: dict[str, NDArray[Any]], name: 
     layer.bias.copy_(bias / unit / BIAS_UNIT)
 
 
-def restore_clip(tower: nn.Module) -> ClipWithHeads:
+def restore_clip(bundle: bundles.Bundle, tower: nn.Module) -> ClipWithHeads:
     """Towers whose visual one is a `CLIPVisionModel`."""
     model = ClipWithHeads(json.loads(CONFIG.read_text()))
-    state = unconverted(tower.state_dict())
-    missing, unknown = model.clip.visual.load_state_dict(state, strict=False)
-    if unknown or missing != ["proj"]:
-        raise ValueError(f"the bundle's tower is another one: {[*unknown, *missing]}")
+    state = {f"visual.{name}": t for name, t in unconverted(tower.state_dict()).items()}
+    state |= load_file(bundle.path(bundles.CLIP_TEXT))
+    model.clip.load_state_dict(state)
     return model
 
 

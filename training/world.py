@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from scenes import Backgrounds, Scene, Split, render
@@ -20,6 +22,7 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 OTHER_SHAPES = ((256, 192), (192, 256), (256, 160), (160, 256), (256, 224), (224, 256))
 OTHER_SHARE = 0.2
+TIMES = (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,29 @@ class Sample:
     scene: Scene
     picture: NDArray[np.uint8]
     labels: dict[str, NDArray[np.int64]]
+
+
+class BusierBackgrounds(Backgrounds):
+    """Each photograph twice: as it is, and reduced to a half, third or quarter, side by side.
+
+    Photographs of short side 300 are soft at the size of a scene; walls of brick, gravel and coins
+    are not, and count and colour of what lies on them have to be learnt as well.
+    """
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        super().__init__((*paths, *paths))
+
+    def photograph(self, index: int) -> NDArray[np.uint8]:
+        """Photograph ``index``, u8 [H, W, 3]; those of the second half are mosaics."""
+        whole = super().photograph(index % (len(self) // 2))
+        if index < len(self) // 2:
+            return whole
+        times = TIMES[index % len(TIMES)]
+        picture = Image.fromarray(whole)
+        small = picture.resize(
+            (picture.width // times, picture.height // times), Image.Resampling.BOX
+        )
+        return np.tile(np.asarray(small), (times, times, 1))
 
 
 class SceneStream:
@@ -41,7 +67,8 @@ class SceneStream:
     def __init__(self, split: Split, photographs: Path, start: int = 0) -> None:
         part = "val" if split == "val" else "train"
         self.split: Split = split
-        self.backgrounds = Backgrounds.from_folder(photographs, part)
+        kind = Backgrounds if split == "val" else BusierBackgrounds
+        self.backgrounds = kind.from_folder(photographs, part)
         self.index = start
 
     def size(self) -> tuple[int, int]:

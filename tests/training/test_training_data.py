@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from scenes import Backgrounds
 from training.codec import knot_lambdas, lambdas, random_codes
 from training.pictures import photographs, random_crop
-from training.world import MEAN, SIDE, SceneStream, normalise, pixels
+from training.world import (
+    MEAN,
+    SIDE,
+    TIMES,
+    BusierBackgrounds,
+    SceneStream,
+    normalise,
+    pixels,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +84,16 @@ def test_a_stream_can_start_anywhere(folder: Path) -> None:
     later = SceneStream("train", folder, start=3).batch(2)
     for one, other in zip(first[3:], later, strict=True):
         assert np.array_equal(one.picture, other.picture)
+
+
+def test_training_sees_photographs_and_mosaics_of_them(folder: Path) -> None:
+    found, plain = (kind.from_folder(folder, "train") for kind in (BusierBackgrounds, Backgrounds))
+    assert len(found) == 2 * len(plain)
+    for index in range(len(plain)):
+        whole, mosaic = found.photograph(index), found.photograph(len(plain) + index)
+        assert np.array_equal(whole, plain.photograph(index))
+        times = TIMES[(len(plain) + index) % len(TIMES)]
+        tiles = [part for row in np.split(mosaic, times) for part in np.split(row, times, axis=1)]
+        assert all(np.array_equal(tile, tiles[0]) for tile in tiles)
+        assert tiles[0].shape[:2] == tuple(side // times for side in whole.shape[:2])
+        assert abs(float(mosaic.mean()) - float(whole.mean())) < 3

@@ -57,6 +57,15 @@ def test_the_tower_stays_as_the_clip_run_left_it(runs: Runs) -> None:
     assert torch.equal(tower.embeddings.patch_embedding.weight, trained)
 
 
+def test_captions_train_alone_on_a_frozen_tower(runs: Runs, train: Train, tmp_path: Path) -> None:
+    train("clip", tmp_path, start=runs.clip, **{"frozen-tower": True}, batch=2)
+    before, after = (load_clip(run).clip.state_dict() for run in (runs.clip, tmp_path))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    frozen = {name for name in before if name.startswith("visual.")} - {"visual.proj"}
+    assert frozen <= same
+    assert {"visual.proj", "token_embedding.weight", "logit_scale"}.isdisjoint(same)
+
+
 def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> None:
     state = load_checkpoint(runs.joint)
     before = load_checkpoint(runs.codec)["average"], load_checkpoint(runs.adapter)["average"]
@@ -102,10 +111,7 @@ def test_a_bundle_becomes_runs_again(runs: Runs, train: Train, tmp_path: Path) -
     pairs = (
         (load_llava(tmp_path / "llava", tmp_path / "clip"), load_llava(runs.llava, runs.clip)),
         (load_adapter_run(tmp_path / "adapter"), load_adapter_run(runs.adapter)),
-        (
-            load_clip(tmp_path / "clip").clip.visual.transformer,
-            load_clip(runs.clip).clip.visual.transformer,
-        ),
+        (load_clip(tmp_path / "clip").clip, load_clip(runs.clip).clip),
     )
     for one, other in pairs:
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
