@@ -211,7 +211,7 @@ def main(arguments: argparse.Namespace) -> None:
     runner.run(
         loss_of_step,
         lambda model: validate(model, held_out, options.device),
-        adapter_info(config),
+        {**adapter_info(config), "prior": not arguments.no_prior},
     )
 
 
