@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from shared.errors import UsageError
@@ -52,12 +51,7 @@ class ServerProcess:
             raise UsageError(f"the server did not start: {' '.join(self._log[-LAST_LINES:])}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process.poll() is None:
             self._process.terminate()
         self.wait()
