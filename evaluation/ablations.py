@@ -6,11 +6,9 @@ What `scenes` has measured of the same pictures and qualities is not measured ag
 from __future__ import annotations
 
 import argparse
-import functools
 import json
-import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +18,17 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.accuracy import FAMILIES, OVERALL, Condition, Measured, collect
+from evaluation.accuracy import Condition, Measured, collect
 from evaluation.bootstrap import SEED, resamples
-from evaluation.equal_accuracy import changes, with_interval
-from evaluation.grading import Grader, Shown
-from evaluation.ours import Ours, without_adapter
+from evaluation.equal_accuracy import overall
+from evaluation.families import COLUMNS, OVERALL
+from evaluation.grading import Grader
+from evaluation.options import add_scene_options
+from evaluation.ours import Ours, Shown
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
+from evaluation.showing import Show, showing
+from evaluation.variants import Variant, split_name
 from scenes import Backgrounds, Scene, render
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
@@ -50,9 +52,7 @@ Array = NDArray[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="scenes of the test split")
-    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
-    parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
+    add_scene_options(parser, PICTURES, QUALITIES)
     parser.add_argument(
         "--adapter",
         action="append",
@@ -60,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=RUN",
         help="an adapter that was trained otherwise for the same tower and codec; repeatable",
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -70,18 +69,19 @@ def main(arguments: argparse.Namespace) -> None:
     if bundle.manifest.adapter is None:
         raise UsageError(f"the bundle {bundle.hex_id} has no adapter", hint="export one into it")
     records = Records(arguments.results / "scenes.jsonl")
+    named = [split_name(text, "--adapter NAME=RUN") for text in arguments.adapter]
     with tempfile.TemporaryDirectory() as folder:
-        others = {
-            name: adapter_bundle(bundle, Path(run), Path(folder) / name.replace("/", "_"))
-            for name, _, run in (text.partition("=") for text in arguments.adapter)
-        }
+        others = [
+            adapter_variant(bundle, name, Path(run), Path(folder) / name.replace("/", "_"))
+            for name, run in named
+        ]
         measure(bundle, others, arguments.pictures, arguments.qualities, records)
     measured = collect(records, bundle.hex_id, arguments.pictures)
-    body = text(measured, {**PARTS, **_names(others)}, bundle, arguments)
-    write_section(arguments.report, "ablations", body)
+    parts = {**PARTS, **{other.codec: other.label for other in others}}
+    write_section(arguments.report, "ablations", text(measured, parts, bundle, arguments))
 
 
-def adapter_bundle(bundle: Bundle, run: Path, folder: Path) -> Bundle:
+def adapter_variant(bundle: Bundle, name: str, run: Path, folder: Path) -> Variant:
     """A bundle that holds nothing but the adapter of a run, for the tower of `bundle`.
 
     Raises UsageError where there is no such run.
@@ -97,67 +97,45 @@ def adapter_bundle(bundle: Bundle, run: Path, folder: Path) -> Bundle:
     files = bundles.describe_files(folder, [bundles.ADAPTER], [])
     manifest = bundle.manifest.model_copy(update={"files": files})
     (folder / bundles.MANIFEST).write_text(json.dumps(manifest.model_dump(), sort_keys=True))
-    return Bundle.open(folder)
+    made = Bundle.open(folder)
+    return Variant(f"adapter {name} {made.hex_id}", f"adapter: {name}", made)
 
 
 def measure(
     bundle: Bundle,
-    others: Mapping[str, Bundle],
+    others: Sequence[Variant],
     pictures: int,
     qualities: list[float],
     records: Records,
 ) -> None:
     """Ask about scenes 0 .. pictures - 1 without each part, at each quality."""
-    ours, grader = Ours(bundle), Grader(bundle, records, list(others.values()))
+    ours, grader = Ours(bundle), Grader(bundle, records, others)
     mean = grader.llava.processor.image_processor.image_mean
     blank = np.round(255 * np.array(mean)).astype(np.uint8)
     backgrounds = Backgrounds.builtin()
+    adapters = {other.codec: other.bundle.id for other in others}
+    conditions = [
+        Condition(codec, float(quality)) for codec in (*PARTS, *adapters) for quality in qualities
+    ]
     for index in tqdm(range(pictures), desc="ablations", unit="picture"):
         scene = render("test", index, backgrounds)
-        grader.grade(index, scene, _shown(ours, scene, qualities, blank, others))
+        grader.grade(index, scene, conditions, _show(ours, scene, blank, adapters))
 
 
-def _shown(
-    ours: Ours,
-    scene: Scene,
-    qualities: list[float],
-    blank: Array,
-    others: Mapping[str, Bundle],
-) -> dict[Condition, Callable[[], Shown]]:
-    analysed = functools.cache(lambda: ours.analyse(scene.picture, True))
+def _show(ours: Ours, scene: Scene, blank: Array, adapters: Mapping[str, bytes]) -> Show:
+    usual = showing(scene.picture, ours)
 
-    @functools.cache
-    def coded(guided: bool, quality: float) -> Shown:
-        found = analysed() if guided else replace(analysed(), level_map=None)
-        stream = ours.encode(found, quality)
-        return len(stream), ours.decode(stream)
+    def show(condition: Condition) -> Shown:
+        if condition.codec not in (NO_PRIOR, *adapters):
+            return usual(condition)
+        size, decoded = usual(Condition("full", condition.quality))
+        if condition.codec in adapters:
+            return size, replace(decoded, bundle_id=adapters[condition.codec])
+        # The tower's mean colour has patch embeddings of zero: the adapter's tokens are left.
+        picture = np.broadcast_to(blank, decoded.picture.shape).copy()
+        return size, replace(decoded, picture=picture)
 
-    def show(codec: str, quality: float) -> Shown:
-        size, decoded = coded(codec not in ("base", "adapter"), quality)
-        if codec in ("base", "guidance"):
-            decoded = without_adapter(decoded)
-        elif codec == NO_PRIOR:
-            # The tower's mean colour has patch embeddings of zero: the adapter's tokens are left.
-            decoded = replace(decoded, picture=np.broadcast_to(blank, decoded.picture.shape).copy())
-        elif codec not in PARTS:
-            decoded = replace(decoded, bundle_id=adapters[codec])
-        return size, decoded
-
-    adapters = {_codec(name, other): other.id for name, other in others.items()}
-    return {
-        Condition(codec, float(quality)): functools.partial(show, codec, quality)
-        for codec in (*PARTS, *adapters)
-        for quality in qualities
-    }
-
-
-def _codec(name: str, other: Bundle) -> str:
-    """The name under which an adapter is written down: another run of that name is another."""
-    return f"adapter {name} {other.hex_id}"
-
-
-def _names(others: Mapping[str, Bundle]) -> dict[str, str]:
-    return {_codec(name, other): f"adapter: {name}" for name, other in others.items()}
+    return show
 
 
 def text(
@@ -168,18 +146,13 @@ def text(
     bits, scores = [], []
     default = min(arguments.qualities, key=lambda q: abs(q - bundle.manifest.quality))
     for codec, name in parts.items():
-        found = ["", ""]
-        if codec != "full":
-            found = [
-                with_interval(changes(measured, codec, "full", weights, [OVERALL], p)[:, 0])
-                for p in (False, True)
-            ]
+        found = ["", ""] if codec == "full" else overall(measured, codec, "full", weights)
         bits.append([name, *found])
         for quality in dict.fromkeys((min(arguments.qualities), default)):
             condition = Condition(codec, float(quality))
             accuracy = measured.accuracy(condition, weights[:1])[0]
             size = measured.size(condition, weights[:1])[0]
-            shown = [accuracy[FAMILIES.index(family)] for family in SHOWN]
+            shown = [accuracy[COLUMNS.index(family)] for family in SHOWN]
             cells = [f"{100 * one:.0f}" if np.isfinite(one) else "" for one in shown]
             scores.append([name, f"{quality:g}", f"{size:.0f}", *cells])
     qualities = ", ".join(f"{quality:g}" for quality in arguments.qualities)

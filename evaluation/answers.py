@@ -26,19 +26,18 @@ from cloud_server.mllm.upstream import UpstreamOptions
 from edge_client.images import Picture, fit
 from evaluation.accuracy import ORIGINAL, VIEWS, Condition
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
-from evaluation.classical import FORMATS, decode
+from evaluation.classical import FORMATS
 from evaluation.dataset import Asked, Item, is_right, read_dataset, scene_items
-from evaluation.grading import Shown
-from evaluation.matching import match_formats
-from evaluation.ours import Ours, bare, without_adapter
+from evaluation.families import OF_A_KIND, OVERALL, is_of_a_kind
+from evaluation.matching import MATCHED_ON, match_formats
+from evaluation.ours import Ours
 from evaluation.records import Fields, Records
 from evaluation.report import command_line, table, write_section
+from evaluation.showing import Show, all_conditions, showing
 from shared.bundle import open_bundle
 from shared.errors import CotamError
 
 QUALITIES: Final = (1.0, 3.0, 5.0)
-MATCHED_ON: Final = 6  # pictures
-OVERALL: Final = "overall"
 Array = NDArray[Any]
 
 
@@ -90,31 +89,18 @@ class Asking:
 
     def conditions(self, items: list[Item]) -> list[Condition]:
         """The picture itself, our views at each quality, each format at sizes as near as it has."""
-        qualities = [float(quality) for quality in self._arguments.qualities]
-        views = list(VIEWS)
-        if self._backend.view(self._ours.bundle.id) != "adapter":
-            views = ["base", "guidance"]
-        found = [Condition(ORIGINAL)]
-        found += [Condition(view, quality) for view in views for quality in qualities]
+        qualities = self._arguments.qualities
         forms = [form for form in FORMATS if form.name in self._arguments.formats]
         pictures = [self._pixels(item) for item in items[:MATCHED_ON]]
-        key = {
-            "matched": [form.describe() for form in forms],
-            "bundle": self._ours.bundle.hex_id,
-            "qualities": sorted(qualities),
-            "pictures": [_crc(picture) for picture in pictures],
-        }
-        matched = self._records.measure(
-            key, lambda: match_formats(self._ours, pictures, qualities, forms)
-        )
-        found += [Condition(name, float(q)) for name, settings in matched.items() for q in settings]
-        return found
+        matched = match_formats(self._ours, pictures, qualities, forms, self._records)
+        adapts = self._backend.view(self._ours.bundle.id) == "adapter"
+        return [Condition(ORIGINAL), *all_conditions(adapts, qualities, matched)]
 
     def ask(self, item: Item, conditions: list[Condition]) -> list[list[Fields]]:
         """Bytes and what the model said, by condition and question."""
         pixels = self._pixels(item)
-        crc = _crc(pixels)
-        return [self._under(condition, item, pixels, crc) for condition in conditions]
+        show, crc = showing(pixels, self._ours), zlib.crc32(pixels.tobytes())
+        return [self._under(condition, item, show, crc) for condition in conditions]
 
     def _pixels(self, item: Item) -> Picture:
         resolution = self._arguments.resolution
@@ -123,12 +109,12 @@ class Asking:
         # A copy: torch takes no arrays that may not be written to.
         return np.array(fit(item.load(), resolution, self._ours.bundle.manifest.resolution))
 
-    def _under(self, condition: Condition, item: Item, pixels: Picture, crc: int) -> list[Fields]:
+    def _under(self, condition: Condition, item: Item, show: Show, crc: int) -> list[Fields]:
         prompts = [self._prompt(question) for question in item.questions]
         keys = [self._key(condition, crc, prompt) for prompt in prompts]
         todo = [i for i, key in enumerate(keys) if self._records.get(key) is None]
         if todo:
-            size, decoded = self._show(condition, pixels)
+            size, decoded = show(condition)
             seen = self._backend.see([decoded])[0]
             for start in range(0, len(todo), self._arguments.batch):
                 part = todo[start : start + self._arguments.batch]
@@ -156,23 +142,6 @@ class Asking:
             "max_new_tokens": self._arguments.max_new_tokens,
         }
 
-    def _show(self, condition: Condition, pixels: Picture) -> Shown:
-        if condition.codec == ORIGINAL:
-            return pixels.nbytes, bare(pixels)
-        if condition.ours:
-            analysed = self._ours.analyse(pixels, condition.codec in ("guidance", "full"))
-            stream = self._ours.encode(analysed, condition.quality)
-            decoded = self._ours.decode(stream)
-            adapted = condition.codec in ("adapter", "full")
-            return len(stream), decoded if adapted else without_adapter(decoded)
-        form = next(form for form in FORMATS if form.name == condition.codec)
-        file = form.encode(pixels, int(condition.quality))
-        return len(file), bare(decode(file))
-
-
-def _crc(pixels: Picture) -> int:
-    return zlib.crc32(np.ascontiguousarray(pixels).tobytes())
-
 
 def _device(name: str) -> torch.device:
     if name == "auto":
@@ -189,16 +158,16 @@ def text(
     arguments: argparse.Namespace,
 ) -> str:
     """Accuracy by category under each condition."""
-    names = list(dict.fromkeys(q.category for item in items for q in item.questions))
-    categories = [OVERALL, *names] if len(names) > 1 else [OVERALL]
+    names = sorted({name for item in items for q in item.questions for name in _columns(q)[1:]})
+    columns = [OVERALL, *names] if len(names) > 1 else [OVERALL]
     weights = resamples(len(items))
-    asked = weights @ _sums(items, categories, lambda p, q: 1)
+    asked = weights @ _sums(items, columns, lambda p, q: 1)
     rows = []
     for number, condition in enumerate(conditions):
         shown = [picture[number] for picture in values]
         hits = weights @ _sums(
             items,
-            categories,
+            columns,
             lambda p, q, shown=shown: is_right(shown[p][q]["said"], items[p].questions[q].answers),
         )
         scores = np.divide(hits, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
@@ -214,7 +183,7 @@ def text(
             ]
         )
     source = f"`{arguments.dataset.name}`" if arguments.dataset else "Scenes' test split"
-    head = [f"{name} ({n:.0f})" for name, n in zip(categories, asked[0], strict=True)]
+    head = [f"{name} ({n:.0f})" for name, n in zip(columns, asked[0], strict=True)]
     return "\n\n".join(
         [
             command_line(arguments.words),
@@ -228,13 +197,17 @@ def text(
     )
 
 
-def _sums(items: list[Item], categories: list[str], value: Callable[[int, int], float]) -> Array:
-    """Sums [pictures, categories] of one value a question, the first over all."""
-    sums = np.zeros((len(items), len(categories)))
+def _columns(question: Asked) -> tuple[str, ...]:
+    """What a question counts for, all questions first."""
+    part = is_of_a_kind(question.category, question.text, question.answers)
+    return (OVERALL, question.category, *((OF_A_KIND,) if part else ()))
+
+
+def _sums(items: list[Item], columns: list[str], value: Callable[[int, int], float]) -> Array:
+    """Sums [pictures, columns] of one value a question."""
+    sums = np.zeros((len(items), len(columns)))
     for picture, item in enumerate(items):
         for number, question in enumerate(item.questions):
-            found = value(picture, number)
-            sums[picture, 0] += found
-            if question.category in categories[1:]:
-                sums[picture, categories.index(question.category, 1)] += found
+            mine = [columns.index(name) for name in _columns(question) if name in columns]
+            sums[picture, mine] += value(picture, number)
     return sums

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.accuracy import FAMILIES, Measured
+from evaluation.accuracy import Measured
 from evaluation.bootstrap import interval
 from evaluation.curves import Curve, bd_rate_monotone
+from evaluation.families import COLUMNS, FAMILIES, OVERALL
 
 MIN_SPAN: Final = 0.01  # of accuracy that two curves must have in common
 Array = NDArray[Any]
@@ -30,7 +31,7 @@ def changes(
     right answer instead, which shows smaller differences with the same pictures.
     """
     curves = [_curves(measured, codec, weights, probable) for codec in (anchor, test)]
-    places = [FAMILIES.index(family) for family in families]
+    places = [COLUMNS.index(family) for family in families]
     found = np.full((len(weights), len(families)), np.nan)
     for number in range(len(weights)):
         for column, place in enumerate(places):
@@ -63,3 +64,11 @@ def with_interval(values: Array) -> str:
     low, high = interval(values)
     span = f" ({100 * low:+.0f} to {100 * high:+.0f})" if np.isfinite(low) else ""
     return f"{100 * values[0]:+.1f} %{span}"
+
+
+def overall(measured: Measured, test: str, anchor: str, weights: Array) -> list[str]:
+    """Changes over all questions: at equal accuracy, and at equal probability of what is right."""
+    return [
+        with_interval(changes(measured, test, anchor, weights, [OVERALL], probable)[:, 0])
+        for probable in (False, True)
+    ]

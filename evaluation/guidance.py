@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -18,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.accuracy import OVERALL, VIEWS, Condition, Measured, collect
+from evaluation.accuracy import VIEWS, Condition, Measured, collect
 from evaluation.bootstrap import SEED, resamples
-from evaluation.equal_accuracy import changes, with_interval
-from evaluation.grading import Grader, Shown
+from evaluation.equal_accuracy import overall
+from evaluation.grading import Grader
 from evaluation.level_maps import Guiding, attention_of, parse_guiding
-from evaluation.ours import Ours, without_adapter
+from evaluation.options import add_scene_options
+from evaluation.ours import Ours, Shown, without_adapter
 from evaluation.records import Fields, Records
 from evaluation.report import command_line, table, write_section
+from evaluation.showing import Show, showing
 from evaluation.towers import Tower, load_tower
 from scenes import VERSION, Backgrounds, Scene, render
 from shared.bundle import MLLM, Bundle, open_bundle
@@ -42,9 +43,7 @@ Array = NDArray[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="scenes of the test split")
-    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
-    parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
+    add_scene_options(parser, PICTURES, QUALITIES)
     parser.add_argument(
         "--only", nargs="*", choices=("layers", "grid", "step"), help="groups; default: all"
     )
@@ -56,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="other level maps, as 'layers=1,2 cell=16 levels=5 k=0.5 step=20 scale=log'",
     )
     parser.add_argument("--no-adapter", action="store_true", help="the decoded picture alone")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -117,6 +115,10 @@ def measure(
     """Ask about scenes 0 .. pictures - 1 without and with each level map, at each quality."""
     ours, grader = Ours(bundle), Grader(bundle, records)
     backgrounds = Backgrounds.builtin()
+    maps = {_name(guiding, adapts): guiding for guiding in guidings}
+    conditions = [
+        Condition(name, quality) for name in (_name(None, adapts), *maps) for quality in qualities
+    ]
     for index in tqdm(range(pictures), desc="guidance", unit="picture"):
         scene = render("test", index, backgrounds)
         attention = functools.cache(functools.partial(attention_of, tower, scene.picture))
@@ -125,33 +127,27 @@ def measure(
                 _map_key(guiding, bundle, index),
                 functools.partial(_describe, guiding, attention, scene),
             )
-        show = _shown(ours, attention, scene, guidings, qualities, adapts)
-        grader.grade(index, scene, show)
+        grader.grade(index, scene, conditions, _show(ours, attention, scene, maps, adapts))
 
 
-def _shown(
+def _show(
     ours: Ours,
     attention: Callable[[], Array],
     scene: Scene,
-    guidings: list[Guiding],
-    qualities: list[float],
+    maps: Mapping[str, Guiding],
     adapts: bool,
-) -> dict[Condition, Callable[[], Shown]]:
+) -> Show:
+    usual = showing(scene.picture, ours)
     analysed = functools.cache(lambda: ours.analyse(scene.picture, False))
 
-    def show(guiding: Guiding | None, quality: float) -> Shown:
-        found = analysed()
-        if guiding is not None:
-            found = replace(found, level_map=guiding.level_map(attention(), scene.picture))
-        stream = ours.encode(found, quality)
-        decoded = ours.decode(stream)
-        return len(stream), decoded if adapts else without_adapter(decoded)
+    def show(condition: Condition) -> Shown:
+        if condition.codec not in maps:
+            return usual(condition)
+        level_map = maps[condition.codec].level_map(attention(), scene.picture)
+        size, decoded = ours.send(replace(analysed(), level_map=level_map), condition.quality)
+        return size, decoded if adapts else without_adapter(decoded)
 
-    return {
-        Condition(_name(guiding, adapts), quality): functools.partial(show, guiding, quality)
-        for guiding in (None, *guidings)
-        for quality in qualities
-    }
+    return show
 
 
 def _name(guiding: Guiding | None, adapts: bool) -> str:
@@ -191,12 +187,6 @@ def text(
     for group, guidings in groups.items():
         for guiding in guidings:
             name = _name(guiding, adapts)
-            found = [
-                with_interval(
-                    changes(measured, name, _name(None, adapts), weights, [OVERALL], p)[:, 0]
-                )
-                for p in (False, True)
-            ]
             maps = [
                 records.get(_map_key(guiding, bundle, i)) or {} for i in range(arguments.pictures)
             ]
@@ -212,7 +202,7 @@ def text(
                     f"{size:.1f}",
                     f"{100 * size / stream:.1f} %",
                     f"{stream:.0f}",
-                    *found,
+                    *overall(measured, name, _name(None, adapts), weights),
                 ]
             )
     head = ["level map", "cells with fewer / more bits", "its bytes", "of the stream"]

@@ -14,6 +14,9 @@ from shared.bundle import Bundle
 
 NO_BUNDLE = b""
 
+Shown = tuple[int, Decoded]
+"""Bytes on the wire, and what the model gets."""
+
 
 class Ours:
     """Encoder and decoder of one bundle, joined by nothing but bytes."""
@@ -34,6 +37,11 @@ class Ours:
     def decode(self, stream: bytes) -> Decoded:
         """What the vision tower is given of a stream."""
         return self.decoder.decode(Bitstream.from_bytes(stream))
+
+    def send(self, analysed: Analysed, quality: float) -> Shown:
+        """From one end to the other at a quality of 0 to 9."""
+        stream = self.encode(analysed, quality)
+        return len(stream), self.decode(stream)
 
 
 def bare(picture: Picture) -> Decoded:

@@ -21,6 +21,7 @@ COLOURS: Final = {
     "adapter": "#8e5bb5",
     "full": "#c2256b",
 }
+OTHERS: Final = ("#d9622b", "#2f8f9d", "#5b5b5b")
 MARKERS: Final = {"JPEG": "s", "WebP": "^", "AVIF": "D"}
 
 
@@ -33,6 +34,7 @@ def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(True, color="#e6e6e6", linewidth=0.7)
         axis.set_axisbelow(True)
+        axis.set_prop_cycle(color=OTHERS)
         axis.tick_params(labelsize=8, color="#999999")
     return made, axes
 
@@ -45,7 +47,7 @@ def line(axis: Any, x: Any, y: Any, name: str, label: str, **more: Any) -> None:
         "markersize": 4.5,
         "marker": MARKERS.get(name, "o"),
     }
-    # Codecs beyond the usual take the axis's own colours, in order.
+    # Codecs beyond the usual take the colours of OTHERS, in order.
     if name in COLOURS:
         style["color"] = COLOURS[name]
     axis.plot(x, y, label=label, **{**style, **more})

@@ -3,62 +3,95 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation import plots
-from evaluation.accuracy import (
-    FAMILIES,
-    ORIGINAL,
-    OVERALL,
-    VIEWS,
-    Condition,
-    Measured,
-    collect,
-)
+from evaluation.accuracy import ORIGINAL, Condition, Measured, collect
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS
 from evaluation.equal_accuracy import changes, with_interval
+from evaluation.families import FAMILIES, OVERALL
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
-from shared.bundle import open_bundle
+from evaluation.variants import Variant, add_variant_option, names_of, read_variants, told
+from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
 
 FORMAT_NAMES: Final = tuple(form.name for form in FORMATS)
-ANCHORS: Final = ("base", "guidance", "adapter", *FORMAT_NAMES)
+ANCHORS: Final = ("base", "guidance", "adapter", "full", *FORMAT_NAMES)
+Array = NDArray[Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, help="only scenes 0 .. N - 1 of those measured")
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    add_variant_option(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write table and plot. Raises UsageError where nothing has been measured."""
-    bundle = open_bundle(arguments.bundle)
+    bundle, variants = open_bundle(arguments.bundle), read_variants(arguments.variant)
     records = Records(arguments.results / "scenes.jsonl")
     measured = collect(records, bundle.hex_id, arguments.pictures)
-    if not measured.of("guidance"):
+    wanted = {"guidance": bundle, **{variant.codec: variant.bundle for variant in variants}}
+    missing = [one.hex_id for codec, one in wanted.items() if not measured.of(codec)]
+    if missing:
         raise UsageError(
-            f"there are no measurements of bundle {bundle.hex_id}",
-            hint="run `python -m evaluation scenes` first",
+            f"there are no measurements of bundle {missing[0]}",
+            hint="run `python -m evaluation scenes` first, with the same variants",
         )
     images = arguments.report.parent / "img"
     draw_formats(measured, images / "rate_accuracy.png")
-    draw_views(measured, images / "rate_accuracy_views.png")
-    body = text(measured, bundle.hex_id, arguments.words, arguments.resamples)
+    draw_views(measured, names_of(variants), images / "rate_accuracy_views.png")
+    body = text(measured, bundle, variants, arguments.words, arguments.resamples)
     write_section(arguments.report, "rate_accuracy", body)
 
 
-def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) -> str:
+def text(
+    measured: Measured,
+    bundle: Bundle,
+    variants: Sequence[Variant],
+    words: tuple[str, ...],
+    count: int,
+) -> str:
     """Bits at equal accuracy by family, and how they were computed."""
     weights = resamples(len(measured.questions), count)
-    best = measured.best_view()
-    anchors = [codec for codec in ANCHORS if measured.of(codec) and codec != best]
-    columns = [changes(measured, best, anchor, weights) for anchor in anchors]
+    names = names_of(variants)
+    tables = []
+    for codec in (measured.best_view(), *(variant.codec for variant in variants)):
+        tables += [f"**{names[codec]}**:", _changes(measured, codec, names, weights)]
+    return "\n\n".join(
+        [
+            command_line(words),
+            f"From the raw numbers of `python -m evaluation scenes`: {len(measured.questions)} "
+            f"pictures of 256x256, whole files, {told(bundle, variants)}. Change of bits at equal "
+            "accuracy; below 0 is fewer bits. In brackets the middle "
+            f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
+            "have less than one point of accuracy in common; *at chance* where the model, shown "
+            "the uncompressed picture, is not surely better than blind.",
+            "Measured accuracy may fall where bits are added, and levels off; Bjontegaard's "
+            "polynomials need curves that rise. So each curve of accuracy over mean bytes is first "
+            "replaced with the nearest one that never falls (isotonic regression), linear between "
+            "its points over the logarithm of bytes. The bits at an accuracy are the fewest at "
+            "which the curve reaches it, so a plateau, which has no width in accuracy, weighs "
+            "nothing. The mean of the log ratio is over all accuracies that both curves reach.",
+            *tables,
+            "![Accuracy over bytes](img/rate_accuracy.png)",
+            "![Guidance and adapter](img/rate_accuracy_views.png)",
+        ]
+    )
+
+
+def _changes(measured: Measured, codec: str, names: Mapping[str, str], weights: Array) -> str:
+    """What a codec saves against each of the others that was measured, by family."""
+    anchors = [anchor for anchor in ANCHORS if measured.of(anchor) and anchor != codec]
+    columns = [changes(measured, codec, anchor, weights) for anchor in anchors]
     asked = measured.questions.sum(axis=0).astype(int)
     best_score = measured.accuracy(Condition(ORIGINAL), weights)
     rows = []
@@ -69,27 +102,8 @@ def text(measured: Measured, bundle: str, words: tuple[str, ...], count: int) ->
         sees = interval(best_score[:, i])[0] > measured.blind[family]
         cells = [with_interval(column[:, i]) if sees else "at chance" for column in columns]
         rows.append([family, str(asked[i]), *cells])
-    head = ["family", "questions", *(f"against {VIEWS.get(a, a)}" for a in anchors)]
-    return "\n\n".join(
-        [
-            command_line(words),
-            f"From the raw numbers of `python -m evaluation scenes`: {len(measured.questions)} "
-            f"pictures of 256x256, whole files, bundle {bundle}. Change of bits of *{VIEWS[best]}* "
-            "at equal accuracy; below 0 is fewer bits. In brackets the middle "
-            f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
-            "have less than one point of accuracy in common; *at chance* where the model, shown "
-            "the uncompressed picture, is not surely better than blind.",
-            "Measured accuracy may fall where bits are added, and levels off; Bjontegaard's "
-            "polynomials need curves that rise. So each curve of accuracy over mean bytes is first "
-            "replaced with the nearest one that never falls (isotonic regression), linear between "
-            "its points over the logarithm of bytes. The bits at an accuracy are the fewest at "
-            "which the curve reaches it, so a plateau, which has no width in accuracy, weighs "
-            "nothing. The mean of the log ratio is over all accuracies that both curves reach.",
-            table(head, rows),
-            "![Accuracy over bytes](img/rate_accuracy.png)",
-            "![Guidance and adapter](img/rate_accuracy_views.png)",
-        ]
-    )
+    against = (f"against {names.get(anchor, anchor)}" for anchor in anchors)
+    return table(["family", "questions", *against], rows)
 
 
 def draw_formats(measured: Measured, path: Path) -> None:
@@ -131,16 +145,16 @@ def _saving(measured: Measured, ours: str, codec: str) -> str:
     return f"{codec}: CoTAM needs {-100 * change:.0f} % fewer bytes at equal accuracy"
 
 
-def draw_views(measured: Measured, path: Path) -> None:
-    """What guidance and adapter give: overall accuracy over bytes of our views."""
+def draw_views(measured: Measured, names: Mapping[str, str], path: Path) -> None:
+    """What guidance and adapter give: overall accuracy over bytes of our views and variants."""
     weights = np.ones((1, len(measured.questions)))
     made, (axis,) = plots.figure(1, 1, 6.2, 3.9)
-    for view, name in VIEWS.items():
-        points = measured.of(view)
+    for codec, name in names.items():
+        points = measured.of(codec)
         if points:
             sizes = [float(measured.size(c, weights)[0]) for c in points]
             scores = [100 * measured.accuracy(c, weights)[0, 0] for c in points]
-            plots.line(axis, sizes, scores, view, name)
+            plots.line(axis, sizes, scores, codec, name)
     _bounds(axis, measured, ORIGINAL, "blind")
     axis.set(xlabel="bytes of a 256x256 picture", ylabel="accuracy, %")
     axis.legend(frameon=False, fontsize=8, loc="best")

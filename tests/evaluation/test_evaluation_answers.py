@@ -42,6 +42,7 @@ def test_an_outside_model_answers_a_file(
     page = run(monkeypatch, tmp_path, *words)
     assert "`mllm` on 1 pictures of `questions.jsonl`" in page
     assert "--dataset questions.jsonl" in page
+    assert "count, 1 to 4 of a kind (" in page
     assert all(f"| {name} | " in page for name in ("base codec", "+ guidance + adapter", "JPEG"))
     file = tmp_path / "runs" / "answers.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)

@@ -148,7 +148,7 @@ def test_what_cannot_be_left_out_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(UsageError, match="no adapter run"):
-        ablations.adapter_bundle(bundle, tmp_path / "nowhere", tmp_path / "one")
+        ablations.adapter_variant(bundle, "low", tmp_path / "nowhere", tmp_path / "one")
     root = tmp_path / "bare"
     root.mkdir()
     shutil.copy(bundle.root / "manifest.json", root)
