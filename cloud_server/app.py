@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from cloud_server import bundle_files, chat, problems, query
 from cloud_server.admission import Caller
+from cloud_server.heads import bounded
 from cloud_server.openapi import document
 from cloud_server.playground import pages, routes
 from cloud_server.playground.edge import EdgeProcess
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
         description="Questions about pictures that travel as CoTAM bitstreams.",
         version="1",
         lifespan=lifespan,
+        dependencies=[Depends(bounded)],
         redirect_slashes=False,
         openapi_url=None,
     )

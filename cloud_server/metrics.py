@@ -22,6 +22,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 _BYTES: Final = tuple(128 * 2.0**i for i in range(16))
 _BPP: Final = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2, 4)
 _BATCH: Final = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256)
+_METHODS: Final = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 
 
 class Metrics:
@@ -72,6 +73,8 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request. `route` is its template, or empty where there is none."""
+        # Any word is a method: one that is made up must not make a series of its own.
+        method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

@@ -9,8 +9,10 @@ from fastapi import FastAPI
 
 from cloud_server.chat_schemas import request_schemas
 from cloud_server.examples import ANSWERS
+from cloud_server.heads import MOST_BYTES
 from shared.errors import (
     BodyTooLarge,
+    BundleCorrupt,
     BundleUnknown,
     CotamError,
     DeadlineExceeded,
@@ -37,7 +39,8 @@ from shared.errors import (
 )
 from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
 
-_KEY: Final = (KeyMissing, KeyRefused)
+_HEAD: Final = (RequestError,)
+_KEY: Final = (*_HEAD, KeyMissing, KeyRefused)
 _PLACE: Final = (RateLimited, NotReady, Overloaded, DeadlineExceeded)
 _STREAM: Final = (
     StreamForeign,
@@ -51,10 +54,10 @@ _STREAM: Final = (
     StreamTooLarge,
     DecoderMismatch,
 )
-_WORK: Final = (*_KEY, *_PLACE, *_STREAM, RequestError, FieldInvalid, UpstreamError)
+_WORK: Final = (*_KEY, *_PLACE, *_STREAM, FieldInvalid, UpstreamError)
 ERRORS: Final[dict[str, tuple[type[CotamError], ...]]] = {
-    "get /livez": (NotReady,),
-    "get /readyz": (NotReady,),
+    "get /livez": (*_HEAD, NotReady),
+    "get /readyz": (*_HEAD, NotReady),
     "get /metrics": _KEY,
     "get /v1/models": (*_KEY, NotReady),
     "post /v1/query": (*_WORK, NotFound),
@@ -62,8 +65,8 @@ ERRORS: Final[dict[str, tuple[type[CotamError], ...]]] = {
     "delete /v1/images/{image_id}": (*_KEY, NotFound),
     "post /v1/chat/completions": (*_WORK, NotFound),
     "post /playground/pictures": (*_WORK, PictureUnreadable, PictureTooLarge),
-    "get /v1/bundles/{bundle_id}": (*_KEY, NotFound),
-    "get /v1/bundles/{bundle_id}/files/{name}": (*_KEY, NotFound),
+    "get /v1/bundles/{bundle_id}": (*_KEY, NotFound, BundleCorrupt),
+    "get /v1/bundles/{bundle_id}/files/{name}": (*_KEY, NotFound, BundleCorrupt),
 }
 """What each operation may answer instead."""
 _ANSWERS: Final = (
@@ -110,7 +113,8 @@ def page(found: dict[str, Any]) -> str:
         "Made from the OpenAPI document of the server by `cloud_server api`; a running server has",
         "it at `/openapi.json`. Errors are problem+json (RFC 9457): `code` is stable, `hint` says",
         "what to do, `instance` is the request id, which is also in the header `x-request-id` of",
-        "every answer. Where a key is asked for, it is sent as `Authorization: Bearer KEY`.",
+        "every answer. Where a key is asked for, it is sent as `Authorization: Bearer KEY`. Line",
+        f"and headers of a request have at most {MOST_BYTES} bytes together.",
     ]
     for name, operation in _operations(found):
         method, path = name.split(" ")

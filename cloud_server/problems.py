@@ -70,7 +70,7 @@ def install(app: FastAPI) -> None:
     async def of_starlette(request: Request, error: Exception) -> Response:
         """Unknown routes and methods."""
         assert isinstance(error, HTTPException)
-        path = request.url.path
+        path = request.scope["path"]
         ours: CotamError = RequestError(str(error.detail))
         if error.status_code == 404:
             ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")

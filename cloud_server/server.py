@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from types import FrameType
-from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from cloud_server.app import create_app
+from cloud_server.heads import MOST_BYTES, Http
 from cloud_server.service import Service
-from cloud_server.settings import Settings
-
-MOST_HEAD_BYTES: Final = 16 << 10
-"""Of a request's line and headers together; more is answered with 400 before they are parsed."""
+from cloud_server.settings import PREFIX, Settings
+from shared.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -45,28 +45,51 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def run(settings: Settings) -> None:
-    """Serve until a signal. Raises the error that kept the model from being loaded."""
-    app = create_app(settings)
-    service: Service = app.state.service
-    if not service.keys and settings.host not in ("127.0.0.1", "::1", "localhost"):
-        log.warning("no API keys are set: everyone who reaches %s may ask", settings.host)
-    config = uvicorn.Config(
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """How an app of `create_app` is served."""
+    settings: Settings = app.state.service.settings
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
-        # The other parser that uvicorn would take, where it is installed, knows no such bound;
-        # the other loop is as little tested.
-        http="h11",
+        # uvicorn would take another parser and another loop where they are installed.
+        http=Http,
         loop="asyncio",
-        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        ws="none",
+        h11_max_incomplete_event_size=MOST_BYTES,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    server = DrainingServer(config, service)
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal.
+
+    Raises UsageError for an address that cannot be listened on, and the error that kept the model
+    from being loaded.
+    """
+    _try_address(settings)
+    app = create_app(settings)
+    service: Service = app.state.service
+    if not service.keys and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning("no API keys are set: everyone who reaches %s may ask", settings.host)
+    server = DrainingServer(configuration(app), service)
     service.on_failure = lambda: setattr(server, "should_exit", True)
     server.run()
     if service.failure is not None:
         raise service.failure
+
+
+def _try_address(settings: Settings) -> None:
+    """Listen for a moment: uvicorn would find out late, and say so in a log line alone."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        ):
+            socket.create_server(address, family=family).close()
+    except OSError as error:
+        raise UsageError(
+            f"{PREFIX}HOST is {settings.host!r}, {PREFIX}PORT {settings.port}: {error.strerror}"
+        ) from error

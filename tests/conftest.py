@@ -44,14 +44,14 @@ def _serving(**flags: object) -> Iterator[str]:
     import uvicorn
 
     from cloud_server.app import create_app
+    from cloud_server.server import configuration
     from cloud_server.settings import load_settings
 
     app = create_app(load_settings(**{"threads": 1, **flags}))
     # Listening before the server runs: the first request waits in the backlog, not in a loop.
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, loop="asyncio", http="h11", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configuration(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -1,8 +1,9 @@
-"""Hostile requests, ten of a kind, of thirteen kinds; after each kind a good one is answered."""
+"""Hostile requests, ten of a kind, of fourteen kinds; after each kind a good one is answered."""
 
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from cloud_server.chat_schemas import DATA_URL
+from cloud_server.heads import MOST_BYTES
 from cloud_server.keys import hash_key, new_key
 from shared.bitstream import Bitstream
 from shared.schemas import PROBLEM_MEDIA_TYPE, Problem
@@ -165,14 +167,87 @@ def test_cut_uploads(client: httpx.Client, stream: bytes) -> None:
     assert "cotam_requests_inside 0.0" in client.get("/metrics").text
 
 
-def test_http_header_floods(client: httpx.Client, stream: bytes) -> None:
+def test_header_floods(client: httpx.Client, stream: bytes) -> None:
     for i in range(EACH):
-        with connection(str(client.base_url)) as flood:
-            many = "".join(f"x-{n}: {'v' * (100 << i)}\r\n" for n in range(2_000 >> i))
-            flood.sendall(f"GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n".encode())
-            answer = everything(flood)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        many = "".join(f"x-{n}: {'v' * (10 << i)}\r\n" for n in range(20_000 >> i))
+        whole = f"GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n".encode()
+        for flood in (whole, whole[:-2], whole[: MOST_BYTES + 1]):
+            assert refused(client, flood) == (400, "request")
     still_good(client, stream)
+
+
+def test_the_limit_of_line_and_headers(client: httpx.Client) -> None:
+    def padded(size: int, line: bytes = b"GET /livez HTTP/1.1") -> bytes:
+        room = size - len(line) - len(b"\r\nhost:x\r\nx:\r\n\r\n")
+        return line + b"\r\nhost:x\r\nx:" + room * b"v" + b"\r\n\r\n"
+
+    def status(*pieces: bytes) -> int:
+        with connection(str(client.base_url)) as one:
+            for piece in pieces:
+                one.sendall(piece)
+            return int(everything(one).split()[1])
+
+    most, over = padded(MOST_BYTES), padded(MOST_BYTES + 1)
+    assert (len(most), len(over)) == (MOST_BYTES, MOST_BYTES + 1)
+    assert status(most) == status(most[:9_000], most[9_000:]) == 200
+    assert status(over) == status(over[:9_000], over[9_000:]) == 400
+    path = b"GET /" + MOST_BYTES * b"a" + b"?b HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert status(path) in (400, 404)  # there is no such path, whatever its length
+    query = b"GET /livez?" + MOST_BYTES * b"b" + b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert status(query) == 400
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS, knocking on the wrong door
+        b"GET /livez\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",  # no host
+        b"GET /live z HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nx: a\x00b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /v1/query HTTP/1.1\r\nhost: x\r\ncontent-length: " + 30 * b"9" + b"\r\n\r\n",
+        b"POST /v1/query HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
+    ],
+)
+def test_what_is_no_http(client: httpx.Client, stream: bytes, raw: bytes) -> None:
+    assert refused(client, raw) == (400, "request")
+    still_good(client, stream)
+
+
+def test_a_body_that_breaks_after_its_refusal(
+    client: httpx.Client, stream: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key, status in (("wrong", 403), (KEY, 400)):
+        with connection(str(client.base_url)) as one:
+            fields = {"transfer-encoding": "chunked", "authorization": f"Bearer {key}"}
+            one.sendall(head("POST", QUERY, **fields))
+            if status == 403:
+                assert everything(one).startswith(b"HTTP/1.1 403 ")
+            one.sendall(b"no length\r\n")
+            one.shutdown(socket.SHUT_WR)
+            rest = everything(one)
+        assert rest == b"" if status == 403 else rest.startswith(b"HTTP/1.1 400 ")
+    still_good(client, stream)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_made_up_methods_are_counted_together(client: httpx.Client, stream: bytes) -> None:
+    for i in range(EACH):
+        response = client.request(f"FETCH{i}", "/livez", headers={"authorization": ""})
+        assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    counted = client.get("/metrics").text
+    assert "FETCH" not in counted
+    assert 'cotam_requests_total{method="other",route="/livez",status="405"} 10.0' in counted
+
+
+def test_an_upgrade_is_not_taken(client: httpx.Client) -> None:
+    headers = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    headers["sec-websocket-key"] = base64.b64encode(bytes(16)).decode()
+    assert client.get("/livez", headers=headers).json() == {"status": "ok"}
+    assert client.get("/nowhere", headers=headers).status_code == 404
 
 
 def still_good(client: httpx.Client, stream: bytes) -> None:
@@ -181,6 +256,17 @@ def still_good(client: httpx.Client, stream: bytes) -> None:
     picture = {"url": DATA_URL + base64.b64encode(stream).decode()}
     good = {"model": "", "messages": [_user({"type": "image_url", "image_url": picture})]}
     assert client.post(CHAT, json=good).status_code == 200
+
+
+def refused(client: httpx.Client, raw: bytes) -> tuple[int, str]:
+    """Status and code of the problem that bytes on a connection of their own are answered with."""
+    with connection(str(client.base_url)) as one:
+        one.sendall(raw)
+        said, _, body = everything(one).partition(b"\r\n\r\n")
+    problem = Problem.model_validate_json(body)
+    assert problem.instance.encode() in said
+    assert PROBLEM_MEDIA_TYPE.encode() in said
+    return int(said.split()[1]), problem.code
 
 
 def connection(url: str) -> socket.socket:
