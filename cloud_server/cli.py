@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from typing import Annotated
 
 import typer
 
-from cloud_server.keys import hash_key, new_key
+from cloud_server.keys import entry_of, new_key
 from cloud_server.logs import configure
 from cloud_server.settings import PREFIX, Settings, default_of, load_settings
 from shared.errors import CotamError, exit_code
@@ -28,6 +30,16 @@ def _others() -> str:
 
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The cloud side of CoTAM.")
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """End the process with one line for an error of ours, and its exit code."""
+    try:
+        yield
+    except CotamError as error:
+        typer.echo(f"cloud_server: {error}", err=True)
+        raise typer.Exit(exit_code(error)) from None
 
 
 def _version(asked: bool) -> None:
@@ -74,24 +86,23 @@ def serve(
         "threads": threads,
         "log_level": log_level,
     }
-    try:
+    with _one_line():
         settings = load_settings(**flags)
         configure(settings)
         # torch-free, but the web framework takes a while: `--help` shall not wait for it.
         from cloud_server.server import run
 
         run(settings)
-    except CotamError as error:
-        typer.echo(f"cloud_server: {error}", err=True)
-        raise typer.Exit(exit_code(error)) from None
 
 
 @cli.command()
 def key(name: Annotated[str, typer.Argument(help="who gets the key")]) -> None:
     """Make an API key: the key on stdout, its entry for COTAM_API_KEYS on stderr."""
     made = new_key()
+    with _one_line():
+        entry = entry_of(name, made)
     typer.echo(made)
-    typer.echo(f"{name}={hash_key(made)}", err=True)
+    typer.echo(entry, err=True)
 
 
 @cli.command()
@@ -100,11 +111,8 @@ def api() -> None:
     from cloud_server.app import create_app
     from cloud_server.openapi import document, page
 
-    try:
+    with _one_line():
         typer.echo(page(document(create_app())), nl=False)
-    except CotamError as error:
-        typer.echo(f"cloud_server: {error}", err=True)
-        raise typer.Exit(exit_code(error)) from None
 
 
 def main() -> None:

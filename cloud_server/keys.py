@@ -16,7 +16,17 @@ from cloud_server.settings import PREFIX, Settings
 from shared.errors import KeyMissing, KeyRefused, UsageError
 
 KEY_PREFIX: Final = "cotam_"
-_ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64})=([0-9a-f]{64})")
+_NAME: Final = r"[A-Za-z0-9._-]{1,64}"
+_ENTRY: Final = re.compile(rf"({_NAME})=([0-9a-f]{{64}})")
+
+
+def entry_of(name: str, key: str) -> str:
+    """What COTAM_API_KEYS holds of a key. Raises UsageError for a name that it cannot hold."""
+    if not re.fullmatch(_NAME, name):
+        raise UsageError(
+            f"the name of a key is {name[:64]!r}", hint="1 to 64 letters, digits, dots, _ and -"
+        )
+    return f"{name}={hash_key(key)}"
 
 
 def new_key() -> str:
@@ -37,17 +47,24 @@ class KeyRing:
 
     @classmethod
     def of(cls, settings: Settings) -> KeyRing:
-        """The keys of the settings. Raises UsageError for an entry of another form."""
+        """The keys of the settings. Raises UsageError for an entry of another form, or a name
+        that comes twice."""
         entries = settings.api_keys.get_secret_value().split(",")
         if settings.api_keys_file is not None:
             try:
                 entries += settings.api_keys_file.read_text().splitlines()
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
                 raise UsageError(
-                    f"{PREFIX}API_KEYS_FILE is {str(settings.api_keys_file)!r}: "
-                    f"{error.strerror or error}"
+                    f"{PREFIX}API_KEYS_FILE is {str(settings.api_keys_file)!r}: {reason}"
                 ) from error
-        return cls(dict(_parse(entries)))
+        found: dict[str, str] = {}
+        for name, hashed in _parse(entries):
+            if found.setdefault(name, hashed) != hashed:
+                raise UsageError(
+                    f"{PREFIX}API_KEYS names two keys {name!r}", hint="give each its own name"
+                )
+        return cls(found)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import UsageError
+from cloud_server.settings import checked
 
 PREFIX: Final = "COTAM_RAY_"
 
@@ -28,12 +28,4 @@ class Scale(BaseSettings):
 
 def load_scale(arguments: dict[str, Any]) -> Scale:
     """The scale of arguments and the environment. Raises UsageError that names what is wrong."""
-    try:
-        return Scale(**arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise UsageError(
-            f"{PREFIX}{name.upper()} is {first['input']!r}: {first['msg']}",
-            hint=f"the settings are: {', '.join(Scale.model_fields)}",
-        ) from error
+    return checked(Scale, arguments, f"the settings are: {', '.join(Scale.model_fields)}")

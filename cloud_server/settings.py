@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,6 +12,7 @@ from shared.bundle import DEFAULT
 from shared.errors import UsageError
 
 PREFIX: Final = "COTAM_"
+Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -103,25 +104,26 @@ class Settings(BaseSettings):
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Settings from flags (None: not given) and the environment.
+    """Settings from flags (None: not given) and the environment. Raises as `checked`."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return checked(Settings, given, "`cloud_server serve --help` lists the settings")
+
+
+def checked(kind: type[Kind], given: dict[str, Any], hint: str) -> Kind:
+    """Settings of what is given, then of the environment.
 
     Raises UsageError that names the first setting that is wrong and its value; secrets stay hidden.
     """
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        value = "***" if is_secret(name) else repr(first["input"])
-        raise UsageError(
-            f"{PREFIX}{name.upper()} is {value}: {first['msg']}",
-            hint="`cloud_server serve --help` lists the settings",
-        ) from error
-
-
-def is_secret(name: str) -> bool:
-    """Whether a setting's value is never shown."""
-    return "SecretStr" in str(Settings.model_fields[name].annotation)
+        field = kind.model_fields.get(name)
+        secret = field is not None and field.annotation is SecretStr
+        value = "***" if secret else repr(first["input"])
+        prefix = kind.model_config["env_prefix"]
+        raise UsageError(f"{prefix}{name.upper()} is {value}: {first['msg']}", hint=hint) from error
 
 
 def default_of(name: str) -> str:

@@ -89,10 +89,52 @@ def test_bad_keys_in_the_settings_stay_hidden(tmp_path: Path) -> None:
     assert "hunter2" not in repr(load_settings(api_keys="phone=hunter2"))
 
 
+def test_a_file_of_keys_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes(b"phone=\xff\xfe")
+    with pytest.raises(UsageError, match=r"COTAM_API_KEYS_FILE is .*: it is no text"):
+        KeyRing.of(load_settings(api_keys_file=file))
+
+
+def test_one_name_has_one_key() -> None:
+    first, second = (f"phone={hash_key(new_key())}" for _ in range(2))
+    assert KeyRing.of(load_settings(api_keys=f"{first},{first}"))
+    with pytest.raises(UsageError, match="COTAM_API_KEYS names two keys 'phone'"):
+        KeyRing.of(load_settings(api_keys=f"{first},{second}"))
+
+
 def test_the_command_makes_a_key_that_works() -> None:
     made = CliRunner().invoke(cli, ["key", "robot"])
     ring = KeyRing.of(load_settings(api_keys=made.stderr.strip()))
     assert ring.caller(f"Bearer {made.stdout.strip()}") == "robot"
+    refused = CliRunner().invoke(cli, ["key", "my robot"])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("cloud_server: the name of a key is 'my robot'")
+
+
+def test_two_keys_see_nothing_of_each_other(serve: Serve, streams: list[bytes]) -> None:
+    keys = {name: new_key() for name in ("mine", "yours")}
+    url = serve(
+        api_keys=",".join(f"{name}={hash_key(key)}" for name, key in keys.items()),
+        rate_per_minute=0.001,
+        rate_burst=3,
+    )
+    mine, yours = ({"authorization": f"Bearer {key}"} for key in keys.values())
+    form = {"bitstream": streams[0]}
+    kept = httpx.post(f"{url}/v1/images", files=form, headers=mine, timeout=300).json()["image_id"]
+    asked = {"image_id": (None, kept), "prompt": (None, "hm?")}
+    found = httpx.post(f"{url}/v1/query", files=asked, headers=yours, timeout=300)
+    assert (found.status_code, found.json()["code"]) == (404, "not_found")
+    assert httpx.delete(f"{url}/v1/images/{kept}", headers=yours).status_code == 404
+    # The same idempotency key of another caller, with another request, is another one.
+    for picture, key in zip(streams, keys.values(), strict=False):
+        answer = post(url, picture, key, **{"idempotency-key": "job-1"})
+        assert answer.status_code == 200
+        assert "idempotency-replayed" not in answer.headers
+    assert httpx.post(f"{url}/v1/query", files=asked, headers=mine, timeout=300).is_success
+    # Mine are used up by now, yours are not.
+    assert post(url, streams[0], keys["mine"]).status_code == 429
+    assert post(url, streams[0], keys["yours"]).status_code == 200
 
 
 def test_rate_limit_refills() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +42,16 @@ def test_serve_refuses_in_one_line(arguments: list[str], line: str) -> None:
     assert result.stderr.startswith("cloud_server: ")
     assert result.stderr.count("\n") == 1
     assert line in result.stderr
+
+
+def test_an_address_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli, ["serve", "--port", str(port)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    told = f"cloud_server: COTAM_HOST is '127.0.0.1', COTAM_PORT {port}: Address already in use"
+    assert result.stderr.startswith(told)
+    assert result.stderr.count("\n") == 1
 
 
 def test_help_names_every_setting() -> None:
