@@ -80,7 +80,7 @@ async def chat(request: Request, ticket: Admitted) -> Any:
     }
     if asked.stream:
         texts = await begun(pieces(service, request, ticket, work))
-        usage = asked.stream_options.include_usage
+        usage = asked.stream_options is not None and asked.stream_options.include_usage
         return EventStream(_chunks(request, head, work, texts, usage))
     await done(service, request, ticket, work)
     assert work.answer is not None
@@ -127,7 +127,8 @@ async def _chunks(
     except CotamError as error:
         request.app.state.service.metrics.failed(error.code)
         problem = problem_of(error, request_id_of(request.scope))
-        yield event(json.dumps({"error": problem.model_dump()}))
+        # `message` is what OpenAI's clients show.
+        yield event(json.dumps({"error": {"message": str(error), **problem.model_dump()}}))
 
 
 def _usage(work: Work) -> ChatUsage:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from cloud_server.forms import check_prompt
 from shared.bitstream import MEDIA_TYPE
@@ -14,6 +14,8 @@ from shared.schemas import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS
 
 DATA_URL: Final = f"data:{MEDIA_TYPE};base64,"
 MOST_MESSAGES: Final = 8
+MOST_PARTS: Final = 64
+"""Of a message: a body has room for a million, and each becomes an object."""
 
 
 class _Part(BaseModel):
@@ -34,9 +36,20 @@ class PicturePart(_Part):
     image_url: PictureUrl
 
 
+Part = Annotated[TextPart | PicturePart, Field(discriminator="type")]
+Parts = Annotated[list[Part], Field(max_length=MOST_PARTS)]
+
+
+def _form(content: Any) -> str:
+    """Which form of a content is meant, so that an error is about that one."""
+    return "parts" if isinstance(content, list) else "text"
+
+
 class Message(_Part):
     role: Literal["system", "developer", "user"]
-    content: str | list[TextPart | PicturePart]
+    content: Annotated[
+        Annotated[str, Tag("text")] | Annotated[Parts, Tag("parts")], Discriminator(_form)
+    ]
 
     def parts(self) -> list[TextPart | PicturePart]:
         """The parts; a plain text is one."""
@@ -60,7 +73,7 @@ class ChatRequest(_Part):
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
     n: Literal[1] = 1
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions | None = None
 
     def count(self) -> int:
         """Most tokens of the answer."""

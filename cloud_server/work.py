@@ -20,7 +20,7 @@ class Work:
     """One request: a stream, or a picture that has been seen before, and a question about it.
 
     prompt: None to look at the picture only. on_text, stopped: see `mllm.base.Question`.
-    on_answer: called once `answer` is there, on the inference thread.
+    on_answer: called once `answer` is there, on a thread of the backend's.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     begun: whether text has been handed out, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.

@@ -42,7 +42,7 @@ class Answer:
 class Question:
     """A prompt about a picture.
 
-    on_text: called with each piece of the answer as it comes, on the inference thread.
+    on_text: called with each piece of the answer as it comes, on a thread of the backend's.
     on_answer: called with the answer as soon as it is whole, which may be before its batch is done.
     stopped: true when nobody waits any more; the backend ends this answer soon after.
     """

@@ -109,6 +109,8 @@ class Upstream:
                 self._pause(min(LONGEST_PAUSE_S, pause))
             else:
                 self._circuit.succeeded()
+                if question.on_answer is not None:
+                    question.on_answer(found)
                 return found
         raise AssertionError("the last attempt returns or raises")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def test_no_url_is_fetched(url: str, picture: str) -> None:
         ({"messages": [{"role": "assistant", "content": "I?"}]}, 422),
         ({"n": 2}, 422),
         ({"max_tokens": 0}, 422),
+        ({"max_tokens": 10**400}, 422),
+        ({"max_tokens": "1e999"}, 422),
         ({"messages": "x" * 10_000}, 422),
     ],
 )
@@ -97,6 +100,30 @@ def test_requests_that_are_refused(
     response = httpx.post(f"{url}/v1/chat/completions", json=asked)
     assert response.status_code == status
     assert len(response.content) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ([{"type": "image_url"}], "messages.0.content.parts.0.image_url.image_url: Field required"),
+        ([{"type": "input_audio"}], "messages.0.content.parts.0: "),
+        ([{"type": "text", "text": "a"}] * 100_000, "messages.0.content.parts: "),
+        (7, "messages.0.content.text: Input should be a valid string"),
+        ("a\ud800", "the body: Invalid JSON: "),
+    ],
+)
+def test_a_refusal_names_the_place(url: str, content: Any, told: str) -> None:
+    raw = json.dumps({"model": "", "messages": [{"role": "user", "content": content}]})
+    response = httpx.post(f"{url}/v1/chat/completions", content=raw, timeout=300)
+    assert (response.status_code, response.json()["code"]) == (422, "field_invalid")
+    assert response.json()["detail"].startswith(told)
+    assert len(response.content) < 1000
+
+
+def test_nulls_are_defaults(url: str, stream: bytes) -> None:
+    nothing = dict.fromkeys(("max_tokens", "max_completion_tokens", "stream_options"))
+    asked = body(data_url(stream), "hm?", **nothing)
+    assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).is_success
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[" * 100_000, b'{"model": "\xff"}'])

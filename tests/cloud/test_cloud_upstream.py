@@ -18,25 +18,38 @@ import pytest
 import torch
 from PIL import Image
 
+from cloud_server.chat_schemas import DATA_URL
 from cloud_server.decoder import Decoder
 from cloud_server.engine import Engine
 from cloud_server.mllm.circuit import Circuit
 from cloud_server.mllm.upstream import Upstream, UpstreamOptions
+from cloud_server.service import Service
+from cloud_server.settings import load_settings
 from cloud_server.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.errors import UpstreamError, UsageError
+from shared.errors import NotReady, UpstreamError, UsageError
+
+PATIENCE_S = 120.0
 
 
 @dataclass
 class Stub:
-    """What the small server was asked, and the failures that it still has to give."""
+    """What the small server was asked, and the failures that it still has to give.
+
+    It answers in the words of the prompt. After the first of a prompt that begins with "wait", and
+    before any where it is `silent`, it waits for `go`; then it notes whether it was hung up on.
+    """
 
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
     cut: bool = False
+    silent: bool = False
+    go: threading.Event = field(default_factory=threading.Event)
+    more: int = 0
+    hung_up: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
@@ -58,6 +71,9 @@ def stub() -> Iterator[Stub]:
                 status, retry_after = state.failures.pop(0)
                 self._send(status, b"{}", retry_after)
                 return
+            if state.silent:
+                state.go.wait(PATIENCE_S)
+                return
             prompt = body["messages"][0]["content"][1]["text"]
             deltas: list[dict[str, Any]] = [
                 {"choices": [{"index": 0, "delta": {"content": f"{word} "}}]}
@@ -70,7 +86,22 @@ def stub() -> Iterator[Stub]:
             lines = [f"data: {json.dumps(delta)}\n\n" for delta in deltas]
             if not state.cut:
                 lines.append("data: [DONE]\n\n")
-            self._send(200, "".join(lines).encode())
+            if prompt.startswith("wait"):
+                self._haltingly([line.encode() for line in lines])
+            else:
+                self._send(200, "".join(lines).encode())
+
+        def _haltingly(self, lines: list[bytes]) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(lines[0])
+            if not state.go.wait(PATIENCE_S):
+                return
+            try:
+                for line in [lines[1]] * state.more + lines[1:]:
+                    self.wfile.write(line)
+            except ConnectionError:
+                state.hung_up.set()
 
         def _send(self, status: int, body: bytes, retry_after: str = "") -> None:
             self.send_response(status)
@@ -85,6 +116,7 @@ def stub() -> Iterator[Stub]:
         thread.start()
         state.url = f"http://127.0.0.1:{server.server_port}/v1/"
         yield state
+        state.go.set()
         server.shutdown()
         thread.join()
 
@@ -122,6 +154,19 @@ def test_it_gets_the_decoded_picture(
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), decoded.picture)
 
 
+def test_the_small_server_speaks_the_real_protocol(stub: Stub) -> None:
+    openai = pytest.importorskip("openai")
+    content = [{"type": "text", "text": "a picture"}, {"type": "text", "text": "what now"}]
+    with openai.OpenAI(base_url=stub.url, api_key="secret", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["large"]
+        *chunks, last = client.chat.completions.create(
+            model="large", messages=[{"role": "user", "content": content}], stream=True
+        )
+    assert [c.choices[0].delta.content for c in chunks] == ["what ", "now ", None]
+    assert (chunks[-1].choices[0].finish_reason, last.usage.completion_tokens) == ("length", 3)
+    assert stub.keys == ["Bearer secret"]
+
+
 def test_it_gets_features_where_it_takes_them(
     bundle: Bundle, stub: Stub, talkative: Path, stranger: Path, stream: bytes
 ) -> None:
@@ -151,6 +196,15 @@ def test_a_tower_that_is_none(bundle: Bundle, stub: Stub, qwen: Path, tmp_path: 
 def test_a_batch_is_asked_at_once(engine: Engine, stream: bytes) -> None:
     works = asked(engine, stream, "one", "two", "three")
     assert [work.answer.text for work in works if work.answer] == ["one ", "two ", "three "]
+
+
+def test_a_short_answer_does_not_wait_for_a_long_one(
+    engine: Engine, stub: Stub, stream: bytes
+) -> None:
+    works = [Work(Bitstream.from_bytes(stream), prompt, 9) for prompt in ("one", "wait two")]
+    works[0].on_answer = stub.go.set
+    engine.run(works)
+    assert [work.answer.text for work in works if work.answer] == ["one ", "wait two "]
 
 
 def test_one_failure_leaves_the_batch_alone(engine: Engine, stub: Stub, stream: bytes) -> None:
@@ -187,6 +241,19 @@ def test_words_that_were_passed_on_are_not_asked_for_again(stub: Stub) -> None:
     assert len(stub.asked) == 1
 
 
+def test_a_silent_upstream_is_given_up(stub: Stub) -> None:
+    pauses: list[float] = []
+    upstream = backend(stub, pauses, timeout_s=0.2, retries=1)
+    (error,) = upstream.answer([_question("wait for it")])
+    assert isinstance(error, UpstreamError)
+    assert "ReadTimeout" in error.message
+    assert (len(stub.asked), pauses) == (1, [])
+    stub.silent = True
+    (error,) = upstream.answer([_question("hm?")])
+    assert isinstance(error, UpstreamError)
+    assert (len(stub.asked), pauses) == (3, [0.25])
+
+
 def test_the_circuit_opens_and_tries_again() -> None:
     now = [0.0]
     circuit = Circuit(2, 10.0, clock=lambda: now[0])
@@ -219,6 +286,59 @@ def test_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no
     stub.failures = [(400, "")]
     failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
     assert (failed.status_code, failed.json()["code"]) == (502, "upstream")
+
+
+def test_the_circuit_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
+    url = serve(mllm=stub.url, upstream_retries=0)
+    before = len(stub.asked)
+    stub.failures = [(500, "")] * 5
+    for asked in (1, 2, 3, 4, 5, 5):
+        form = {"bitstream": stream, "prompt": (None, "what now")}
+        failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
+        assert (failed.status_code, failed.json()["code"]) == (502, "upstream")
+        assert len(stub.asked) == before + asked
+    assert 1 <= int(failed.headers["retry-after"]) <= 10
+    assert httpx.get(f"{url}/livez").status_code == 200
+
+
+def test_the_deadline_hangs_up(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
+    url = serve(mllm=stub.url, deadline_s=2.0)
+    stub.more = 1_000_000
+    form = {"bitstream": stream, "prompt": (None, "wait for it"), "stream": (None, "true")}
+    events = httpx.post(f"{url}/v1/query", files=form, timeout=300).text.split("\n\n")
+    assert events[0] == 'event: text\ndata: {"text": "wait "}'
+    name, _, data = events[1].partition("\ndata: ")
+    assert (name, json.loads(data)["code"]) == ("event: error", "deadline_exceeded")
+    stub.go.set()
+    assert stub.hung_up.wait(PATIENCE_S)
+    assert 'cotam_errors_total{code="deadline_exceeded"} 1.0' in httpx.get(f"{url}/metrics").text
+
+
+def test_a_stream_that_breaks_says_so(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
+    openai = pytest.importorskip("openai")
+    url = serve(mllm=stub.url)
+    stub.cut = True
+    picture = {"url": f"{DATA_URL}{base64.b64encode(stream).decode()}"}
+    content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": "what now"}]
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        chunks = client.chat.completions.create(
+            model="large", messages=[{"role": "user", "content": content}], stream=True
+        )
+        with pytest.raises(openai.APIError, match="the model's server failed") as raised:
+            list(chunks)
+    assert raised.value.body["code"] == "upstream"
+
+
+def test_a_model_that_answers_nothing_is_never_ready(stub: Stub) -> None:
+    stub.failures = [(400, "")]
+    service = Service(load_settings(mllm=stub.url))
+    service.start()
+    service.wait()
+    assert len(stub.asked) == 1
+    assert service.status == "starting"
+    assert isinstance(service.failure, UpstreamError)
+    with pytest.raises(NotReady):
+        service.require_ready()
 
 
 def _question(prompt: str) -> Any:
