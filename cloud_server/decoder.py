@@ -22,6 +22,12 @@ from shared.level_map import LevelMap, flat_codes
 from shared.nets.codec import load_synthesis
 
 
+def device_of(setting: str) -> torch.device:
+    """The device that COTAM_DEVICE names; "auto" is a GPU where there is one."""
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(auto if setting == "auto" else setting)
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A decoded picture.

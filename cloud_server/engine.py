@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from cloud_server.decoder import Decoder
+from cloud_server.decoder import Decoder, device_of
 from cloud_server.mllm.base import Answer, Backend, Question
 from cloud_server.mllm.load import Weights, load_backend
 from cloud_server.mllm.upstream import UpstreamOptions
@@ -43,7 +43,7 @@ class Engine:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.device = torch.device(_pick(device))
+        self.device = device_of(device)
         self.bundles = list(bundles)
         self.crashes = 0  # in a row, of the model and not of the request
         self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
@@ -177,9 +177,3 @@ class Engine:
         latent = np.zeros((channels, *latent_shape(side, side)), np.float32)
         encoded = self._decoders[bundle.id].entropy.encode(latent, codes, WARM_UP_CODE)
         return Bitstream(bundle.id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload)
-
-
-def _pick(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -31,7 +31,7 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cloud_server.app import create_app
-from cloud_server.decoder import Decoder
+from cloud_server.decoder import Decoder, device_of
 from cloud_server.logs import configure
 from cloud_server.mllm.base import Seen
 from cloud_server.remote import RayService
@@ -98,7 +98,7 @@ class Decoders:
         configure(settings)
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        device = _device(settings)
+        device = device_of(settings.device)
         bundles = [open_bundle(place) for place in settings.bundle]
         self._decoders = {bundle.id: Decoder(bundle, device) for bundle in bundles}
         self._lock = threading.Lock()
@@ -133,7 +133,7 @@ class Models:
         self._service.wait()
         if self._service.failure is not None:
             raise self._service.failure
-        self._device = _device(settings)
+        self._device = device_of(settings.device)
 
     def check_health(self) -> None:
         """Raises where only a new process can help; Ray then starts one."""
@@ -231,11 +231,6 @@ def _departing(work: Work) -> Work:
 def _moved(seen: Seen, device: torch.device) -> Seen:
     content = seen.content
     return replace(seen, content=content.to(device) if isinstance(content, Tensor) else content)
-
-
-def _device(settings: Settings) -> torch.device:
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(auto if settings.device == "auto" else settings.device)
 
 
 def run(settings: Settings) -> None:
