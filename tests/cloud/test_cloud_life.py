@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -85,14 +86,55 @@ def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:
     assert lines[-1].startswith("cloud_server: there is no language model to load at")
 
 
+def test_what_the_probes_say_while_a_model_is_loaded(stream: bytes) -> None:
+    # An upstream that takes the question for its models and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mllm = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with _process("--mllm", mllm) as (process, log):
+            url = _listening(log)
+            assert httpx.get(f"{url}/livez").json() == {"status": "starting"}
+            early = httpx.get(f"{url}/readyz")
+            assert (early.status_code, early.json()["code"]) == (503, "not_ready")
+            form = {"bitstream": stream, "prompt": (None, "hm?")}
+            early = httpx.post(f"{url}/v1/query", files=form)
+            assert (early.status_code, early.json()["code"]) == (503, "not_ready")
+            assert early.headers["retry-after"] == "1"
+            silent.close()
+            lines = list(log)
+            assert process.wait(timeout=300) == 1
+    assert lines[-1].startswith(f"cloud_server: {mllm}/ names no model: ")
+
+
+def test_a_second_signal_ends_the_drain(stream: bytes) -> None:
+    with _process(COTAM_DRAIN_DELAY_S="600") as (process, log):
+        url = _ready(log)
+        process.send_signal(signal.SIGTERM)
+        late = httpx.get(f"{url}/readyz")
+        assert (late.status_code, late.json()["code"]) == (503, "not_ready")
+        assert httpx.get(f"{url}/livez").json() == {"status": "draining"}
+        form = {"bitstream": stream, "prompt": (None, "hm?")}
+        headers = {"x-request-id": "edge-7.a"}
+        taken = httpx.post(f"{url}/v1/query", files=form, headers=headers, timeout=300)
+        assert (taken.status_code, taken.json()["id"]) == (200, "edge-7.a")
+        process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in log]
+        assert process.wait(timeout=300) == 0
+    (line,) = (line for line in lines if line.get("request_id") == "edge-7.a")
+    assert (line["method"], line["route"], line["status"]) == ("POST", "/v1/query", 200)
+    assert line["level"] == "info"
+    assert not [line for line in lines if line["level"] == "error"]
+
+
 @contextmanager
-def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
+def _process(
+    *arguments: str, **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
     command = [sys.executable, "-m", "cloud_server", "serve", "--port", "0", "--threads", "1"]
     with subprocess.Popen(
         [*command, *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **settings},
     ) as process:
         assert process.stderr is not None
         try:
@@ -101,13 +143,19 @@ def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[
             process.kill()
 
 
-def _ready(log: Iterator[str]) -> str:
-    """Reads the log until the server is ready; returns its URL."""
-    url = ""
+def _listening(log: Iterator[str]) -> str:
+    """Reads the log until the server listens; returns its URL."""
     for line in log:
         message = json.loads(line)["message"]
         if message.startswith("Uvicorn running on "):
-            url = message.split()[3]
-        if message.startswith("ready:"):
+            return message.split()[3]
+    pytest.fail("the server ended before it listened")
+
+
+def _ready(log: Iterator[str]) -> str:
+    """Reads the log until the server is ready; returns its URL."""
+    url = _listening(log)
+    for line in log:
+        if json.loads(line)["message"].startswith("ready:"):
             return url
     pytest.fail("the server ended before it was ready")

@@ -128,15 +128,16 @@ def test_bodies_that_are_no_form(server_url: str, stream: bytes) -> None:
     refused(httpx.post(url, content=flood, headers=kind), 400, "request")
 
 
-def test_body_over_the_limit(serve: Any, stream: bytes) -> None:
-    url = serve(max_body_bytes=16_384)
+def test_limits_of_bytes_and_of_pixels(serve: Any, streams: list[bytes]) -> None:
+    url = serve(max_body_bytes=16_384, max_pixels=60_000)
     refused(ask(url, bytes(100_000)), 413, "body_too_large")
     kind = {"content-type": "multipart/form-data; boundary=x"}
     body = b'--x\r\ncontent-disposition: form-data; name="bitstream"\r\n\r\n'
     parts = iter([body, *(b"a" * 1000 for _ in range(30))])
     response = httpx.post(f"{url}/v1/query", content=parts, headers=kind)
     refused(response, 413, "body_too_large")
-    assert ask(url, stream).status_code == 200
+    assert "60000" in refused(ask(url, streams[0]), 413, "stream_too_large").detail
+    assert ask(url, streams[1]).status_code == 200
 
 
 def test_foreign_bytes(server_url: str) -> None:
@@ -191,6 +192,13 @@ def test_a_tiny_picture(server_url: str, encoder: Encoder) -> None:
     one = encoder.analyse(np.full((1, 1, 3), 200, np.uint8)).code(3.0).to_bytes()
     answer = QueryResponse.model_validate_json(ask(server_url, one).content)
     assert (answer.image.width, answer.image.height) == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1), (3, 4_000)])
+def test_a_thread_of_a_picture(server_url: str, encoder: Encoder, shape: tuple[int, int]) -> None:
+    thin = encoder.analyse(np.full((*shape, 3), 200, np.uint8)).code(0.0).to_bytes()
+    answer = QueryResponse.model_validate_json(ask(server_url, thin).content)
+    assert (answer.image.height, answer.image.width) == shape
 
 
 def test_api_document(server_url: str) -> None:
