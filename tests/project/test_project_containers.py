@@ -115,6 +115,7 @@ def test_compose_service(name: str) -> None:
         assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
     if name != "edge":
         assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
         assert "no-new-privileges:true" in service["security_opt"]
         assert service["restart"] == "unless-stopped"
 
