@@ -197,7 +197,7 @@ def draw(measured: Measured, names: Mapping[str, str], path: Path) -> None:
     made.legend(
         *axes[0].get_legend_handles_labels(),
         loc="outside upper center",
-        ncols=6,
+        ncols=7,
         frameon=False,
         fontsize=8,
     )
