@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,7 @@ from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
 from shared.nets.adapter import save_adapter
-from training.adapter import load_adapter_run
+from training.adapter import load_adapter_run, saw_the_picture
 
 PICTURES: Final = 100
 QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5)
@@ -75,7 +75,12 @@ def main(arguments: argparse.Namespace) -> None:
             adapter_variant(bundle, name, Path(run), Path(folder) / name.replace("/", "_"))
             for name, run in named
         ]
-        measure(bundle, others, arguments.pictures, arguments.qualities, records)
+        blind = {
+            other.codec
+            for other, (_, run) in zip(others, named, strict=True)
+            if not saw_the_picture(Path(run))
+        }
+        measure(bundle, others, blind, arguments.pictures, arguments.qualities, records)
     measured = collect(records, bundle.hex_id, arguments.pictures)
     parts = {**PARTS, **{other.codec: other.label for other in others}}
     write_section(arguments.report, "ablations", text(measured, parts, bundle, arguments))
@@ -104,11 +109,15 @@ def adapter_variant(bundle: Bundle, name: str, run: Path, folder: Path) -> Varia
 def measure(
     bundle: Bundle,
     others: Sequence[Variant],
+    blind: Collection[str],
     pictures: int,
     qualities: list[float],
     records: Records,
 ) -> None:
-    """Ask about scenes 0 .. pictures - 1 without each part, at each quality."""
+    """Ask about scenes 0 .. pictures - 1 without each part, at each quality.
+
+    blind: conditions whose adapters were trained without the decoded picture.
+    """
     ours, grader = Ours(bundle), Grader(bundle, records, others)
     mean = grader.llava.processor.image_processor.image_mean
     blank = np.round(255 * np.array(mean)).astype(np.uint8)
@@ -119,10 +128,13 @@ def measure(
     ]
     for index in tqdm(range(pictures), desc="ablations", unit="picture"):
         scene = render("test", index, backgrounds)
-        grader.grade(index, scene, conditions, _show(ours, scene, blank, adapters))
+        show = _show(ours, scene, adapters, {NO_PRIOR, *blind}, blank)
+        grader.grade(index, scene, conditions, show)
 
 
-def _show(ours: Ours, scene: Scene, blank: Array, adapters: Mapping[str, bytes]) -> Show:
+def _show(
+    ours: Ours, scene: Scene, adapters: Mapping[str, bytes], blind: Collection[str], blank: Array
+) -> Show:
     usual = showing(scene.picture, ours)
 
     def show(condition: Condition) -> Shown:
@@ -130,10 +142,12 @@ def _show(ours: Ours, scene: Scene, blank: Array, adapters: Mapping[str, bytes])
             return usual(condition)
         size, decoded = usual(Condition("full", condition.quality))
         if condition.codec in adapters:
-            return size, replace(decoded, bundle_id=adapters[condition.codec])
-        # The tower's mean colour has patch embeddings of zero: the adapter's tokens are left.
-        picture = np.broadcast_to(blank, decoded.picture.shape).copy()
-        return size, replace(decoded, picture=picture)
+            decoded = replace(decoded, bundle_id=adapters[condition.codec])
+        if condition.codec in blind:
+            # The tower's mean colour has patch embeddings of zero: the adapter's tokens are left.
+            picture = np.broadcast_to(blank, decoded.picture.shape).copy()
+            decoded = replace(decoded, picture=picture)
+        return size, decoded
 
     return show
 
@@ -166,7 +180,7 @@ def text(
             f"middle 95 % of {RESAMPLES} resamples of the pictures (seed {SEED}); *none* where "
             "the curves have no accuracy in common. Without reconstruction prior the tower sees "
             "the adapter's tokens alone, in place of the decoded picture's patch embeddings, which "
-            "is not what the adapter was trained with.",
+            "is not what the adapter was trained with; an adapter that was trained so is asked so.",
             table(["", "bits at equal accuracy", "bits at equal probability"], bits),
             "Accuracy in percent at equal quality:",
             table(["", "quality", "bytes", *SHOWN], scores),

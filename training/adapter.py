@@ -227,3 +227,8 @@ def load_adapter_run(run: Path) -> LatentAdapter:
     adapter = LatentAdapter(AdapterConfig(info["latent"], info["width"], info["grid"]))
     adapter.load_state_dict(part_of(state["average"], "adapter"))
     return adapter.eval()
+
+
+def saw_the_picture(run: Path) -> bool:
+    """Whether a run's adapter was trained beside the decoded picture."""
+    return bool(load_checkpoint(run)["info"].get("prior", True))

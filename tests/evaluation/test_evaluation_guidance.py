@@ -116,7 +116,9 @@ def test_each_part_is_left_out(
     adapter = load_adapter(bundle.path(ADAPTER))
     checkpoint = adapter_run(adapter, tmp_path / "trained otherwise")
     words = ["ablations", "--pictures", "1", "--qualities", "2"]
-    page = run(monkeypatch, tmp_path, *words, "--adapter", f"low loss only={checkpoint}")
+    words += ["--adapter", f"low loss only={checkpoint}"]
+    alone = adapter_run(adapter, tmp_path / "trained alone", prior=False)
+    page = run(monkeypatch, tmp_path, *words, "--adapter", f"alone={alone}")
     assert all(f"| {name} |" in page for name in ablations.PARTS.values())
     values = {
         record["key"]["codec"]: record["value"]
@@ -125,17 +127,21 @@ def test_each_part_is_left_out(
     }
     (other,) = (name for name in values if name.startswith("adapter low loss only"))
     assert "| adapter: low loss only |" in page
+    (blind,) = (name for name in values if name.startswith("adapter alone"))
+    no_prior = values[ablations.NO_PRIOR]["probable"]
+    assert values[blind]["probable"] == pytest.approx(no_prior, abs=2e-3)
     # It is the bundle's own adapter that was stored as a run.
     assert values[other]["bytes"] == values["full"]["bytes"]
     assert values[other]["probable"] == pytest.approx(values["full"]["probable"], abs=2e-3)
-    assert values[ablations.NO_PRIOR]["probable"] != values["full"]["probable"]
+    assert no_prior != values["full"]["probable"]
 
 
-def adapter_run(adapter: LatentAdapter, folder: Path) -> Path:
+def adapter_run(adapter: LatentAdapter, folder: Path, prior: bool = True) -> Path:
     """A run of the adapter trainer with these weights."""
     folder.mkdir()
     config = adapter.config
-    info = {"latent": config.latent_channels, "width": config.width, "grid": config.grid}
+    info = {"width": config.width, "grid": config.grid, "latent": config.latent_channels}
+    info["prior"] = prior
     average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
     torch.save({"info": info, "average": average}, folder / "checkpoint.pt")
     return folder
