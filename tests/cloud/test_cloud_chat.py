@@ -107,7 +107,8 @@ def test_requests_that_are_refused(
     [
         ([{"type": "image_url"}], "messages.0.content.parts.0.image_url.image_url: Field required"),
         ([{"type": "input_audio"}], "messages.0.content.parts.0: "),
-        ([{"type": "text", "text": "a"}] * 100_000, "messages.0.content.parts: "),
+        ([{"type": "text", "text": "a"}] * 65, "messages.0.content.parts: "),
+        ([{"type": "text", "text": "a"}] * 20_000, "the body holds more than 20000 values"),
         (7, "messages.0.content.text: Input should be a valid string"),
         ("a\ud800", "the body: Invalid JSON: "),
     ],
@@ -126,7 +127,12 @@ def test_nulls_are_defaults(url: str, stream: bytes) -> None:
     assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).is_success
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[" * 100_000, b'{"model": "\xff"}'])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"[" * 100_000, b"[" * 10_000, b'{"model": "", "a": [%b0]}' % (b"[]," * 50_000)]
+    + [b'{"model": "\xff"}', b'\xef\xbb\xbf{"model": ""}', '{"model": ""}'.encode("utf-16")]
+    + [b'{"model": "", "messages": [], "max_tokens": %b}' % digits for digits in (b"1e999", b"-0")],
+)
 def test_bodies_that_are_no_json(url: str, raw: bytes) -> None:
     response = httpx.post(f"{url}/v1/chat/completions", content=raw)
     assert (response.status_code, response.json()["code"]) == (422, "field_invalid")
