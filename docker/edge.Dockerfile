@@ -16,9 +16,9 @@ RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install -c constraints.txt . \
     && /opt/venv/bin/pip uninstall --yes setuptools pip \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
-    # What the cloud needs of the bundle stays there.
-    && cd /opt/venv/lib/python3*/site-packages/shared/bundles/tiny \
-    && rm -r mllm adapter.safetensors decoder.safetensors
+    # What the cloud needs of the bundles stays there.
+    && cd /opt/venv/lib/python3*/site-packages/shared/bundles \
+    && rm -r */mllm */*.safetensors
 
 FROM ${BASE}
 

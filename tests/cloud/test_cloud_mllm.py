@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cloud_server.engine import Engine
 from cloud_server.mllm.image_text import ImageText
@@ -15,10 +18,12 @@ from cloud_server.mllm.llava import Llava
 from cloud_server.mllm.load import Weights
 from cloud_server.work import Work
 from cloud_server.worker import Worker
+from edge_client.encoder import Encoder
 from shared.bitstream import Bitstream
-from shared.bundle import Bundle
+from shared.bundle import Bundle, embedded
 from shared.errors import DecoderMismatch, FieldInvalid, UpstreamError, UsageError
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
 
 
@@ -65,6 +70,19 @@ def test_a_seen_picture_is_not_decoded_again(engine: Engine, stream: bytes) -> N
     engine.run([again])
     assert again.answer == first.answer
     assert again.times["decode"] == again.times["vision"] == 0
+
+
+def test_streams_of_both_shipped_bundles_are_answered_by_one_model(bundle: Bundle) -> None:
+    bundles = [bundle, embedded("tiny-joint")]
+    engine = Engine(bundles, "", "cpu", 1)
+    picture = np.asarray(Image.open(EXAMPLES / "street.png").convert("RGB"))
+    asked = json.loads((EXAMPLES / "questions.json").read_text())["street"][0]
+    streams = [Encoder(one, threads=1).analyse(picture).code(6.0).to_bytes() for one in bundles]
+    works = _works(streams, [asked["prompt"]] * 2, (4, 4))
+    engine.run(works)
+    assert [work.answer.text for work in works if work.answer] == [asked["answer"]] * 2
+    assert [work.seen.view for work in works if work.seen] == ["adapter"] * 2
+    assert streams[0] != streams[1]
 
 
 def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list[bytes]) -> None:
