@@ -46,8 +46,8 @@ load: $(READY) ## put a local server under load (half an hour on idle cores)
 
 results: $(READY) ## remake the tables and plots of docs/results.md from the shipped bundle
 	$(BIN)/python -m evaluation codec
-	$(BIN)/python -m evaluation scenes
-	$(BIN)/python -m evaluation rate_accuracy
+	$(BIN)/python -m evaluation scenes --variant joint=tiny-joint
+	$(BIN)/python -m evaluation rate_accuracy --variant joint=tiny-joint
 	$(BIN)/python -m evaluation ablations
 	$(BIN)/python -m evaluation guidance
 	$(BIN)/python -m evaluation sheet

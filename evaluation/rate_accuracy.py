@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import plots
-from evaluation.accuracy import ORIGINAL, Condition, Measured, collect
+from evaluation.accuracy import ORIGINAL, VIEWS, Condition, Measured, collect
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS
 from evaluation.equal_accuracy import changes, with_interval
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
             hint="run `python -m evaluation scenes` first, with the same variants",
         )
     images = arguments.report.parent / "img"
-    draw_formats(measured, images / "rate_accuracy.png")
+    draw_formats(measured, names_of(variants), images / "rate_accuracy.png")
     draw_views(measured, names_of(variants), images / "rate_accuracy_views.png")
     body = text(measured, bundle, variants, arguments.words, arguments.resamples)
     write_section(arguments.report, "rate_accuracy", body)
@@ -106,18 +106,22 @@ def _changes(measured: Measured, codec: str, names: Mapping[str, str], weights: 
     return table(["family", "questions", *against], rows)
 
 
-def draw_formats(measured: Measured, path: Path) -> None:
+def draw_formats(measured: Measured, names: Mapping[str, str], path: Path) -> None:
     """For a stranger: right answers over bytes, ours against the formats that everyone knows."""
     weights = resamples(len(measured.questions))
     made, (axis,) = plots.figure(1, 1, 7.2, 4.2)
     ours = measured.best_view()
-    for codec in (ours, *FORMAT_NAMES):
+    labels = {ours: "CoTAM (95 % band)"}
+    labels |= {
+        codec: f"CoTAM, {name} variant" for codec, name in names.items() if codec not in VIEWS
+    }
+    labels |= {codec: _saving(measured, ours, codec) for codec in FORMAT_NAMES}
+    for codec, label in labels.items():
         points = measured.of(codec)
         if not points:
             continue
         sizes = [float(measured.size(c, weights)[0]) for c in points]
         scores = [measured.accuracy(c, weights)[:, 0] for c in points]
-        label = "CoTAM (95 % band)" if codec == ours else _saving(measured, ours, codec)
         plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
         if codec == ours:
             spans = np.array([interval(s) for s in scores]).T * 100
