@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +12,16 @@ from typer.testing import CliRunner
 from cloud_server.cli import cli
 from cloud_server.settings import Settings, load_settings
 from shared.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """`serve` sends all logs to its standard error, which is closed when CliRunner is done."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_flag_over_environment_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
