@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
+
+from shared.errors import CotamError, UsageError, exit_code
 
 TRAINERS = {
     "codec": "the variable-rate codec, on photographs",
@@ -29,7 +32,13 @@ def main() -> None:
         prog=f"python -m training {chosen.command}", description=TRAINERS[chosen.command]
     )
     module.add_arguments(own)
-    module.main(own.parse_args(rest))
+    arguments = own.parse_args(rest)
+    try:
+        module.main(arguments)
+    except (CotamError, FileNotFoundError, FileExistsError) as error:
+        print(f"python -m training: {error}", file=sys.stderr)
+        code = exit_code(error) if isinstance(error, CotamError) else exit_code(UsageError(""))
+        raise SystemExit(code) from error
 
 
 if __name__ == "__main__":

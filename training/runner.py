@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from shared.errors import UsageError
+
 CHECKPOINT = "checkpoint.pt"
 REPORT_SECONDS = 120.0
 CHECKPOINT_SECONDS = 300.0
@@ -200,7 +202,9 @@ class Runner:
     def _load(self) -> None:
         state = load_checkpoint(self.options.out)
         if "optimizer" not in state:
-            raise ValueError(f"{self.options.out} holds weights alone: begin a run with --start")
+            raise UsageError(
+                f"{self.options.out} holds weights alone", hint="begin a run with --start"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, value in self.average.items():

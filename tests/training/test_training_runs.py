@@ -97,7 +97,9 @@ def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: s
     assert set(map(int, steps)) == {after["step"]}
 
 
-def test_a_bundle_becomes_runs_again(runs: Runs, train: Train, tmp_path: Path) -> None:
+def test_a_bundle_becomes_runs_again(
+    runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Integers come back as they were, floats as float16 holds them; the next run starts there."""
     train("restore", tmp_path, bundle=runs.bundle)
     codec, trained = load_codec(tmp_path / "codec"), load_codec(runs.codec)
@@ -116,16 +118,25 @@ def test_a_bundle_becomes_runs_again(runs: Runs, train: Train, tmp_path: Path) -
     for one, other in pairs:
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
-    with pytest.raises(ValueError, match="begin a run with --start"):
+    with pytest.raises(SystemExit):
         train("codec", tmp_path / "codec", resume=True)
+    with pytest.raises(SystemExit):
+        train("restore", tmp_path, bundle=runs.bundle)
+    told = capsys.readouterr().err
+    assert "holds weights alone (begin a run with --start)" in told
+    assert "File exists" in told
     train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
     spent = load_checkpoint(runs.codec)
     assert load_checkpoint(tmp_path / "next")["earlier"]["step"] == spent["step"]
 
 
-def test_resuming_needs_a_checkpoint(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="leave out --resume"):
+def test_resuming_needs_a_checkpoint(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
         train("codec", tmp_path / "nothing", resume=True)
+    assert ended.value.code == 2
+    assert "leave out --resume" in capsys.readouterr().err
 
 
 def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> None:
