@@ -35,10 +35,10 @@ MAX_QUALITY: Final = MAX_QUALITY_CODE / 20
 WHOLE: Final = 1152  # pixels a side of what the transform takes in one piece, which is quickest
 TILE: Final = 512  # pixels a side of what it takes at a time of larger pictures
 MARGIN: Final = 64  # pixels around a tile that it sees: 8 a block, of which `tiny` has 4
-BUDGET_PASSES: Final = 6
 BUDGET_SLACK: Final = 0.05
 USUAL_GROWTH: Final = math.log(1.45) / 20  # of log(size) in a code, on photographs
-CAUTION: Final = 0.8
+CAUTION: Final = (0.8, 0.8, 0.9, 1.0, 1.0)  # share of the way up to the aim, by pass
+LAST_SHORTER: Final = 0.01  # of log(size)
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Analysed:
                     hint="raise the budget or lower --resolution",
                 )
             search = _Search(budget, size)
-            for _ in range(BUDGET_PASSES - 1):
+            for _ in CAUTION:
                 if (code := search.next_code()) is None:
                     break
                 stream = self._code(code)
@@ -126,16 +126,21 @@ class _Search:
         self._above: float | None = None
         self._slope = USUAL_GROWTH
         self._last: bool | None = None
+        self._passes = 0
 
     def next_code(self) -> int | None:
         """A code strictly inside the bracket, or None where another pass would gain nothing."""
         if self._high - self._low <= 1 or self._size >= self._budget * (1 - BUDGET_SLACK):
             return None
         if self._above is None:
-            change = round(CAUTION * self._below / max(self._slope, USUAL_GROWTH / 2))
+            caution = CAUTION[self._passes]
+            change = round(caution * self._below / max(self._slope, USUAL_GROWTH / 2))
         else:
+            # A last stream that is a byte too large is lost, one a little short is not.
+            back = LAST_SHORTER if self._passes == len(CAUTION) - 1 else 0.0
             span = max(self._below + self._above, 1e-9)
-            change = round(self._below / span * (self._high - self._low))
+            change = round(max(self._below - back, 0.0) / span * (self._high - self._low))
+        self._passes += 1
         return min(max(self._low + change, self._low + 1), self._high - 1)
 
     def found(self, code: int, size: int) -> bool:
