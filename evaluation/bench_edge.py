@@ -39,7 +39,7 @@ PURPOSE: Final = {
     "onnxruntime": "guidance and transform; a third of torch's time on this network",
     "numpy": "the integer entropy network; half of it is OpenBLAS, which does its products",
     "pillow": "reads and scales pictures: JPEG, PNG, WebP, AVIF, TIFF, colour profiles",
-    "cotam": "this package; the bundle `tiny` is nearly all of it",
+    "cotam": "this package; its two bundles are nearly all of it",
     "pygments": "rich needs it",
     "pydantic_core": "pydantic needs it",
     "pydantic": "manifests and answers come from outside: checked, with the field named",
