@@ -111,15 +111,15 @@ def draw_formats(measured: Measured, names: Mapping[str, str], path: Path) -> No
     weights = resamples(len(measured.questions))
     made, (axis,) = plots.figure(1, 1, 7.2, 4.2)
     ours = measured.best_view()
-    labels = {ours: "CoTAM (95 % band)"}
-    labels |= {
-        codec: f"CoTAM, {name} variant" for codec, name in names.items() if codec not in VIEWS
-    }
-    labels |= {codec: _saving(measured, ours, codec) for codec in FORMAT_NAMES}
-    for codec, label in labels.items():
+    variants = [codec for codec in names if codec not in VIEWS]
+    for codec in (ours, *variants, *FORMAT_NAMES):
         points = measured.of(codec)
         if not points:
             continue
+        if codec in FORMAT_NAMES:
+            label = _saving(measured, ours, codec)
+        else:
+            label = "CoTAM (95 % band)" if codec == ours else f"CoTAM, {names[codec]} variant"
         sizes = [float(measured.size(c, weights)[0]) for c in points]
         scores = [measured.accuracy(c, weights)[:, 0] for c in points]
         plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
