@@ -37,7 +37,7 @@ from training.codec import load_codec
 from training.llava import build_processor, load_llava
 from training.open_clip_files import write_open_clip
 from training.quantise import quantise_encoder, quantise_guidance
-from training.runner import load_checkpoint
+from training.runner import load_checkpoint, spent
 from training.tokenizer import build_tokenizer
 from training.world import DEVIATION, MEAN, PATCH, SIDE
 
@@ -216,10 +216,7 @@ def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in ("codec", "clip", "llava", "adapter"):
         run = getattr(arguments, name)
         if run is not None:
-            state = load_checkpoint(run)
-            # A joint run goes on from a codec and from an adapter.
-            earlier = state["info"].get("before", {}).get(name, state["earlier"])
-            steps, seconds = (state[k] + earlier[k] for k in ("step", "elapsed"))
+            steps, seconds = spent(run, name).values()
             found[name] = {"steps": steps, "minutes": round(seconds / 60, 1)}
     return found
 

@@ -34,7 +34,7 @@ from training.adapter import (
 )
 from training.clip import load_clip
 from training.codec import balance, lambdas, load_codec
-from training.runner import Losses, Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
 from training.world import SIDE, SceneStream
 
 PIXELS: Final = 0.2
@@ -132,14 +132,8 @@ def main(arguments: argparse.Namespace) -> None:
         "config": asdict(codec.config),
         **adapter_info(adapter.config),
         "before": {
-            "codec": spent(arguments.codec),
-            "adapter": spent(arguments.adapter),
+            "codec": spent(arguments.codec, "codec"),
+            "adapter": spent(arguments.adapter, "adapter"),
         },
     }
     runner.run(loss_of_step, lambda model: validate(model, held_out, options.device), info)
-
-
-def spent(run: Path) -> dict[str, float]:
-    """Steps and seconds of a run and of those that it began with."""
-    state = load_checkpoint(run)
-    return {name: state[name] + state["earlier"][name] for name in ("step", "elapsed")}

@@ -35,7 +35,6 @@ from training.runner import CHECKPOINT, write_checkpoint
 from training.towers import unconverted
 
 CODES_A_KNOT = 20
-PARTS = ("codec", "clip", "llava", "adapter")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,16 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Write a run's folder for each part of the bundle."""
     bundle = bundles.open_bundle(arguments.bundle)
-    llava = LlavaForConditionalGeneration.from_pretrained(
-        bundle.root / bundles.MLLM, dtype=torch.float32
-    )
-    codec, clip = restore_codec(bundle), restore_clip(bundle, llava.model.vision_tower)
-    states = {
-        "codec": (codec.state_dict(), {"config": asdict(codec.config)}),
-        "clip": (clip.state_dict(), {"config": json.loads(CONFIG.read_text())}),
-        "llava": (llava.state_dict(), {}),
-        "adapter": restore_adapter(bundle),
+    codec = restore_codec(bundle)
+    states: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {
+        "codec": (codec.state_dict(), {"config": asdict(codec.config)})
     }
+    if bundle.has(bundles.ADAPTER):
+        states["adapter"] = restore_adapter(bundle)
+    if bundle.has(bundles.MLLM):
+        llava = LlavaForConditionalGeneration.from_pretrained(
+            bundle.path(bundles.MLLM), dtype=torch.float32
+        )
+        clip = restore_clip(bundle, llava.model.vision_tower)
+        states["clip"] = (clip.state_dict(), {"config": json.loads(CONFIG.read_text())})
+        states["llava"] = (llava.state_dict(), {})
     for name, (state, info) in states.items():
         folder: Path = arguments.out / name
         folder.mkdir(parents=True)

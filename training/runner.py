@@ -274,6 +274,14 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
     return state
 
 
+def spent(run: Path, part: str) -> dict[str, float]:
+    """Steps and seconds ("step", "elapsed") of a run and of those that its `part` began with."""
+    state = load_checkpoint(run)
+    # A joint run goes on from a codec and from an adapter.
+    earlier = state["info"].get("before", {}).get(part, state["earlier"])
+    return {name: state[name] + earlier[name] for name in ("step", "elapsed")}
+
+
 def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """State of the part of that name, or all of it where the whole is that part."""
     prefix = f"{name}."

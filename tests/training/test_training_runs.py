@@ -12,7 +12,8 @@ from skimage import data
 
 from cloud_server.decoder import Decoder
 from edge_client.encoder import Encoder
-from shared.bundle import Bundle
+from shared.bundle import Bundle, embedded
+from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train
 from training.adapter import load_adapter_run
 from training.clip import load_clip
@@ -128,6 +129,17 @@ def test_a_bundle_becomes_runs_again(
     train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
     spent = load_checkpoint(runs.codec)
     assert load_checkpoint(tmp_path / "next")["earlier"]["step"] == spent["step"]
+
+
+def test_a_bundle_without_a_language_model_becomes_two_runs(train: Train, tmp_path: Path) -> None:
+    train("restore", tmp_path, bundle="tiny-joint")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "codec"]
+    before = EntropyModel.load(embedded("tiny-joint").path("entropy.npz"))
+    after = EntropyModel(entropy_arrays(load_codec(tmp_path / "codec")))
+    latent = np.random.default_rng(0).normal(0, 60, (before.latent_channels, 6, 6))
+    codes = np.full((6, 6), 60, np.int32)
+    first, second = (m.encode(latent.astype(np.float32), codes, 60) for m in (before, after))
+    assert first == second
 
 
 def test_resuming_needs_a_checkpoint(
