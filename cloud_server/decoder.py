@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import STRIDE, LevelMap, flat_codes
 from shared.nets.codec import load_synthesis
+from shared.tiles import spans
+
+TILE: Final = 64
+"""Latents a side of what is restored at a time: time and memory grow with pixels, not faster."""
 
 
 def device_of(setting: str) -> torch.device:
@@ -84,8 +88,7 @@ class Decoder:
         """The floating half: pictures of latents that all have the same shape."""
         latents = torch.stack([torch.from_numpy(one.latent) for one in batch]).to(self._device)
         codes = torch.stack([torch.from_numpy(one.codes) for one in batch]).to(self._device)
-        restored = self._synthesis(latents, codes).clamp(0, 1)
-        pixels = (restored * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pixels = self._pixels(latents, codes)
         return [
             Decoded(
                 np.ascontiguousarray(picture[: one.stream.height, : one.stream.width]),
@@ -96,3 +99,24 @@ class Decoder:
             )
             for one, picture, latent in zip(batch, pixels, latents, strict=True)
         ]
+
+    def _pixels(self, latents: Tensor, codes: Tensor) -> NDArray[np.uint8]:
+        """u8 [B, 16h, 16w, 3]. Tiles see as far as the synthesis does: they leave no seams."""
+        count, _, rows, columns = latents.shape
+        pixels = np.empty((count, rows, STRIDE, columns, STRIDE, 3), np.uint8)
+        reach = self._synthesis.reach
+        for down in spans(rows, TILE, reach):
+            for across in spans(columns, TILE, reach):
+                seen = (..., slice(down.low, down.high), slice(across.low, across.high))
+                restored = self._synthesis(latents[seen], codes[seen]).clamp(0, 1)
+                tile = (restored * 255).round().to(torch.uint8)
+                tile = tile.unflatten(3, (-1, STRIDE)).unflatten(2, (-1, STRIDE))
+                top, left = down.start - down.low, across.start - across.low
+                high, wide = down.stop - down.start, across.stop - across.start
+                pixels[:, down.start : down.stop, :, across.start : across.stop] = (
+                    tile[:, :, top : top + high, :, left : left + wide]
+                    .permute(0, 2, 3, 4, 5, 1)
+                    .cpu()
+                    .numpy()
+                )
+        return pixels.reshape(count, rows * STRIDE, columns * STRIDE, 3)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from edge_client.guidance import Guide
 from edge_client.images import Picture
-from edge_client.tiles import spans
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
+from shared.tiles import spans
 
 MAX_QUALITY: Final = MAX_QUALITY_CODE / 20
 WHOLE: Final = 1152  # pixels a side of what the transform takes in one piece, which is quickest

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_client.images import Picture, fitted, scale
-from edge_client.tiles import starts
 from shared.bundle import Bundle, GuidanceSettings
 from shared.level_map import LevelMap, cell_shape, quantise_importance
+from shared.tiles import starts
 
 FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)
 """CLIP's mean colour: what the cloud, too, puts beside a picture that is not square."""

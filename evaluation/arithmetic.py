@@ -16,10 +16,10 @@ from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge_client.tiles import starts
 from shared.bundle import ADAPTER, DECODER, ENTROPY, Bundle
 from shared.level_map import STRIDE
 from shared.nets.codec import Analysis, NetConfig, Synthesis
+from shared.tiles import starts
 
 LAYERS: Final = 3  # of the tower, the last of which needs only its attention
 PRODUCT: Final = (4096, 512, 512)

@@ -126,6 +126,11 @@ class Synthesis(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
+    @property
+    def reach(self) -> int:
+        """How many latents away from a pixel's own it still depends on: half a one a block."""
+        return -(-self.config.synthesis_blocks // 2)
+
     def forward(self, latent: Tensor, codes: Tensor) -> Tensor:
         latent = latent / 255.0
         x = self.enter(torch.cat([latent, tent(codes)], dim=1))

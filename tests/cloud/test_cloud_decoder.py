@@ -96,6 +96,19 @@ def test_pictures_restored_together_are_those_restored_alone(
         assert torch.equal(one.latent, alone.latent)
 
 
+def test_tiles_leave_no_seams(
+    bundle: Bundle, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.random.default_rng(1).integers(0, 255, (150, 180, 3)).astype(np.uint8)
+    decoder = Decoder(bundle, CPU)
+    latents = decoder.read(encoder.analyse(picture).code(6.0))
+    (whole,) = decoder.restore([latents])
+    monkeypatch.setattr("cloud_server.decoder.TILE", 4)
+    (tiled,) = decoder.restore([latents])
+    assert np.abs(whole.picture.astype(int) - tiled.picture).max() <= 1
+    assert (whole.picture != tiled.picture).mean() < 1e-3
+
+
 def test_the_embedded_bundle_restores_a_picture(bundle: Bundle, encoder: Encoder) -> None:
     y, x = np.mgrid[0:64, 0:96]
     picture = np.stack([2 * x, 3 * y, 255 - x - y], axis=-1).clip(0, 255).astype(np.uint8)

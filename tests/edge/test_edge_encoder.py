@@ -16,7 +16,6 @@ import pytest
 from edge_client.encoder import Encoder
 from edge_client.guidance import FILL, pool, shrink
 from edge_client.images import fitted, load
-from edge_client.tiles import starts
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
 from shared.entropy_model import EntropyModel
@@ -28,6 +27,7 @@ from shared.errors import (
     UsageError,
 )
 from shared.level_map import LevelMap, cell_shape, flat_codes
+from shared.tiles import starts
 
 Draw = Callable[..., np.ndarray]
 EXAMPLES = Path(__file__).parents[2] / "examples"

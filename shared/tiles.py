@@ -1,4 +1,4 @@
-"""How a large picture is cut, so that memory is bounded by a tile."""
+"""How both ends cut a large picture, so that memory is bounded by a tile."""
 
 from __future__ import annotations
 
