@@ -29,7 +29,13 @@ def _others() -> str:
     return "\n\n".join(["Set in the environment:", *lines])
 
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The cloud side of CoTAM.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # a misspelt flag is three plain lines, not a box
+    pretty_exceptions_enable=False,
+    help="The cloud side of CoTAM.",
+)
 
 
 @contextmanager
