@@ -5,11 +5,14 @@ A scene is a pure function of (version, split, index, backgrounds):
     from scenes import Backgrounds, render
     scene = render("test", 0, Backgrounds.builtin())
     scene.picture, scene.caption, scene.questions
+
+`versions` says what each version draws.
 """
 
 from scenes.backgrounds import Backgrounds
 from scenes.questions import ask
 from scenes.render import SPLITS, Split, render
+from scenes.versions import VERSION, WORLDS
 from scenes.world import (
     CANNOT_TELL,
     CATEGORIES,
@@ -17,7 +20,6 @@ from scenes.world import (
     COLOURS,
     KINDS,
     TASKS,
-    VERSION,
     WORDS,
     Character,
     Object,
@@ -35,6 +37,7 @@ __all__ = [
     "TASKS",
     "VERSION",
     "WORDS",
+    "WORLDS",
     "Backgrounds",
     "Character",
     "Object",

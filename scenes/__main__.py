@@ -25,7 +25,8 @@ from PIL import Image
 from scenes.backgrounds import Backgrounds
 from scenes.questions import family
 from scenes.render import SPLITS, Split, render
-from scenes.world import VERSION, Scene
+from scenes.versions import VERSION, WORLDS
+from scenes.world import Scene
 
 QUESTIONS = "questions.jsonl"
 MANIFEST = "scenes.json"
@@ -39,6 +40,9 @@ def main(words: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     own = commands.add_parser("render", help="write pictures and a JSON lines file of questions")
     own.add_argument("--split", choices=SPLITS, default="test")
+    own.add_argument(
+        "--version", type=int, choices=tuple(WORLDS), default=VERSION, help="of the world"
+    )
     own.add_argument("--start", type=int, default=0, help="index of the first scene")
     own.add_argument("--count", type=int, required=True, help="number of scenes")
     own.add_argument("--size", default="256x256", help="width x height in pixels, at least 64x64")
@@ -56,6 +60,7 @@ def main(words: list[str] | None = None) -> None:
             backgrounds,
             (width, height),
             arguments.out,
+            arguments.version,
         )
     except (ValueError, OSError) as error:
         own.error(str(error))
@@ -66,7 +71,12 @@ def main(words: list[str] | None = None) -> None:
 
 
 def render_files(
-    split: Split, indices: range, backgrounds: Backgrounds, size: tuple[int, int], out: Path
+    split: Split,
+    indices: range,
+    backgrounds: Backgrounds,
+    size: tuple[int, int],
+    out: Path,
+    version: int = VERSION,
 ) -> int:
     """Write scenes into a folder; returns the number of their questions.
 
@@ -77,7 +87,7 @@ def render_files(
     out.mkdir(parents=True, exist_ok=True)
     names = ",".join(path.name for path in backgrounds.paths)
     world = {
-        "version": VERSION,
+        "version": version,
         "split": split,
         "size": list(size),
         "photographs": hashlib.sha256(names.encode()).hexdigest()[:16],
@@ -89,7 +99,7 @@ def render_files(
         raise ValueError(f"{out} holds other scenes: {manifest.read_text().strip()}")
     lines = []
     for index in indices:
-        scene = render(split, index, backgrounds, size)
+        scene = render(split, index, backgrounds, size, version)
         picture = out / f"{split}-{index:06d}.png"
         if not picture.exists():
             image = Image.fromarray(scene.picture)

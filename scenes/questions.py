@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from scenes.versions import PARTNERS
 from scenes.world import CANNOT_TELL, COLOURS, KINDS, PLURALS, TASKS, Object, Question, Scene
 
 T = TypeVar("T")
@@ -103,10 +104,17 @@ MARGIN: Final = 0.06
 
 
 def ask(
-    rng: np.random.Generator, objects: Sequence[Object], category: str, size: tuple[int, int]
+    rng: np.random.Generator,
+    objects: Sequence[Object],
+    category: str,
+    size: tuple[int, int],
+    partners: float = 0.0,
 ) -> tuple[Question, ...]:
-    """All questions of a scene (about 12) in random order; ``size`` is (width, height)."""
-    asker = _Asker(rng, objects, category, size)
+    """All questions of a scene (about 12) in random order; ``size`` is (width, height).
+
+    partners: how often the absent kind that is asked about is one that goes with what is there.
+    """
+    asker = _Asker(rng, objects, category, size, partners)
     questions = asker.all()
     return tuple(questions[i] for i in rng.permutation(len(questions)))
 
@@ -127,8 +135,10 @@ class _Asker:
         objects: Sequence[Object],
         category: str,
         size: tuple[int, int],
+        partners: float,
     ) -> None:
         self.rng, self.objects, self.category, self.size = rng, objects, category, size
+        self.partners = partners
         self.kinds = Counter(o.kind for o in objects)
         self.pairs = Counter((o.kind, o.colour) for o in objects)
         self.found: list[Question] = []
@@ -180,7 +190,7 @@ class _Asker:
     # -- families
 
     def count(self) -> None:
-        """The first kind drawn has 1 to 4 with equal chance; none and others now and then."""
+        """The first kind drawn has each number with equal chance; none and others now and then."""
         if not self.objects:
             return
         first = self.objects[0].kind
@@ -210,10 +220,16 @@ class _Asker:
             self.add("count", self.pick(COUNT).format(f"{colour} {PLURALS[kind]}"), str(n))
 
     def presence(self) -> None:
-        """One kind that is there and one that is not; signs seldom, as they are common."""
+        """One kind that is there and one that is not; signs seldom, as they are common.
+
+        Some versions draw partners together and ask for absent partners more often.
+        """
         there = [kind for kind in self.kinds if kind != "sign"]
         for answer, kinds in (("yes", there), ("no", self.absent())):
             if kinds and self.chance(0.7):
+                likely = [PARTNERS[kind] for kind in there if PARTNERS[kind] in kinds]
+                if answer == "no" and self.partners and likely and self.chance(self.partners):
+                    kinds = likely
                 prompt = self.pick(PRESENCE).format(f"a {self.pick(kinds)}")
                 self.add("presence", prompt, answer)
         if self.chance(0.12):

@@ -235,18 +235,35 @@ CAP_HEIGHT: Final = 0.71
 """Height of a capital over the em of Pillow's own font."""
 
 
+LETTERING: Final[dict[str, tuple[float, float]]] = {
+    "upright": (1.0, 0.0),
+    "slanted": (1.0, 0.22),
+    "narrow": (0.78, 0.0),
+    "wide": (1.25, 0.0),
+    "outlined": (1.0, 0.0),
+}
+"""Styles of Pillow's own font: width and slant."""
+
+
 def sign(
-    text: str, colour: Colour, height: float, rng: np.random.Generator
+    text: str,
+    colour: Colour,
+    height: float,
+    rng: np.random.Generator,
+    lettering: Sequence[str] = ("upright",),
 ) -> tuple[Image.Image, tuple[Character, ...]]:
     """A board on a post with ``text`` (printed in capitals), characters ``height`` pixels tall.
 
-    Returns the RGBA canvas and the characters, placed in canvas pixels.
+    Returns the RGBA canvas and the characters, placed in canvas pixels. One of the styles of
+    ``lettering`` is drawn.
     """
     text = text.upper()
     font = _font(max(6, round(height * SCALE / CAP_HEIGHT)))
     bold = int(rng.integers(0, 2)) * max(1, round(height * SCALE / 40))
+    style = lettering[int(rng.integers(len(lettering)))] if len(lettering) > 1 else lettering[0]
+    stretch, slant = LETTERING[style]
     gap = height * SCALE * 0.1 + 2 * bold
-    advances = [font.getlength(c) + gap for c in text]
+    advances = [font.getlength(c) * stretch + gap for c in text]
     pad = (0.32 + 0.2 * rng.random()) * height * SCALE + 2 * SCALE
     board_w, board_h = sum(advances) - gap + 2 * pad, height * SCALE + 2 * pad
     post_h = (0.25 + 0.3 * rng.random()) * board_h + 4 * SCALE
@@ -260,8 +277,79 @@ def sign(
     x, baseline = (pen.w - sum(advances) + gap) / 2, pad + height * SCALE
     characters = []
     for c, advance in zip(text, advances, strict=True):
-        draw.text((x, baseline), c, ink, font, "ls", stroke_width=bold, stroke_fill=ink)
+        if style == "outlined":
+            line = bold + max(1, round(height * SCALE / 20))
+            draw.text((x, baseline), c, colour, font, "ls", stroke_width=line, stroke_fill=ink)
+        elif style == "upright":
+            draw.text((x, baseline), c, ink, font, "ls", stroke_width=bold, stroke_fill=ink)
+        else:
+            _transformed(pen, (x, baseline), c, ink, font, bold, height * SCALE, stretch, slant)
         centre_x, centre_y = x + (advance - gap) / 2, baseline - height * SCALE / 2
         characters.append(Character(c, centre_x / SCALE, centre_y / SCALE, height))
         x += advance
     return pen.done(), tuple(characters)
+
+
+def _transformed(
+    pen: Pen,
+    at: tuple[float, float],
+    c: str,
+    ink: Colour,
+    font: ImageFont.FreeTypeFont,
+    bold: int,
+    height: float,
+    stretch: float,
+    slant: float,
+) -> None:
+    """Prints a character from a point of its baseline on, stretched, slanted about its middle."""
+    around = math.ceil(0.4 * height)
+    size = (math.ceil(font.getlength(c)) + 2 * around, math.ceil(height) + 2 * around)
+    glyph = Image.new("L", size)
+    base = height + around
+    ImageDraw.Draw(glyph).text((around, base), c, 255, font, "ls", stroke_width=bold)
+    across = (1 / stretch, slant, -slant * (base - height / 2), 0.0, 1.0, 0.0)
+    glyph = glyph.transform(
+        (math.ceil(size[0] * stretch), size[1]),
+        Image.Transform.AFFINE,
+        across,
+        Image.Resampling.BILINEAR,
+    )
+    corner = (round(at[0] - around * stretch), round(at[1] - base))
+    pen.image.paste((*ink, 255), corner, glyph)
+
+
+def clutter(picture: Image.Image, number: int, rng: np.random.Generator) -> None:
+    """Draws shapes that have no name in this world on ``picture``, greyish and 10 to 60 pixels."""
+    unit = min(picture.size) / 256
+    for _ in range(number):
+        grey = int(rng.integers(50, 206))
+        r, g, b = (int(np.clip(grey + v, 0, 255)) for v in rng.integers(-22, 23, 3))
+        side = max(4, round(unit * 10 * 6 ** rng.random()))
+        pen = Pen(side, side, (r, g, b))
+        _CLUTTER[int(rng.integers(len(_CLUTTER)))](pen, (r, g, b), rng)
+        image = pen.done().rotate(int(rng.integers(4)) * 90)
+        x = int(rng.integers(max(1, picture.width - side)))
+        y = int(rng.integers(max(1, picture.height - side)))
+        picture.paste(image, (x, y), image)
+
+
+def _cross(pen: Pen, c: Colour, rng: np.random.Generator) -> None:
+    pen.rect(0.38, 0.0, 0.62, 1.0, c)
+    pen.rect(0.0, 0.38, 1.0, 0.62, c)
+
+
+def _ring(pen: Pen, c: Colour, rng: np.random.Generator) -> None:
+    width = max(SCALE, round(pen.w * 0.14))
+    pen.draw.ellipse((0, 0, pen.w - 1, pen.h - 1), None, c, width)
+
+
+def _zigzag(pen: Pen, c: Colour, rng: np.random.Generator) -> None:
+    points = pen._xy([(i / 4, 0.15 + 0.7 * (i % 2)) for i in range(5)])
+    pen.draw.line(points, c, max(SCALE, round(pen.w * 0.12)))
+
+
+def _bar(pen: Pen, c: Colour, rng: np.random.Generator) -> None:
+    pen.rect(0.35, 0.0, 0.55, 1.0, c)
+
+
+_CLUTTER: Final = (_cross, _ring, _zigzag, _bar)

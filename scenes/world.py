@@ -12,9 +12,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-VERSION: Final = 1
-"""Part of every seed. It grows whenever the same index would give another scene."""
-
 KINDS: Final = (
     "car",
     "person",
@@ -45,6 +42,9 @@ WORDS: Final = (
     *("bus", "go", "zoo", "bar", "east", "exit", "fire", "fish"),
     *("gate", "milk", "open", "park", "pull", "push", "sale", "shop"),
     *("slow", "stop", "taxi", "west", "book", "cafe", "hotel", "north"),
+    *("bank", "bench", "bread", "cold", "dance", "door", "free", "grill"),
+    *("help", "hill", "home", "jazz", "kiosk", "lake", "loft", "music"),
+    *("noon", "phone", "pizza", "quiet", "river", "south", "water", "yoga"),
 )
 
 CATEGORIES: Final = ("street", "field", "beach", "indoor", "night")
@@ -162,3 +162,16 @@ class Scene:
                 elif labels["place"][row, col] == place - 1:
                     labels["second"][row, col] = number
         return labels
+
+    def patch_shares(self, patch: int = 16) -> npt.NDArray[np.float32]:
+        """How much of each object shows on each patch, f32 ``[objects, H // patch, W // patch]``.
+
+        Shares of an object's visible pixels, so those of some objects sum to their number.
+        """
+        rows, cols = self.mask.shape[0] // patch, self.mask.shape[1] // patch
+        blocks = self.mask[: rows * patch, : cols * patch].reshape(rows, patch, cols, patch)
+        shares = np.zeros((len(self.objects), rows, cols), np.float32)
+        for i, share in enumerate(shares):
+            visible = (blocks == i + 1).sum((1, 3))
+            share[:] = visible / max(1, visible.sum())
+        return shares

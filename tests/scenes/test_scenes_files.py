@@ -53,6 +53,8 @@ def test_a_folder_never_mixes_two_worlds(tmp_path: Path) -> None:
     before = contents(tmp_path)
     with pytest.raises(ValueError, match="holds other scenes"):
         render_files("val", range(1), Backgrounds(), SIZE, tmp_path)
+    with pytest.raises(ValueError, match="holds other scenes"):
+        render_files("test", range(1), Backgrounds(), SIZE, tmp_path, version=2)
     assert contents(tmp_path) == before
 
 

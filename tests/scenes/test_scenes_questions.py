@@ -7,8 +7,19 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from scenes import CANNOT_TELL, COLOURS, KINDS, TASKS, Question, Scene
+from scenes import (
+    CANNOT_TELL,
+    COLOURS,
+    KINDS,
+    TASKS,
+    WORLDS,
+    Backgrounds,
+    Question,
+    Scene,
+    render,
+)
 from scenes.questions import OUTSIDE
+from scenes.versions import PARTNERS
 from scenes.world import PLURALS
 from tests.scenes.truth import matching, right_answer, things
 
@@ -82,10 +93,29 @@ def test_guessing_without_looking_is_no_use(many: list[Scene], task: str) -> Non
     assert right / len(rest) <= BLIND[task]
 
 
-def test_answers_of_counting_are_spread(many: list[Scene]) -> None:
+def test_answers_of_counting_are_spread(many: list[Scene], version: int) -> None:
     answers = Counter(q.answer for _, q in asked(many) if q.task == "count")
-    assert {"0", "1", "2", "3", "4"} <= set(answers)
-    assert min(answers[number] for number in "1234") > 0.12 * sum(answers.values())
+    most = WORLDS[version].most_of_a_kind
+    shares = {number: answers[str(number)] / answers.total() for number in range(most + 1)}
+    assert min(shares.values()) > 0.48 / (most + 1)
+
+
+def test_absent_partners_are_asked_about_more_often_in_version_2() -> None:
+    """The adversarial negatives of POPE: what usually comes with what is there."""
+    shares = {}
+    for version in WORLDS:
+        asked_about = Counter[bool]()
+        for index in range(200):
+            scene = render("test", index, Backgrounds(), (64, 64), version)
+            here = {o.kind for o in scene.objects} - {"sign"}
+            partners = {PARTNERS[kind] for kind in here}
+            for question in scene.questions:
+                if (question.task, question.answer) == ("presence", "no"):
+                    ((colour, kind),) = things(question.prompt)
+                    if not colour and kind != "sign":
+                        asked_about[kind in partners] += 1
+        shares[version] = asked_about[True] / asked_about.total()
+    assert shares[2] > shares[1] + 0.15
 
 
 def keys(prompt: str) -> tuple[str, str]:
