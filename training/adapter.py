@@ -34,7 +34,17 @@ from training.runner import (
     part_of,
 )
 from training.towers import convert_tower
-from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
+from training.world import (
+    DEVIATION,
+    MEAN,
+    PATCH,
+    SIDE,
+    Sample,
+    SceneStream,
+    add_world_argument,
+    normalise,
+    pixels,
+)
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone
@@ -173,6 +183,7 @@ def random_qualities(count: int, generator: torch.Generator) -> tuple[Tensor, Te
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
+    add_world_argument(parser)
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
     parser.add_argument("--batch", type=int, default=8)
@@ -192,7 +203,7 @@ def main(arguments: argparse.Namespace) -> None:
     config = AdapterConfig(codec.config.latent_channels, width, visual.grid_size[0])
     runner = Runner(options, AdaptedTower(codec, visual, LatentAdapter(config)), arguments.rate)
     start = 20_000_000 + runner.steps_ever * arguments.batch
-    stream = SceneStream("train", options.data, start=start)
+    stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
 

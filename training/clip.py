@@ -27,9 +27,19 @@ from torch import Tensor, nn
 from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
+from training.density import SINK_COUNT, density_losses
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import END, build_tokenizer
-from training.world import PATCH, SIDE, Sample, SceneStream, normalise, pixels
+from training.world import (
+    PATCH,
+    SIDE,
+    Objects,
+    Sample,
+    SceneStream,
+    add_world_argument,
+    normalise,
+    pixels,
+)
 
 CONFIG = Path(__file__).with_name("clip_tiny.json")
 CLASSES = {
@@ -43,6 +53,9 @@ CLASSES = {
     "row": SIDE // PATCH,
     "column": SIDE // PATCH,
 }
+DENSITY = "density"
+"""The head that says for each kind how much of an object a patch holds."""
+START_DENSITY = -6.0  # 256 patches hold two objects of a kind
 NOTHING_WEIGHT = {
     "kind": 0.15,
     "colour": 0.15,
@@ -81,7 +94,9 @@ class ClipWithHeads(nn.Module):
         for block in self.clip.visual.transformer.resblocks:
             block.attn.register_forward_pre_hook(_with_plain_products, with_kwargs=True)
         width = config["vision_cfg"]["width"]
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
+        outputs = {**CLASSES, DENSITY: len(KINDS)}
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in outputs.items()})
+        nn.init.constant_(self.heads[DENSITY].bias, START_DENSITY)
 
     def forward(self, picture: Tensor, tokens: Tensor) -> Seen:
         """Run both towers on pictures [B, 3, S, S], normalised, and caption ids [B, L]."""
@@ -160,13 +175,22 @@ def dense_labels(name: str, samples: list[Sample]) -> Tensor:
 def dense_losses(dense: dict[str, Tensor], samples: list[Sample]) -> dict[str, Tensor]:
     """Weighted cross-entropy of each head; patches where nothing is count less."""
     losses = {}
-    for name, logits in dense.items():
+    for name, classes in CLASSES.items():
+        logits = dense[name].float().flatten(0, 1)
         labels = dense_labels(name, samples).to(logits.device)
-        weight = torch.ones(CLASSES[name], device=logits.device)
+        weight = torch.ones(classes, device=logits.device)
         weight[0] = NOTHING_WEIGHT.get(name, 1.0)
-        flat = logits.float().flatten(0, 1)
-        losses[name] = HEAD_WEIGHT.get(name, 1.0) * F.cross_entropy(flat, labels, weight)
+        losses[name] = HEAD_WEIGHT.get(name, 1.0) * F.cross_entropy(logits, labels, weight)
+    losses[DENSITY] = density_loss(dense[DENSITY].float(), samples)
     return losses
+
+
+def density_loss(logits: Tensor, samples: list[Sample]) -> Tensor:
+    """Of logits [B, N, kinds], whose softmax over the patches and a sink at 0 counts objects: the
+    attention that the language model will have to pay."""
+    density = Objects.of(samples).density().flatten(0, 1).to(logits.device)
+    share = F.pad(logits.transpose(1, 2), (1, 0)).log_softmax(dim=2).flatten(0, 1)
+    return torch.stack([loss.mean() for loss in density_losses(share, density)]).sum()
 
 
 def screening_loss(attention: Tensor, samples: list[Sample]) -> Tensor:
@@ -193,9 +217,13 @@ def validate(model: nn.Module, samples: list[Sample], length: int, device: str) 
         "retrieval": float(retrieved.float().mean()),
         "screening": float(screening_loss(seen.attention, samples)),
     }
-    for name, logits in seen.dense.items():
+    number = Objects.of(samples).density().sum(dim=2).round().to(device)
+    told = SINK_COUNT * seen.dense[DENSITY].logsumexp(dim=1).exp()
+    several = (number > 0) & (torch.arange(len(KINDS), device=device) != KINDS.index("sign"))
+    scores["count"] = float((told.round() == number)[several].float().mean())
+    for name in CLASSES:
         labels = dense_labels(name, samples).to(device)
-        found = logits.flatten(0, 1).argmax(1)
+        found = seen.dense[name].flatten(0, 1).argmax(1)
         right = ((found == labels) & (labels > 0)).sum()
         scores[f"{name}_recall"] = float(right / (labels > 0).sum().clamp_min(1))
         if name in NOTHING_WEIGHT:
@@ -210,6 +238,15 @@ def text_parts(clip: nn.Module) -> dict[str, nn.Parameter]:
         for name, parameter in clip.named_parameters()
         if not name.startswith("visual.") or name == "visual.proj"
     }
+
+
+def freeze(visual: nn.Module, blocks: int) -> None:
+    """Keep a tower's embeddings and first blocks: guidance and its level maps stay as they are."""
+    visual.requires_grad_(False)
+    for block in visual.transformer.resblocks[blocks:]:
+        block.requires_grad_(True)
+    visual.ln_post.requires_grad_(True)
+    visual.proj.requires_grad_(True)
 
 
 class Captioned:
@@ -241,12 +278,19 @@ class Captioned:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
+    add_world_argument(parser)
     parser.add_argument("--config", type=Path, default=CONFIG, help="open_clip model config")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
         "--frozen-tower",
         action="store_true",
         help="train text tower and projection alone, on a visual tower from --start",
+    )
+    parser.add_argument(
+        "--frozen-blocks",
+        type=int,
+        default=0,
+        help="blocks of the visual tower to keep as they are, with its embeddings",
     )
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
 
@@ -263,10 +307,12 @@ def main(arguments: argparse.Namespace) -> None:
         model.requires_grad_(False)
         for part in text_parts(model.clip).values():
             part.requires_grad_(True)
+    if arguments.frozen_blocks:
+        freeze(model.clip.visual, arguments.frozen_blocks)
     runner = Runner(options, model, arguments.rate)
     start = runner.steps_ever * arguments.batch
-    stream = SceneStream("train", options.data, start)
-    signs = SceneStream("train-signs", options.data, start)
+    stream = SceneStream("train", options.data, start, arguments.worlds)
+    signs = SceneStream("train-signs", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
     captioned = Captioned(stream, arguments.batch, length)
 

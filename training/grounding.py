@@ -5,8 +5,9 @@ answers alone; here the truth is known. Of some heads, attention among the patch
 token (a sink that says nothing) is asked to be:
 
     layers 1, 2, head 0   word of a kind or colour   on its patches; on the sink if there are none
-    layers 1, 2, head 1   word of a kind             1 : 1 : .. : 3 on the n centres and the sink,
-                                                     so that what arrives tells their number
+    layers 1, 2, head 1   word of a kind             1 : 1 : .. : 3 on n objects, each spread over
+                                                     where it shows, and the sink, so that what
+                                                     arrives tells their number
     layers 3, 4, head 0   place before a character   on the patch that shows that character there
     layers 3, 4, heads 1, 2   end of a question      on its last, and on its first word of a kind
     layers 3, 4, head 3       end of a question      on its first word of a direction ("left")
@@ -32,13 +33,14 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from scenes import CHARACTERS, COLOURS, KINDS
 from scenes.world import PLURALS
+from training.density import density_losses
+from training.world import Objects
 
 WORD_LAYERS: Final = 2
-SINK_SHARE: Final = 3.0
 READING_WEIGHT: Final = 4.0
 DIRECTIONS: Final = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
 """Which way rows and columns grow."""
-PATCH_LABELS: Final = ("kind", "colour", "centre", "character", "place", "second")
+PATCH_LABELS: Final = ("kind", "colour", "character", "place", "second")
 WORDS_OF: Final = {
     "kind": [[kind, PLURALS[kind]] for kind in KINDS],
     "colour": [[colour] for colour in COLOURS],
@@ -69,7 +71,7 @@ class Grounding:
         AttentionInterface.register("grounded", self._attend)
         model.model.language_model.set_attn_implementation("grounded")
 
-    def loss(self, ids: Tensor, patches: dict[str, Tensor]) -> Tensor:
+    def loss(self, ids: Tensor, patches: dict[str, Tensor], objects: Objects) -> Tensor:
         """Mean cross-entropy over heads and words; ids [B, T], patches i64 [B, N] by name."""
         losses = []
         for number, attention in enumerate(self._heard):
@@ -78,7 +80,7 @@ class Grounding:
                 bound = number > 0
                 losses.append(self._objects(first, ids, patches, bound))
                 losses.append(self._colours(first, ids, patches))
-                losses.append(self._counts(second, ids, patches, bound))
+                losses += self._counts(second, ids, objects, bound)
             else:
                 losses.append(self._characters(first, ids, patches))
                 row, asked, last, start = self._nouns(ids)
@@ -87,7 +89,7 @@ class Grounding:
                     missed = -(head[row, asked, place].float() + 1e-4).log()
                     losses.append(missed[told] if place is way else missed)
         if self._states:
-            losses += self._readings(*self._states, ids, patches)
+            losses += self._readings(*self._states, ids, objects)
         self._heard.clear()
         self._states.clear()
         return torch.cat(losses).mean()
@@ -95,7 +97,7 @@ class Grounding:
     def _objects(
         self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
     ) -> Tensor:
-        row, place, wanted = self._meant(ids, patches, "kind", bound)
+        row, place, wanted = self._meant(ids, patches["kind"], patches["colour"], bound)
         sink = ~wanted.any(dim=1, keepdim=True)
         return _missed(_shares(attention, row, place, wanted), torch.cat([sink, wanted], dim=1))
 
@@ -107,29 +109,21 @@ class Grounding:
         return _missed(_shares(attention, row, place, wanted), torch.cat([sink, wanted], dim=1))
 
     def _counts(
-        self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
-    ) -> Tensor:
-        row, place, wanted = self._meant(ids, patches, "centre", bound)
-        target = nn.functional.pad(wanted.float(), (1, 0), value=SINK_SHARE)
-        target = target / target.sum(dim=1, keepdim=True)
-        share = _shares(attention, row, place, wanted)
-        distance = target * ((target + 1e-6).log() - (share + 1e-6).log())
-        return distance.sum(dim=1)
+        self, attention: Tensor, ids: Tensor, objects: Objects, bound: bool
+    ) -> tuple[Tensor, Tensor]:
+        row, place, density = self._densities(ids, objects, bound)
+        return density_losses((_shares(attention, row, place, density) + 1e-6).log(), density)
 
-    def _readings(
-        self, words: Tensor, ends: Tensor, ids: Tensor, patches: dict[str, Tensor]
-    ) -> list[Tensor]:
+    def _readings(self, words: Tensor, ends: Tensor, ids: Tensor, objects: Objects) -> list[Tensor]:
         """Errors of the first channels at words of a kind and at the ends of questions."""
-        row, place, centres = self._meant(ids, patches, "centre", True)
-        _, _, shown = self._meant(ids, patches, "kind", True)
-        alone = (centres.sum(dim=1) == 1) & shown.any(dim=1)
-        share = shown[alone].float()
-        share = share / share.sum(dim=1, keepdim=True)
+        row, place, share = self._densities(ids, objects, True)
+        number = share.sum(dim=1, keepdim=True).round()
+        alone = number[:, 0] == 1
+        share = share[alone]
         side = round(share.shape[1] ** 0.5)
         axis = torch.linspace(-1.0, 1.0, side, device=ids.device)
         where = torch.stack([axis.repeat_interleave(side), axis.repeat(side)], dim=1)
         middle = (share.unsqueeze(2) * where).sum(dim=1)
-        number = centres.sum(dim=1, keepdim=True)
         found = words[row, place, :3].float()
         errors = [found[alone, :2] - middle, found[:, 2:] - number / 2 + 1]
         told = torch.full((*ids.shape, 2), torch.nan, device=ids.device)
@@ -146,16 +140,25 @@ class Grounding:
         return [READING_WEIGHT * error.square().sum(dim=1) for error in errors]
 
     def _meant(
-        self, ids: Tensor, patches: dict[str, Tensor], label: str, bound: bool
+        self, ids: Tensor, kind: Tensor, colour: Tensor, bound: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Row and place of each word of a kind, and the patches [words, N] whose label it names."""
+        """Row and place of each word of a kind, and [words, N] which of its picture's N patches or
+        objects, of labels kind and colour [B, N], it means."""
         word = self._class_of["kind"].to(ids.device)[ids]
         row, place = (word > 0).nonzero(as_tuple=True)
-        wanted = patches[label][row] == word[row, place, None]
+        wanted = kind[row] == word[row, place, None]
         if bound:
-            colour = self._class_of["colour"].to(ids.device)[ids[row, place - 1]].unsqueeze(1)
-            wanted &= (colour == 0) | (patches["colour"][row] == colour)
+            before = self._class_of["colour"].to(ids.device)[ids[row, place - 1]].unsqueeze(1)
+            wanted &= (before == 0) | (colour[row] == before)
         return row, place, wanted
+
+    def _densities(
+        self, ids: Tensor, objects: Objects, bound: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Row and place of each word of a kind, and how much [words, N] of what it means a patch
+        shows."""
+        row, place, meant = self._meant(ids, objects.kind, objects.colour, bound)
+        return row, place, (meant.unsqueeze(2) * objects.shares[row]).sum(dim=1)
 
     def _nouns(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Row and place of each question's end, and places of its last and first word of a kind."""

@@ -35,7 +35,7 @@ from training.adapter import (
 from training.clip import load_clip
 from training.codec import balance, lambdas, load_codec
 from training.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.world import SIDE, SceneStream
+from training.world import SIDE, SceneStream, add_world_argument
 
 PIXELS: Final = 0.2
 FIRST_SCENE: Final = 30_000_000
@@ -98,6 +98,7 @@ def joint_loss(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
+    add_world_argument(parser)
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
     parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter run")
@@ -112,7 +113,7 @@ def main(arguments: argparse.Namespace) -> None:
     visual = load_clip(arguments.clip).clip.visual
     runner = Runner(options, JointTower(codec, visual, adapter), arguments.rate)
     start = FIRST_SCENE + runner.steps_ever * arguments.batch
-    stream = SceneStream("train", options.data, start)
+    stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
     fresh = JointTower(load_codec(arguments.codec), visual, load_adapter_run(arguments.adapter))

@@ -33,7 +33,18 @@ from training.grounding import PATCH_LABELS, Grounding
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import IMAGE, START, build_tokenizer
 from training.towers import convert_tower
-from training.world import DEVIATION, MEAN, PATCH, SIDE, Sample, SceneStream, normalise, pixels
+from training.world import (
+    DEVIATION,
+    MEAN,
+    PATCH,
+    SIDE,
+    Objects,
+    Sample,
+    SceneStream,
+    add_world_argument,
+    normalise,
+    pixels,
+)
 
 QUESTIONS = 26  # of one picture in one sequence; its 257 tokens cost as much as they do
 ROUNDS = 3
@@ -58,8 +69,7 @@ CHAT_TEMPLATE = (
 
 def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
     """`LlavaForConditionalGeneration` around the tower of `clip`, the rest at its start."""
-    attention = clip.clip.visual.transformer.resblocks[0].attn
-    tower = convert_tower(clip.clip.visual, attention.embed_dim // attention.num_heads)
+    tower = _converted(clip)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=192,
@@ -84,9 +94,19 @@ def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
         tie_word_embeddings=True,
     )
     model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
+    set_tower(model, clip)
     model.model.vision_tower.requires_grad_(False)
     return model
+
+
+def set_tower(model: Any, clip: ClipWithHeads) -> None:
+    """Give a model the vision tower of `clip`, or of what it has become since."""
+    model.model.vision_tower.load_state_dict(_converted(clip).state_dict())
+
+
+def _converted(clip: ClipWithHeads) -> Any:
+    attention = clip.clip.visual.transformer.resblocks[0].attn
+    return convert_tower(clip.clip.visual, attention.embed_dim // attention.num_heads)
 
 
 @torch.no_grad()
@@ -231,6 +251,7 @@ def validate(model: Any, samples: list[Sample], sequences: Sequences) -> dict[st
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
+    add_world_argument(parser)
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
@@ -248,10 +269,11 @@ def main(arguments: argparse.Namespace) -> None:
     start_projector(model, clip, held_out)
     grounding = Grounding(model, tokenizer)
     runner = Runner(options, model, arguments.rate)
+    set_tower(model, clip)  # not that of the run to start with
     # The tower has seen the first scenes of the split many times; start where it has not been.
     start = 10_000_000 + runner.steps_ever * arguments.batch
-    stream = SceneStream("train", options.data, start)
-    signs = SceneStream("train-signs", options.data, start)
+    stream = SceneStream("train", options.data, start, arguments.worlds)
+    signs = SceneStream("train-signs", options.data, start, arguments.worlds)
     chance = np.random.default_rng((options.seed, runner.steps_ever))
 
     def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
@@ -269,7 +291,7 @@ def main(arguments: argparse.Namespace) -> None:
                 name: torch.from_numpy(np.stack([s.labels[name].ravel() for s in samples]))
                 for name in PATCH_LABELS
             }
-            grounded = grounding.loss(batch["input_ids"], patches)
+            grounded = grounding.loss(batch["input_ids"], patches, Objects.of(samples))
         wanted = labels[:, 1:] != -100
         answer = F.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
         return {"loss": answer + GROUNDING_WEIGHT * grounded, "answer": answer, "ground": grounded}

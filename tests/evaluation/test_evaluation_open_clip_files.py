@@ -53,7 +53,7 @@ def scene() -> Scene:
 
 @torch.no_grad()
 def test_open_clip_loads_both_towers(trained: Any, loaded: Any, scene: Scene) -> None:
-    picture = normalise(pixels([Sample(scene, scene.picture, {})]))
+    picture = normalise(pixels([Sample(scene, scene.picture, {}, scene.patch_shares())]))
     tokens = tokenize([scene.caption], loaded.context_length)
     wanted = trained.encode_image(picture)[0], trained.encode_text(tokens)
     found = loaded.encode_image(picture), loaded.encode_text(tokens)
@@ -65,7 +65,7 @@ def test_open_clip_loads_both_towers(trained: Any, loaded: Any, scene: Scene) ->
 def test_both_towers_give_the_same_tokens(loaded: Any, scene: Scene) -> None:
     attention = loaded.visual.transformer.resblocks[0].attn
     tower = convert_tower(loaded.visual, attention.embed_dim // attention.num_heads)
-    picture = normalise(pixels([Sample(scene, scene.picture, {})]))
+    picture = normalise(pixels([Sample(scene, scene.picture, {}, scene.patch_shares())]))
     states = tower(picture, output_hidden_states=True).hidden_states
     x = loaded.visual._embeds(picture)
     assert torch.allclose(states[0], x, atol=1e-4)

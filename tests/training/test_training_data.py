@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from scenes import Backgrounds
+from scenes import KINDS, Backgrounds
 from training.codec import knot_lambdas, lambdas, random_codes
 from training.pictures import photographs, random_crop
 from training.world import (
     MEAN,
+    PATCH,
     SIDE,
     TIMES,
     BusierBackgrounds,
+    Objects,
     SceneStream,
     normalise,
     pixels,
@@ -74,6 +76,11 @@ def test_scenes_lie_on_the_square_of_the_tower(folder: Path) -> None:
     assert (sample.picture[:, 160:] == np.round(255 * np.array(MEAN))).all()
     assert {labels.shape for labels in sample.labels.values()} == {(16, 16)}
     assert all(not labels[:, 10:].any() for labels in sample.labels.values())
+    density = Objects.of([sample]).density()
+    counts = [sum(o.kind == kind for o in sample.scene.objects) for kind in KINDS]
+    assert density.shape == (1, len(KINDS), (SIDE // PATCH) ** 2)
+    assert density.sum(2)[0].tolist() == pytest.approx(counts)
+    assert not density.view(len(KINDS), SIDE // PATCH, -1)[:, :, 10:].any()
     x = normalise(pixels([sample]))
     assert x.shape == (1, 3, SIDE, SIDE)
     assert x[:, :, :, 160:].abs().max() < 0.01

@@ -14,7 +14,7 @@ from training.clip import CONFIG, ClipWithHeads
 from training.grounding import PATCH_LABELS, Grounding
 from training.llava import IMAGE_TOKENS, Sequences, build_llava
 from training.tokenizer import build_tokenizer
-from training.world import SIDE
+from training.world import SIDE, Objects
 
 CAR, DOG = 1 + KINDS.index("car"), 1 + KINDS.index("dog")
 RED, BLUE = 1 + COLOURS.index("red"), 1 + COLOURS.index("blue")
@@ -44,12 +44,19 @@ def patches() -> dict[str, Tensor]:
     labels = {name: torch.zeros(1, IMAGE_TOKENS, dtype=torch.long) for name in PATCH_LABELS}
     for patch, kind, colour in ((10, CAR, RED), (11, CAR, RED), (20, CAR, BLUE), (30, DOG, RED)):
         labels["kind"][0, patch], labels["colour"][0, patch] = kind, colour
-    for patch, kind in ((10, CAR), (20, CAR), (30, DOG)):
-        labels["centre"][0, patch] = kind
     for patch, character in ((40, "4"), (41, "2")):
         labels["character"][0, patch] = 1 + CHARACTERS.index(character)
         labels["place"][0, patch] = patch - 39
     return labels
+
+
+@pytest.fixture(scope="module")
+def objects() -> Objects:
+    """The red car shows more on its second patch."""
+    shares = torch.zeros(1, 3, IMAGE_TOKENS)
+    shares[0, 0, 10:12] = torch.tensor([0.4, 0.6])
+    shares[0, 1, 20] = shares[0, 2, 30] = 1.0
+    return Objects(shares, torch.tensor([[CAR, CAR, DOG]]), torch.tensor([[RED, BLUE, RED]]))
 
 
 @torch.no_grad()
@@ -64,7 +71,9 @@ def test_grounded_attention_gives_what_attention_gives(llava: Any) -> None:
     llava.model.language_model.set_attn_implementation("sdpa")
 
 
-def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, Tensor]) -> None:
+def test_looking_right_costs_least(
+    llava: Any, ids: Tensor, patches: dict[str, Tensor], objects: Objects
+) -> None:
     tokenizer = build_tokenizer()
     words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
     spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
@@ -77,15 +86,17 @@ def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, T
             layers[layer][0, head, place, 1 + patch] = share
         grounding = Grounding(llava, tokenizer)
         grounding._heard.extend(layers)
-        return float(grounding.loss(ids, patches))
+        return float(grounding.loss(ids, patches, objects))
 
     cars, tree = words.index("cars"), words.index("tree")
     assert cost(0, 0, cars, {10: 0.5, 20: 0.5}) < cost(0, 0, cars, {30: 1.0})
     assert cost(1, 0, cars, {10: 0.5, 11: 0.5}) < cost(1, 0, cars, {20: 1.0})
     assert cost(0, 0, tree, {-1: 1.0}) < cost(0, 0, tree, {10: 1.0})
-    counted = cost(0, 1, cars, {-1: 0.6, 10: 0.2, 20: 0.2})
-    assert counted < cost(0, 1, cars, {-1: 0.4, 10: 0.3, 20: 0.3})
-    assert cost(1, 1, cars, {-1: 0.75, 10: 0.25}) < cost(1, 1, cars, {-1: 0.6, 10: 0.2, 20: 0.2})
+    counted = cost(0, 1, cars, {-1: 0.6, 10: 0.08, 11: 0.12, 20: 0.2})
+    assert counted < cost(0, 1, cars, {-1: 0.4, 10: 0.12, 11: 0.18, 20: 0.3})
+    assert counted < cost(0, 1, cars, {-1: 0.6, 10: 0.12, 11: 0.08, 20: 0.2})
+    red = cost(1, 1, cars, {-1: 0.75, 10: 0.1, 11: 0.15})
+    assert red < cost(1, 1, cars, {-1: 0.6, 10: 0.08, 11: 0.12, 20: 0.2})
     four, two = words.index("4"), words.index("##2")
     ends = [i for i, word in enumerate(words) if word == ":"]
     for layer in (2, 3):
@@ -99,7 +110,7 @@ def test_looking_right_costs_least(llava: Any, ids: Tensor, patches: dict[str, T
 
 
 def test_saying_what_is_where_costs_least(
-    llava: Any, ids: Tensor, patches: dict[str, Tensor]
+    llava: Any, ids: Tensor, patches: dict[str, Tensor], objects: Objects
 ) -> None:
     tokenizer = build_tokenizer()
     words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
@@ -113,9 +124,10 @@ def test_saying_what_is_where_costs_least(
         grounding = Grounding(llava, tokenizer)
         grounding._heard.extend([spread] * 4)
         grounding._states.extend(states)
-        return float(grounding.loss(ids, patches))
+        return float(grounding.loss(ids, patches, objects))
 
     # The car is on patches 10 and 11 of the first row, the dog on the 14th of the second.
-    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(2 / 15, -7 / 15, 14 / 15)
-    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(-2 / 15, 7 / 15, 14 / 15)
-    assert cost(-2 / 15, -7 / 15, 14 / 15) < cost(-2 / 15, -7 / 15, -14 / 15)
+    across = -6.8 / 15
+    assert cost(-2 / 15, across, -2 * across) < cost(2 / 15, across, -2 * across)
+    assert cost(-2 / 15, across, -2 * across) < cost(-2 / 15, -across, -2 * across)
+    assert cost(-2 / 15, across, -2 * across) < cost(-2 / 15, across, 2 * across)
