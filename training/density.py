@@ -14,6 +14,7 @@ from torch import Tensor
 
 SINK_COUNT: Final = 3.0
 COUNT_ERROR_WEIGHT: Final = 2.0
+UNSEEN_ERROR: Final = 0.3  # of the logarithm: beyond it objects are unseen rather than miscounted
 
 
 def density_losses(log_share: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,8 +22,8 @@ def density_losses(log_share: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
 
     log_share: logarithm [W, 1 + N] of attention to the sink, which stands for `SINK_COUNT` objects,
     and to the patches; it sums to 1. density: objects [W, N] on each patch.
-    The second is the weighted squared error of the logarithm of the number, where there is one:
-    the divergence alone hardly tells three objects from four.
+    The second is the weighted error of the logarithm of the number, where there is one, squared
+    up to `UNSEEN_ERROR`: the divergence alone hardly tells three objects from four.
     """
     target = F.pad(density, (1, 0), value=SINK_COUNT)
     target = target / target.sum(dim=1, keepdim=True)
@@ -30,5 +31,7 @@ def density_losses(log_share: Tensor, density: Tensor) -> tuple[Tensor, Tensor]:
     number = density.sum(dim=1)
     there = number > 0
     odds = log_share[there, 1:].logsumexp(dim=1) - log_share[there, 0]
-    error = odds - (number[there] / SINK_COUNT).log()
-    return divergence, COUNT_ERROR_WEIGHT * error.square()
+    wanted = (number[there] / SINK_COUNT).log()
+    # Twice Huber's, which halves the square.
+    error = F.huber_loss(odds, wanted, reduction="none", delta=UNSEEN_ERROR)
+    return divergence, 2.0 * COUNT_ERROR_WEIGHT * error
