@@ -67,6 +67,18 @@ def test_captions_train_alone_on_a_frozen_tower(runs: Runs, train: Train, tmp_pa
     assert {"visual.proj", "token_embedding.weight", "logit_scale"}.isdisjoint(same)
 
 
+def test_the_first_blocks_stay_and_guidance_with_them(
+    runs: Runs, train: Train, tmp_path: Path
+) -> None:
+    options = {"frozen-blocks": 3, "worlds": 2}
+    train("clip", tmp_path, start=runs.clip, **options, batch=4)
+    before, after = (load_clip(run).clip.visual.state_dict() for run in (runs.clip, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    blocks = {name.split(".")[2] for name in changed if "resblocks" in name}
+    assert blocks == {"3", "4", "5"}
+    assert changed.isdisjoint({"conv1.weight", "positional_embedding", "class_embedding"})
+
+
 def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> None:
     state = load_checkpoint(runs.joint)
     before = load_checkpoint(runs.codec)["average"], load_checkpoint(runs.adapter)["average"]
@@ -114,7 +126,7 @@ def test_a_bundle_becomes_runs_again(
     pairs = (
         (load_llava(tmp_path / "llava", tmp_path / "clip"), load_llava(runs.llava, runs.clip)),
         (load_adapter_run(tmp_path / "adapter"), load_adapter_run(runs.adapter)),
-        (load_clip(tmp_path / "clip").clip, load_clip(runs.clip).clip),
+        (load_clip(tmp_path / "clip"), load_clip(runs.clip)),
     )
     for one, other in pairs:
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
