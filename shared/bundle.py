@@ -7,7 +7,7 @@
     decoder.safetensors cloud   latent -> picture
     adapter.safetensors cloud   latent -> tokens for the vision tower (optional)
     mllm/               cloud   a language model in Hugging Face form (optional)
-    clip.safetensors    cloud   what trained beside the tower: text tower, heads (with mllm/)
+    clip_text.safetensors  cloud   text tower of mllm's CLIP, to train on (with mllm/)
 
 The first bytes of the SHA-256 of the manifest are the bundle id. Hashes are checked when files are
 first used; nothing in a bundle is ever unpickled.
@@ -35,7 +35,7 @@ ENTROPY: Final = "entropy.npz"
 DECODER: Final = "decoder.safetensors"
 ADAPTER: Final = "adapter.safetensors"
 MLLM: Final = "mllm"
-CLIP: Final = "clip.safetensors"
+CLIP_TEXT: Final = "clip_text.safetensors"
 EMBEDDED: Final = Path(__file__).parent / "bundles"
 DEFAULT: Final = "tiny"
 MAX_MANIFEST_BYTES: Final = 1 << 20

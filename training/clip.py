@@ -231,12 +231,12 @@ def validate(model: nn.Module, samples: list[Sample], length: int, device: str) 
     return scores
 
 
-def beside_tower(model: ClipWithHeads) -> dict[str, nn.Parameter]:
-    """What trains beside the blocks of the visual tower: text tower, projection, scale, heads."""
+def text_parts(clip: nn.Module) -> dict[str, nn.Parameter]:
+    """What CLIP has beside the blocks of its visual tower: text tower, projection and scale."""
     return {
         name: parameter
-        for name, parameter in model.named_parameters()
-        if not name.startswith("clip.visual.") or name == "clip.visual.proj"
+        for name, parameter in clip.named_parameters()
+        if not name.startswith("visual.") or name == "visual.proj"
     }
 
 
@@ -305,7 +305,7 @@ def main(arguments: argparse.Namespace) -> None:
     start_attention(model.clip.visual)
     if arguments.frozen_tower:
         model.requires_grad_(False)
-        for part in beside_tower(model).values():
+        for part in text_parts(model.clip).values():
             part.requires_grad_(True)
     if arguments.frozen_blocks:
         freeze(model.clip.visual, arguments.frozen_blocks)

@@ -32,7 +32,7 @@ from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
 from training.adapter import load_adapter_run
-from training.clip import beside_tower, load_clip
+from training.clip import load_clip, text_parts
 from training.codec import load_codec
 from training.llava import build_processor, load_llava
 from training.open_clip_files import write_open_clip
@@ -78,8 +78,8 @@ def main(arguments: argparse.Namespace) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         codec = load_codec(arguments.codec)
-        clip = load_clip(arguments.clip)
-        visual = clip.clip.visual
+        clip = load_clip(arguments.clip).clip
+        visual = clip.visual
         write_encoder(codec, beside / bundles.ENCODER)
         write_guidance(visual, beside / bundles.GUIDANCE)
         if arguments.quantise:
@@ -89,8 +89,8 @@ def main(arguments: argparse.Namespace) -> None:
         save_synthesis(codec.synthesis, beside / bundles.DECODER)
         adapter = None
         if arguments.llava:
-            others = {name: t.detach().half() for name, t in beside_tower(clip).items()}
-            save_file(others, beside / bundles.CLIP)
+            text = {name: t.detach().half() for name, t in text_parts(clip).items()}
+            save_file(text, beside / bundles.CLIP_TEXT)
             model = load_llava(arguments.llava, arguments.clip)
             write_mllm(model, beside / bundles.MLLM)
         if arguments.adapter:
@@ -109,7 +109,7 @@ def main(arguments: argparse.Namespace) -> None:
         shutil.rmtree(beside, ignore_errors=True)
     if arguments.open_clip:
         info = load_checkpoint(arguments.clip)["info"]
-        write_open_clip(clip.clip, info["config"], arguments.open_clip)
+        write_open_clip(clip, info["config"], arguments.open_clip)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     print(f"bundle {bundles.Bundle.open(out).hex_id} at {out}, {size / 1e6:.1f} MB")
 

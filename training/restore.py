@@ -2,8 +2,9 @@
 
     bundle --> OUT/codec, OUT/clip, OUT/llava, OUT/adapter --(--start, --clip, --codec)--> new runs
 
-What it holds in fewer bits comes back in these: float16, and 7 bits in an encoder that was
-quantised; a few minutes of training make up for it.
+The dense heads of `clip`, which no bundle holds, start anew. What it holds in fewer bits comes back
+in these: float16, and 7 bits in an encoder that was quantised; a few minutes of training make up
+for it.
 """
 
 from __future__ import annotations
@@ -130,9 +131,9 @@ def restore_integers(layer: IntegerConv, arrays: dict[str, NDArray[Any]], name: 
 def restore_clip(bundle: bundles.Bundle, tower: nn.Module) -> ClipWithHeads:
     """Towers whose visual one is a `CLIPVisionModel`."""
     model = ClipWithHeads(json.loads(CONFIG.read_text()))
-    state = {f"clip.visual.{name}": t for name, t in unconverted(tower.state_dict()).items()}
-    state |= load_file(bundle.path(bundles.CLIP))
-    model.load_state_dict(state)
+    state = {f"visual.{name}": t for name, t in unconverted(tower.state_dict()).items()}
+    state |= load_file(bundle.path(bundles.CLIP_TEXT))
+    model.clip.load_state_dict(state)
     return model
 
 

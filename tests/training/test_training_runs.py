@@ -126,7 +126,7 @@ def test_a_bundle_becomes_runs_again(
     pairs = (
         (load_llava(tmp_path / "llava", tmp_path / "clip"), load_llava(runs.llava, runs.clip)),
         (load_adapter_run(tmp_path / "adapter"), load_adapter_run(runs.adapter)),
-        (load_clip(tmp_path / "clip"), load_clip(runs.clip)),
+        (load_clip(tmp_path / "clip").clip, load_clip(runs.clip).clip),
     )
     for one, other in pairs:
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
