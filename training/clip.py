@@ -25,6 +25,7 @@ from open_clip.transformer import get_2d_sincos_pos_embed
 from torch import Tensor, nn
 
 from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
+from shared.errors import UsageError
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
 from training.density import SINK_COUNT, density_losses
@@ -241,9 +242,15 @@ def text_parts(clip: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def freeze(visual: nn.Module, blocks: int) -> None:
-    """Keep a tower's embeddings and first blocks: guidance and its level maps stay as they are."""
+    """Keep a tower's embeddings and first blocks: guidance and its level maps stay as they are.
+
+    Raises UsageError where it has fewer blocks.
+    """
+    every = visual.transformer.resblocks
+    if not 0 <= blocks <= len(every):
+        raise UsageError(f"--frozen-blocks is {blocks}", hint=f"the tower has {len(every)} blocks")
     visual.requires_grad_(False)
-    for block in visual.transformer.resblocks[blocks:]:
+    for block in every[blocks:]:
         block.requires_grad_(True)
     visual.ln_post.requires_grad_(True)
     visual.proj.requires_grad_(True)
@@ -347,8 +354,17 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def load_clip(run: Path) -> ClipWithHeads:
-    """The averaged towers and heads of a run, in evaluation mode."""
+    """The averaged towers and heads of a run, in evaluation mode.
+
+    Raises UsageError for a run that trained other heads.
+    """
     state = load_checkpoint(run)
     model = ClipWithHeads(state["info"]["config"])
-    model.load_state_dict(state["average"])
+    try:
+        model.load_state_dict(state["average"])
+    except RuntimeError as error:
+        raise UsageError(
+            f"{run} holds towers with other heads than this version trains",
+            hint="begin a new run of `clip` with --start, which takes what fits",
+        ) from error
     return model.eval()

@@ -20,7 +20,7 @@ from training.clip import load_clip
 from training.codec import load_codec
 from training.export import entropy_arrays
 from training.llava import load_llava
-from training.runner import load_checkpoint
+from training.runner import load_checkpoint, write_checkpoint
 
 PARTS = ("codec", "clip", "llava", "adapter")
 TRAINERS = (*PARTS, "joint")
@@ -77,6 +77,22 @@ def test_the_first_blocks_stay_and_guidance_with_them(
     blocks = {name.split(".")[2] for name in changed if "resblocks" in name}
     assert blocks == {"3", "4", "5"}
     assert changed.isdisjoint({"conv1.weight", "positional_embedding", "class_embedding"})
+
+
+def test_towers_that_do_not_fit_are_refused_in_one_line(
+    runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train("clip", tmp_path / "more", **{"frozen-blocks": 7}, batch=2)
+    older = load_checkpoint(runs.clip)
+    del older["average"]["heads.density.weight"]
+    (tmp_path / "older").mkdir()
+    write_checkpoint(tmp_path / "older", older)
+    with pytest.raises(SystemExit):
+        train("llava", tmp_path / "llava", clip=tmp_path / "older", batch=2)
+    told = capsys.readouterr().err
+    assert "--frozen-blocks is 7 (the tower has 6 blocks)" in told
+    assert "holds towers with other heads than this version trains" in told
 
 
 def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> None:
