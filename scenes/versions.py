@@ -28,7 +28,7 @@ class World:
     clutter: most shapes that no question asks about.
     partners: how likely the second kind is the first one's partner, and how likely an absent
     partner is asked about rather than any absent kind: the adversarial negatives of POPE (Li et
-    al., EMNLP 2023, section 4.1).
+    al., EMNLP 2023).
     """
 
     version: int
