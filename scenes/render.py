@@ -140,7 +140,7 @@ def _plan(rng: np.random.Generator, world: World) -> list[_Plan]:
 
 
 def _plan_signs(rng: np.random.Generator, world: World) -> list[_Plan]:
-    """Four signs or more, as they fit."""
+    """Four to seven signs, as they fit."""
     return [_sign(rng, world) for _ in range(int(rng.integers(4, 8)))]
 
 

@@ -287,11 +287,10 @@ def main(arguments: argparse.Namespace) -> None:
             logits = model(
                 pixel_values=normalise(pixels(samples)).to(options.device), **batch
             ).logits
-            patches = {
-                name: torch.from_numpy(np.stack([s.labels[name].ravel() for s in samples]))
-                for name in PATCH_LABELS
-            }
-            grounded = grounding.loss(batch["input_ids"], patches, Objects.of(samples))
+            stacked = {n: np.stack([s.labels[n].ravel() for s in samples]) for n in PATCH_LABELS}
+            patches = {n: torch.from_numpy(v).to(options.device) for n, v in stacked.items()}
+            objects = Objects.of(samples).to(options.device)
+            grounded = grounding.loss(batch["input_ids"], patches, objects)
         wanted = labels[:, 1:] != -100
         answer = F.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
         return {"loss": answer + GROUNDING_WEIGHT * grounded, "answer": answer, "ground": grounded}

@@ -149,6 +149,10 @@ class Objects:
                 colour[i, j] = 1 + COLOURS.index(thing.colour)
         return cls(shares, kind, colour)
 
+    def to(self, device: str) -> Objects:
+        """The same on another device."""
+        return Objects(self.shares.to(device), self.kind.to(device), self.colour.to(device))
+
     def density(self) -> Tensor:
         """Objects of each kind on each patch, f32 [B, kinds, N]: they sum to the kind's count."""
         one_hot = F.one_hot(self.kind, 1 + len(KINDS))[..., 1:].float()
