@@ -74,14 +74,16 @@ class AdaptedTower(nn.Module):
 
     def __init__(self, codec: Codec, visual: nn.Module, adapter: LatentAdapter) -> None:
         super().__init__()
-        attention = visual.transformer.resblocks[0].attn
         self.codec = codec.requires_grad_(False)
-        self.tower = convert_tower(visual, attention.embed_dim // attention.num_heads)
-        self.tower.requires_grad_(False)
+        self.tower = _converted(visual).requires_grad_(False)
         self.guidance = Guidance(visual, MEAN, DEVIATION).requires_grad_(False)
         self.adapter = adapter
         self.rate = Rate()
         self.train()
+
+    def set_tower(self, visual: nn.Module) -> None:
+        """Aim at what this tower makes of a picture, whichever a run began with."""
+        self.tower.load_state_dict(_converted(visual).state_dict())
 
     def train(self, mode: bool = True) -> AdaptedTower:
         """The adapter trains; the rest stays in evaluation mode."""
@@ -137,6 +139,11 @@ class AdaptedTower(nn.Module):
             low = low + extra
         high = self.tower.encoder(inputs_embeds=self.tower.pre_layrnorm(low)).last_hidden_state
         return low, high
+
+
+def _converted(visual: Any) -> nn.Module:
+    attention = visual.transformer.resblocks[0].attn
+    return convert_tower(visual, attention.embed_dim // attention.num_heads)
 
 
 def losses_of(model: Any, coded: CodedSquares, prior: bool = True) -> Losses:
@@ -201,7 +208,9 @@ def main(arguments: argparse.Namespace) -> None:
     codec, visual = load_codec(arguments.codec), load_clip(arguments.clip).clip.visual
     width = visual.conv1.out_channels
     config = AdapterConfig(codec.config.latent_channels, width, visual.grid_size[0])
-    runner = Runner(options, AdaptedTower(codec, visual, LatentAdapter(config)), arguments.rate)
+    towers = AdaptedTower(codec, visual, LatentAdapter(config))
+    runner = Runner(options, towers, arguments.rate)
+    towers.set_tower(load_clip(arguments.clip).clip.visual)
     start = 20_000_000 + runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))

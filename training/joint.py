@@ -111,7 +111,10 @@ def main(arguments: argparse.Namespace) -> None:
     options = RunOptions.of(arguments)
     codec, adapter = load_codec(arguments.codec), load_adapter_run(arguments.adapter)
     visual = load_clip(arguments.clip).clip.visual
-    runner = Runner(options, JointTower(codec, visual, adapter), arguments.rate)
+    towers = JointTower(codec, visual, adapter)
+    runner = Runner(options, towers, arguments.rate)
+    visual = load_clip(arguments.clip).clip.visual
+    towers.set_tower(visual)
     start = FIRST_SCENE + runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))

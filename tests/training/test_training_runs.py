@@ -67,7 +67,7 @@ def test_captions_train_alone_on_a_frozen_tower(runs: Runs, train: Train, tmp_pa
     assert {"visual.proj", "token_embedding.weight", "logit_scale"}.isdisjoint(same)
 
 
-def test_the_first_blocks_stay_and_guidance_with_them(
+def test_the_first_blocks_stay_and_what_goes_on_aims_at_the_rest(
     runs: Runs, train: Train, tmp_path: Path
 ) -> None:
     options = {"frozen-blocks": 3, "worlds": 2}
@@ -78,6 +78,13 @@ def test_the_first_blocks_stay_and_guidance_with_them(
     assert blocks == {"3", "4", "5"}
     assert changed.isdisjoint({"conv1.weight", "positional_embedding", "class_embedding"})
 
+    parts = {"codec": runs.codec, "clip": tmp_path, "adapter": runs.adapter}
+    for name in ("adapter", "joint"):
+        options = {key: value for key, value in parts.items() if key != name}
+        train(name, tmp_path / name, start=getattr(runs, name), batch=2, **options)
+        aim = load_checkpoint(tmp_path / name)["average"]["tower.encoder.layers.5.mlp.fc2.bias"]
+        assert torch.equal(aim, after["transformer.resblocks.5.mlp.c_proj.bias"])
+
 
 def test_towers_that_do_not_fit_are_refused_in_one_line(
     runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -85,7 +92,7 @@ def test_towers_that_do_not_fit_are_refused_in_one_line(
     with pytest.raises(SystemExit):
         train("clip", tmp_path / "more", **{"frozen-blocks": 7}, batch=2)
     older = load_checkpoint(runs.clip)
-    del older["average"]["heads.density.weight"]
+    del older["average"]["heads.density.0.weight"]
     (tmp_path / "older").mkdir()
     write_checkpoint(tmp_path / "older", older)
     with pytest.raises(SystemExit):
