@@ -28,7 +28,7 @@ from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
 from shared.errors import UsageError
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
-from training.density import SINK_COUNT, density_losses
+from training.density import DENSITIES, density_head, density_loss
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import END, build_tokenizer
 from training.world import (
@@ -55,8 +55,8 @@ CLASSES = {
     "column": SIDE // PATCH,
 }
 DENSITY = "density"
-"""The head that says for each kind how much of an object a patch holds."""
-START_DENSITY = -6.0  # 256 patches hold two objects of a kind
+"""The head that says how much of an object of each kind and colour a patch shows. It reads tokens
+before the last normalisation, as the projector of a language model does."""
 NOTHING_WEIGHT = {
     "kind": 0.15,
     "colour": 0.15,
@@ -68,6 +68,7 @@ NOTHING_WEIGHT = {
 """Of class 0, where that means that nothing is there."""
 HEAD_WEIGHT = {"category": 0.2, "row": 0.1, "column": 0.1}
 CONTRASTIVE_WEIGHT = 0.3
+DENSITY_WEIGHT = 0.15
 SCREENING_WEIGHT = 0.3
 SIGNS_SHARE = 4  # one picture in so many is signs alone
 SCREENING_LAYERS = 3  # whose [CLS] attention guides the codec
@@ -95,9 +96,8 @@ class ClipWithHeads(nn.Module):
         for block in self.clip.visual.transformer.resblocks:
             block.attn.register_forward_pre_hook(_with_plain_products, with_kwargs=True)
         width = config["vision_cfg"]["width"]
-        outputs = {**CLASSES, DENSITY: len(KINDS)}
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in outputs.items()})
-        nn.init.constant_(self.heads[DENSITY].bias, START_DENSITY)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
+        self.heads[DENSITY] = density_head(width)
 
     def forward(self, picture: Tensor, tokens: Tensor) -> Seen:
         """Run both towers on pictures [B, 3, S, S], normalised, and caption ids [B, L]."""
@@ -111,7 +111,8 @@ class ClipWithHeads(nn.Module):
         pooled, patches = visual._pool(x)
         image = F.normalize((pooled @ visual.proj).float(), dim=-1)
         text = self.clip.encode_text(tokens, normalize=True).float()
-        dense = {name: head(patches) for name, head in self.heads.items()}
+        dense = {name: self.heads[name](patches) for name in CLASSES}
+        dense[DENSITY] = self.heads[DENSITY](x[:, 1:])
         return Seen(image, text, dense, attention)
 
 
@@ -182,16 +183,9 @@ def dense_losses(dense: dict[str, Tensor], samples: list[Sample]) -> dict[str, T
         weight = torch.ones(classes, device=logits.device)
         weight[0] = NOTHING_WEIGHT.get(name, 1.0)
         losses[name] = HEAD_WEIGHT.get(name, 1.0) * F.cross_entropy(logits, labels, weight)
-    losses[DENSITY] = density_loss(dense[DENSITY].float(), samples)
+    density = Objects.of(samples).density().to(dense[DENSITY].device)
+    losses[DENSITY] = DENSITY_WEIGHT * density_loss(dense[DENSITY].float().mT, density)
     return losses
-
-
-def density_loss(logits: Tensor, samples: list[Sample]) -> Tensor:
-    """Of logits [B, N, kinds], whose softmax over the patches and a sink at 0 counts objects: the
-    attention that the language model will have to pay."""
-    density = Objects.of(samples).density().flatten(0, 1).to(logits.device)
-    share = F.pad(logits.transpose(1, 2), (1, 0)).log_softmax(dim=2).flatten(0, 1)
-    return torch.stack([loss.mean() for loss in density_losses(share, density)]).sum()
 
 
 def screening_loss(attention: Tensor, samples: list[Sample]) -> Tensor:
@@ -219,9 +213,10 @@ def validate(model: nn.Module, samples: list[Sample], length: int, device: str) 
         "screening": float(screening_loss(seen.attention, samples)),
     }
     number = Objects.of(samples).density().sum(dim=2).round().to(device)
-    told = SINK_COUNT * seen.dense[DENSITY].logsumexp(dim=1).exp()
-    several = (number > 0) & (torch.arange(len(KINDS), device=device) != KINDS.index("sign"))
-    scores["count"] = float((told.round() == number)[several].float().mean())
+    right = seen.dense[DENSITY].sum(dim=1).round() == number
+    things, colours = slice(0, KINDS.index("sign")), slice(len(KINDS), DENSITIES)
+    for name, part in (("count", things), ("count_colour", colours)):
+        scores[name] = float(right[:, part][number[:, part] > 0].float().mean())
     for name in CLASSES:
         labels = dense_labels(name, samples).to(device)
         found = seen.dense[name].flatten(0, 1).argmax(1)

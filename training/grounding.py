@@ -5,13 +5,12 @@ answers alone; here the truth is known. Of some heads, attention among the patch
 token (a sink that says nothing) is asked to be:
 
     layers 1, 2, head 0   word of a kind or colour   on its patches; on the sink if there are none
-    layers 1, 2, head 1   word of a kind             1 : 1 : .. : 3 on n objects, each spread over
-                                                     where it shows, and the sink, so that what
-                                                     arrives tells their number
     layers 3, 4, head 0   place before a character   on the patch that shows that character there
     layers 3, 4, heads 1, 2   end of a question      on its last, and on its first word of a kind
     layers 3, 4, head 3       end of a question      on its first word of a direction ("left")
 
+    before layer 1, `CHANNELS`     patch              objects of each kind and colour on it, to be
+                                                     added up by head 1 (`training.density`)
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
     after layer 2, channel 2       word of a kind     half of their number, less 1
@@ -33,11 +32,12 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from scenes import CHARACTERS, COLOURS, KINDS
 from scenes.world import PLURALS
-from training.density import density_losses
+from training.density import density_loss, shown
 from training.world import Objects
 
 WORD_LAYERS: Final = 2
 READING_WEIGHT: Final = 4.0
+DENSITY_WEIGHT: Final = 0.3
 DIRECTIONS: Final = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
 """Which way rows and columns grow."""
 PATCH_LABELS: Final = ("kind", "colour", "character", "place", "second")
@@ -66,21 +66,21 @@ class Grounding:
         self._end = tokenizer.eos_token_id
         self._heard: list[Tensor] = []
         self._states: list[Tensor] = []
-        for layer in model.model.language_model.layers[WORD_LAYERS:]:
+        layers = model.model.language_model.layers
+        for layer in (layers[0], *layers[WORD_LAYERS:]):
             layer.register_forward_pre_hook(self._listen, with_kwargs=True)
         AttentionInterface.register("grounded", self._attend)
         model.model.language_model.set_attn_implementation("grounded")
 
     def loss(self, ids: Tensor, patches: dict[str, Tensor], objects: Objects) -> Tensor:
-        """Mean cross-entropy over heads and words; ids [B, T], patches i64 [B, N] by name."""
+        """Mean cross-entropy over heads and words, and error of the patches' densities; ids [B, T],
+        patches i64 [B, N] by name."""
         losses = []
         for number, attention in enumerate(self._heard):
             first, second, third, fourth = attention.unbind(dim=1)
             if number < WORD_LAYERS:
-                bound = number > 0
-                losses.append(self._objects(first, ids, patches, bound))
+                losses.append(self._objects(first, ids, patches, number > 0))
                 losses.append(self._colours(first, ids, patches))
-                losses += self._counts(second, ids, objects, bound)
             else:
                 losses.append(self._characters(first, ids, patches))
                 row, asked, last, start = self._nouns(ids)
@@ -88,11 +88,15 @@ class Grounding:
                 for head, place in ((second, last), (third, start), (fourth, way)):
                     missed = -(head[row, asked, place].float() + 1e-4).log()
                     losses.append(missed[told] if place is way else missed)
+        densities = torch.zeros((), device=ids.device)
         if self._states:
-            losses += self._readings(*self._states, ids, objects)
+            start, words, ends = self._states
+            losses += self._readings(words, ends, ids, objects)
+            found = shown(start[:, 1 : 1 + objects.shares.shape[2]])
+            densities = density_loss(found, objects.density())
         self._heard.clear()
         self._states.clear()
-        return torch.cat(losses).mean()
+        return torch.cat(losses).mean() + DENSITY_WEIGHT * densities
 
     def _objects(
         self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
@@ -107,12 +111,6 @@ class Grounding:
         wanted = patches["colour"][row] == word[row, place, None]
         sink = ~wanted.any(dim=1, keepdim=True)
         return _missed(_shares(attention, row, place, wanted), torch.cat([sink, wanted], dim=1))
-
-    def _counts(
-        self, attention: Tensor, ids: Tensor, objects: Objects, bound: bool
-    ) -> tuple[Tensor, Tensor]:
-        row, place, density = self._densities(ids, objects, bound)
-        return density_losses((_shares(attention, row, place, density) + 1e-6).log(), density)
 
     def _readings(self, words: Tensor, ends: Tensor, ids: Tensor, objects: Objects) -> list[Tensor]:
         """Errors of the first channels at words of a kind and at the ends of questions."""

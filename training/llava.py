@@ -28,7 +28,8 @@ from transformers import (
 
 from scenes import TASKS, Question, Scene, ask
 from shared.nets.precision import mixed_precision
-from training.clip import ClipWithHeads, load_clip
+from training.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
+from training.density import hold, pass_on, start_adding
 from training.grounding import PATCH_LABELS, Grounding
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import IMAGE, START, build_tokenizer
@@ -117,18 +118,24 @@ def start_projector(model: Any, clip: ClipWithHeads, samples: list[Sample]) -> N
     language model sees of each patch. The first rows are the dense heads, the rest random, all on
     tokens whose channels are centred and scaled; outputs are centred and scaled likewise.
     """
-    tokens = model.model.vision_tower(normalise(pixels(samples))).last_hidden_state[:, 1:]
-    tokens = tokens.flatten(0, 1)
+    tokens = tower_tokens(model, samples)
     first, second = (getattr(model.model.multi_modal_projector, f"linear_{i}") for i in (1, 2))
     rows = torch.randn_like(first.weight) / first.in_features**0.5
     rows = rows / tokens.std(dim=0)
-    heads = (
-        torch.cat([head.weight for head in clip.heads.values()]) * clip.clip.visual.ln_post.weight
-    )
+    heads = torch.cat([clip.heads[name].weight for name in CLASSES])
+    heads = heads * clip.clip.visual.ln_post.weight
     rows[: len(heads)] = heads - heads.mean(dim=1, keepdim=True)
     _centre(first, rows, tokens, 1.0)
     hidden = F.gelu(first(tokens))
     _centre(second, torch.randn_like(second.weight), hidden, OUTPUT_DEVIATION)
+
+
+@torch.no_grad()
+def tower_tokens(model: Any, samples: list[Sample]) -> Tensor:
+    """Patch tokens [B * N, width] that the projector is given."""
+    picture = normalise(pixels(samples)).to(next(model.parameters()).device)
+    tokens: Tensor = model.model.vision_tower(picture).last_hidden_state[:, 1:].flatten(0, 1)
+    return tokens
 
 
 @torch.no_grad()
@@ -270,6 +277,11 @@ def main(arguments: argparse.Namespace) -> None:
     grounding = Grounding(model, tokenizer)
     runner = Runner(options, model, arguments.rate)
     set_tower(model, clip)  # not that of the run to start with
+    if not options.resume:
+        tokens = tower_tokens(model, held_out)
+        pass_on(model.model.multi_modal_projector, clip.heads[DENSITY], tokens)
+        start_adding(model)
+    hold(model)
     # The tower has seen the first scenes of the split many times; start where it has not been.
     start = 10_000_000 + runner.steps_ever * arguments.batch
     stream = SceneStream("train", options.data, start, arguments.worlds)

@@ -154,9 +154,11 @@ class Objects:
         return Objects(self.shares.to(device), self.kind.to(device), self.colour.to(device))
 
     def density(self) -> Tensor:
-        """Objects of each kind on each patch, f32 [B, kinds, N]: they sum to the kind's count."""
-        one_hot = F.one_hot(self.kind, 1 + len(KINDS))[..., 1:].float()
-        return torch.einsum("bok,bon->bkn", one_hot, self.shares)
+        """Objects of each kind, then of each colour, on each patch: f32 [B, kinds + colours, N].
+        Over the patches they sum to counts."""
+        kind = F.one_hot(self.kind, 1 + len(KINDS))[..., 1:]
+        colour = F.one_hot(self.colour, 1 + len(COLOURS))[..., 1:]
+        return torch.einsum("boc,bon->bcn", torch.cat([kind, colour], dim=2).float(), self.shares)
 
 
 def pixels(samples: list[Sample]) -> Tensor:

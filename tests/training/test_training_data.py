@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from scenes import KINDS, Backgrounds
+from scenes import COLOURS, KINDS, Backgrounds
 from training.codec import knot_lambdas, lambdas, random_codes
+from training.density import DENSITIES
 from training.pictures import photographs, random_crop
 from training.world import (
     MEAN,
@@ -77,10 +78,12 @@ def test_scenes_lie_on_the_square_of_the_tower(folder: Path) -> None:
     assert {labels.shape for labels in sample.labels.values()} == {(16, 16)}
     assert all(not labels[:, 10:].any() for labels in sample.labels.values())
     density = Objects.of([sample]).density()
-    counts = [sum(o.kind == kind for o in sample.scene.objects) for kind in KINDS]
-    assert density.shape == (1, len(KINDS), (SIDE // PATCH) ** 2)
+    objects = sample.scene.objects
+    counts = [sum(o.kind == kind for o in objects) for kind in KINDS]
+    counts += [sum(o.colour == colour for o in objects) for colour in COLOURS]
+    assert density.shape == (1, DENSITIES, (SIDE // PATCH) ** 2)
     assert density.sum(2)[0].tolist() == pytest.approx(counts)
-    assert not density.view(len(KINDS), SIDE // PATCH, -1)[:, :, 10:].any()
+    assert not density.view(DENSITIES, SIDE // PATCH, -1)[:, :, 10:].any()
     x = normalise(pixels([sample]))
     assert x.shape == (1, 3, SIDE, SIDE)
     assert x[:, :, :, 160:].abs().max() < 0.01
