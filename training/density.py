@@ -24,9 +24,8 @@ UNITS: Final = 64
 """Of the projector, its last, for densities."""
 PER_OBJECT: Final = 8.0  # of such a channel where a state has mean square 1
 ADDING_HEAD: Final = 1  # of the first layer
-GAIN: Final = (
-    40.0  # so an object moves a word's state by as much as its channels have after a layer
-)
+GAIN: Final = 40.0
+"""An object then moves a word's state by as much as its channels usually have after a layer."""
 PATCH_WEIGHT: Final = 2.0
 UNSEEN: Final = 0.5  # objects: beyond it they are unseen rather than miscounted
 
