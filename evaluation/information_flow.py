@@ -139,7 +139,9 @@ def findings(distances: dict[str, Array], similar: dict[float, Array]) -> str:
     if first > 0 and last < len(average) - 1:
         shape = "D_avg has the paper's U"
     elif first > 0:
-        shape = "D_avg falls and does not rise again, where the paper's curve is a U"
+        shape = (
+            "D_avg falls and does not rise past the middle again, where the paper's curve is a U"
+        )
     elif last < len(average) - 1:
         shape = "D_avg rises from the first layers on, where the paper's curve is a U"
     else:

@@ -80,7 +80,7 @@ def test_the_local_stage_is_where_attention_is_near(
         ),
         ([5, 4, 1, 1.5, 5], [1, 0.99, 0.98, 0.97, 0.96, 0.6], "integration), by 0.360"),
         ([5, 4, 1, 1.5, 5], [1, 0.99, 0.98, 0.97, 0.96, 0.6], "by 0.360, as in the paper"),
-        ([9, 2, 1], [0.9, 0.5, 0.5, 0.5], "falls and does not rise again"),
+        ([9, 2, 1], [0.9, 0.5, 0.5, 0.5], "falls and does not rise past the middle again"),
         ([9, 2, 1], [0.9, 0.5, 0.5, 0.5], "layer 1 (broad screening)"),
         ([1, 2, 9], [0.9, 0.91, 0.92, 0.93], "falls in no layer"),
     ],
