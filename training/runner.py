@@ -221,6 +221,10 @@ class Runner:
             for name, weight in state["average"].items()
             if name in mine and mine[name].shape == weight.shape
         }
+        if not fitting:
+            raise UsageError(
+                f"nothing in {run} fits this model", hint="--start takes a run of the same trainer"
+            )
         model.load_state_dict(fitting, strict=False)
         for name, before in state["earlier"].items():
             self.earlier[name] = before + state[name]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shared.errors import UsageError
 from training.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
 
 
@@ -81,10 +82,11 @@ def test_a_run_starts_with_what_fits_of_another(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     Runner(options(first), model(), 1e-2).run(Steps(4), no_scores, {})
     before = load_checkpoint(first)
-    wider = nn.Linear(3, 5)
-    bias = wider.bias.detach().clone()
+    wider = nn.Linear(4, 2)
+    weight = wider.weight.detach().clone()
     Runner(options(second, start=first), wider, 1e-2)
-    assert torch.equal(wider.bias, bias)
+    assert torch.equal(wider.weight, weight)
+    assert torch.equal(wider.bias, before["average"]["bias"])
     network = nn.Linear(3, 2)
     runner = Runner(options(second, start=first), network, 1e-2)
     assert torch.equal(network.weight, before["average"]["weight"])
@@ -92,6 +94,13 @@ def test_a_run_starts_with_what_fits_of_another(tmp_path: Path) -> None:
     after = load_checkpoint(second)
     assert after["step"] == 2
     assert after["earlier"] == {"step": 5, "elapsed": before["elapsed"]}
+
+
+def test_a_start_that_gives_nothing_is_refused(tmp_path: Path) -> None:
+    Runner(options(tmp_path / "first"), model(), 1e-2).run(Steps(1), no_scores, {})
+    with pytest.raises(UsageError, match="fits this model"):
+        Runner(options(tmp_path / "second", start=tmp_path / "first"), nn.Linear(5, 4), 1e-2)
+    assert not (tmp_path / "second").exists()
 
 
 def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
