@@ -40,8 +40,7 @@ def load_open_clip(place: str) -> Tower:
         return Tower(TimmVision(visual.trunk, name), mean, deviation)
     if not isinstance(visual, VisionTransformer):
         raise UsageError(f"the vision tower of {name} is no plain ViT: its attention is not seen")
-    attention = visual.transformer.resblocks[0].attn
-    model = convert_tower(visual, attention.embed_dim // attention.num_heads)
+    model = convert_tower(visual)
     if isinstance(visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         _use_quick_gelu(model)
     model.set_attn_implementation("eager")

@@ -75,7 +75,7 @@ class AdaptedTower(nn.Module):
     def __init__(self, codec: Codec, visual: nn.Module, adapter: LatentAdapter) -> None:
         super().__init__()
         self.codec = codec.requires_grad_(False)
-        self.tower = _converted(visual).requires_grad_(False)
+        self.tower = convert_tower(visual).requires_grad_(False)
         self.guidance = Guidance(visual, MEAN, DEVIATION).requires_grad_(False)
         self.adapter = adapter
         self.rate = Rate()
@@ -83,7 +83,7 @@ class AdaptedTower(nn.Module):
 
     def set_tower(self, visual: nn.Module) -> None:
         """Aim at what this tower makes of a picture, whichever a run began with."""
-        self.tower.load_state_dict(_converted(visual).state_dict())
+        self.tower.load_state_dict(convert_tower(visual).state_dict())
 
     def train(self, mode: bool = True) -> AdaptedTower:
         """The adapter trains; the rest stays in evaluation mode."""
@@ -139,11 +139,6 @@ class AdaptedTower(nn.Module):
             low = low + extra
         high = self.tower.encoder(inputs_embeds=self.tower.pre_layrnorm(low)).last_hidden_state
         return low, high
-
-
-def _converted(visual: Any) -> nn.Module:
-    attention = visual.transformer.resblocks[0].attn
-    return convert_tower(visual, attention.embed_dim // attention.num_heads)
 
 
 def losses_of(model: Any, coded: CodedSquares, prior: bool = True) -> Losses:

@@ -70,7 +70,7 @@ CHAT_TEMPLATE = (
 
 def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
     """`LlavaForConditionalGeneration` around the tower of `clip`, the rest at its start."""
-    tower = _converted(clip)
+    tower = convert_tower(clip.clip.visual)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=192,
@@ -102,12 +102,7 @@ def build_llava(clip: ClipWithHeads, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 def set_tower(model: Any, clip: ClipWithHeads) -> None:
     """Give a model the vision tower of `clip`, or of what it has become since."""
-    model.model.vision_tower.load_state_dict(_converted(clip).state_dict())
-
-
-def _converted(clip: ClipWithHeads) -> Any:
-    attention = clip.clip.visual.transformer.resblocks[0].attn
-    return convert_tower(clip.clip.visual, attention.embed_dim // attention.num_heads)
+    model.model.vision_tower.load_state_dict(convert_tower(clip.clip.visual).state_dict())
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 
-def convert_tower(visual: nn.Module, head_width: int) -> CLIPVisionModel:
+def convert_tower(visual: Any) -> CLIPVisionModel:
     """An open_clip `VisionTransformer` (learnt positions, [CLS] pooling) as a CLIPVisionModel."""
     width = visual.conv1.out_channels
     blocks = visual.transformer.resblocks
@@ -15,7 +17,7 @@ def convert_tower(visual: nn.Module, head_width: int) -> CLIPVisionModel:
         hidden_size=width,
         intermediate_size=blocks[0].mlp.c_fc.out_features,
         num_hidden_layers=len(blocks),
-        num_attention_heads=width // head_width,
+        num_attention_heads=blocks[0].attn.num_heads,
         image_size=visual.image_size[0],
         patch_size=visual.patch_size[0],
         hidden_act="gelu",
