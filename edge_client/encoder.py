@@ -221,6 +221,8 @@ class Encoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
+        # Threads that wait by spinning take a core from what runs next, and a battery's charge.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(
             str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"]
         )
