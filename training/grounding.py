@@ -10,7 +10,7 @@ token (a sink that says nothing) is asked to be:
     layers 3, 4, head 3       end of a question      on its first word of a direction ("left")
 
     before layer 1, `CHANNELS`     patch              objects of each kind and colour on it, to be
-                                                     added up by head 1 (`training.density`)
+                                                     added up by head 1 (`training.counting`)
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
     after layer 2, channel 2       word of a kind     half of their number, less 1
@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
-from scenes import CHARACTERS, COLOURS, KINDS
-from scenes.world import PLURALS
-from training.density import density_loss, shown
+from training.counting import shown
+from training.density import density_loss
+from training.tokenizer import WORDS_OF
 from training.world import Objects
 
 WORD_LAYERS: Final = 2
@@ -41,12 +41,6 @@ DENSITY_WEIGHT: Final = 0.3
 DIRECTIONS: Final = {"left": (0, -1), "right": (0, 1), "above": (-1, 0), "below": (1, 0)}
 """Which way rows and columns grow."""
 PATCH_LABELS: Final = ("kind", "colour", "character", "place", "second")
-WORDS_OF: Final = {
-    "kind": [[kind, PLURALS[kind]] for kind in KINDS],
-    "colour": [[colour] for colour in COLOURS],
-    "character": [[c.lower(), f"##{c.lower()}"] for c in CHARACTERS],
-}
-"""Tokens for the classes 1, 2, ... of the patch labels of that name."""
 
 
 class Grounding:

@@ -29,7 +29,7 @@ from transformers import (
 from scenes import TASKS, Question, Scene, ask
 from shared.nets.precision import mixed_precision
 from training.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
-from training.density import hold, pass_on, start_adding
+from training.counting import hold, start_counting
 from training.grounding import PATCH_LABELS, Grounding
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
 from training.tokenizer import IMAGE, START, build_tokenizer
@@ -274,8 +274,7 @@ def main(arguments: argparse.Namespace) -> None:
     set_tower(model, clip)  # not that of the run to start with
     if not options.resume:
         tokens = tower_tokens(model, held_out)
-        pass_on(model.model.multi_modal_projector, clip.heads[DENSITY], tokens)
-        start_adding(model)
+        start_counting(model, tokenizer, clip.heads[DENSITY], tokens)
     hold(model)
     # The tower has seen the first scenes of the split many times; start where it has not been.
     start = 10_000_000 + runner.steps_ever * arguments.batch

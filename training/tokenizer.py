@@ -6,14 +6,25 @@ so signs are read character by character and unknown words are still seen.
 
 from __future__ import annotations
 
+from typing import Final
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from scenes import CHARACTERS as PRINTED
+from scenes import COLOURS, KINDS
 from scenes.vocabulary import vocabulary
+from scenes.world import PLURALS
 
 PAD, UNKNOWN, END, START, IMAGE = "<pad>", "<unk>", "</s>", "<s>", "<image>"
 CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 PUNCTUATION = "?.,!:;'\"()-"
+WORDS_OF: Final = {
+    "kind": [[kind, PLURALS[kind]] for kind in KINDS],
+    "colour": [[colour] for colour in COLOURS],
+    "character": [[c.lower(), f"##{c.lower()}"] for c in PRINTED],
+}
+"""Tokens of each kind, colour and character, as the patch labels of that name count them from 1."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scenes import CHARACTERS, COLOURS, KINDS, Question
 from training.clip import CONFIG, ClipWithHeads
-from training.density import CHANNELS, PER_OBJECT
+from training.counting import CHANNELS, PER_OBJECT
 from training.grounding import PATCH_LABELS, Grounding
 from training.llava import IMAGE_TOKENS, Sequences, build_llava
 from training.tokenizer import build_tokenizer
