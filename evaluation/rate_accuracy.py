@@ -131,7 +131,8 @@ def draw_formats(measured: Measured, names: Mapping[str, str], path: Path) -> No
         xlabel="bytes sent for a picture of 256x256 (the other formats begin at their smallest)",
         ylabel="questions answered right, %",
     )
-    axis.legend(frameon=False, fontsize=8, loc="best")
+    # Over the line of who sees nothing, under the curves.
+    axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 0.06))
     made.suptitle(
         "The same language model asked about the same pictures, sent in fewer and fewer bytes\n"
         f"({int(measured.questions[:, 0].sum()):,} questions about {len(measured.questions)} "
