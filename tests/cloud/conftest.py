@@ -140,13 +140,17 @@ def _shake(model: torch.nn.Module, deviation: float) -> None:
 
 
 def _save(model: LlavaForConditionalGeneration, bundle: Bundle, folder: Path) -> Path:
-    """The model in float16 as a bundle has it, with the bundle's processor, and no end token."""
+    """The model in float16 as a bundle has it, with the bundle's processor, and no end of answers.
+
+    They end with the token for padding, whose logit is always 0, so that another one is likelier.
+    """
+    with torch.no_grad():
+        model.get_output_embeddings().weight[model.config.text_config.pad_token_id] = 0.0
     model.half().save_pretrained(folder)
     for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(bundle.root / MLLM / name, folder)
     shutil.copy(bundle.root / MLLM / "chat_template.jinja", folder)
     settings = folder / "generation_config.json"
     known = json.loads(settings.read_text())
-    # A token that is never the likeliest by much: answers run to max_new_tokens.
     settings.write_text(json.dumps({**known, "eos_token_id": known["pad_token_id"]}))
     return folder
