@@ -113,9 +113,7 @@ def hold(model: Any) -> None:
         second.post_attention_layernorm,
     )
     for parameter, part in (*_set(model), *((norm.weight, (FIXED,)) for norm in norms)):
-        # Densities are asked for, and may become better than what the tower tells.
-        if parameter is not model.model.multi_modal_projector.linear_2.weight:
-            parameter.register_hook(partial(_masked, part))
+        parameter.register_hook(partial(_masked, part))
 
 
 def _masked(part: Part, gradient: Tensor) -> Tensor:
@@ -138,9 +136,6 @@ def _set(model: Any) -> list[tuple[nn.Parameter, Part]]:
     return [
         (projector.linear_1.weight, (slice(-UNITS, None),)),
         (projector.linear_1.bias, (slice(-UNITS, None),)),
-        (projector.linear_2.weight, (every, slice(-UNITS, None))),
-        (projector.linear_2.weight, (ADDED,)),
-        (projector.linear_2.weight, (slice(WORD, WORD + 1),)),
         (language.embed_tokens.weight, (every, written)),
         (language.norm.weight, (FIXED,)),  # a marked word is no likelier an answer
         # Queries and keys of 0 look everywhere alike, and as neither has a gradient without the
@@ -166,12 +161,15 @@ def _rows(attention: Any, head: int, count: int | None = None) -> slice:
 
 
 def _pass_on(projector: Any, head: nn.Sequential, tokens: Tensor) -> None:
+    """Outputs are not held: densities may become better than what the tower tells."""
     first, second = projector.linear_1, projector.linear_2
     head = head.to(first.weight.device)
     first.weight[-UNITS:] = head[0].weight
     first.bias[-UNITS:] = head[0].bias
-    second.bias[ADDED] = 0.0
-    second.bias[WORD] = 0.0
+    second.weight[:, -UNITS:] = 0.0
+    for part in (ADDED, slice(WORD, WORD + 1)):
+        second.weight[part] = 0.0
+        second.bias[part] = 0.0
     states = projector(tokens)
     length = states.square().sum(dim=1).mean().sqrt()
     second.bias[STEADY] = BALLAST * length

@@ -13,7 +13,8 @@ token (a sink that says nothing) is asked to be:
                                                      added up by head 1 (`training.counting`)
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
-    after layer 2, channel 2       word of a kind     half of their number, less 1
+    after layer 2, channel 2       word of a kind     half of their number, less 1, which
+                                                     `training.counting` begins with
     after layer 3, channels 0, 1   end of a question  places of its first less its last such word
     after layer 3, channel 2       end of a question  how far the first lies in that direction of
                                                      the last, twice, from -1 to 1

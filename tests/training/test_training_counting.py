@@ -21,6 +21,7 @@ from training.counting import (
     FIXED,
     PER_OBJECT,
     READ,
+    SIZES,
     STEADY,
     WORD,
     hold,
@@ -71,17 +72,22 @@ def patches(width: int) -> Tensor:
 
 @torch.no_grad()
 def found(model: Any, prompt: str) -> dict[str, list[float]]:
-    """Of each word of a question: its two numbers, and half the number that it reads less 1."""
+    """Of each word of a question: its two numbers, half the number that it reads less 1, and the
+    size of the state that it reads from."""
     tokenizer = build_tokenizer()
     ids = Sequences(tokenizer)([[Question("count", prompt, "0")]])["input_ids"]
     language = model.model.language_model
     states = language.embed_tokens(ids)
     states[0, 1:PREFIX] = patches(states.shape[2])
-    after = []
+    after, before = [], []
     for layer in language.layers[:2]:
         layer.register_forward_hook(lambda _, inputs, out: after.append(out[0, PREFIX:]))
+    language.layers[1].post_attention_layernorm.register_forward_pre_hook(
+        lambda _, inputs: before.append(inputs[0][0, PREFIX:])
+    )
     language(inputs_embeds=states)
-    numbers = torch.cat([after[0][:, CHOSEN] / CHOSEN_OBJECT, after[1][:, READ, None]], dim=1)
+    size = before[0].square().mean(dim=1, keepdim=True).sqrt()
+    numbers = torch.cat([after[0][:, CHOSEN] / CHOSEN_OBJECT, after[1][:, READ, None], size], dim=1)
     words = tokenizer.convert_ids_to_tokens(ids[0, PREFIX:])
     return dict(zip(words, numbers.tolist(), strict=True))
 
@@ -100,9 +106,13 @@ def test_a_word_finds_the_numbers_of_its_kind_and_of_the_colour_before(
     llava: Any, prompt: str, word: str, kind: float, colour: float, read: float
 ) -> None:
     words = found(llava, prompt)
-    assert words[word][:2] == pytest.approx([kind, colour], rel=0.15, abs=0.1)
-    # Before training, states are smaller than those of which the second layer is to read.
-    assert words[word][2] == pytest.approx(read / 2 - 1, abs=0.3)
+    own, before, reads, size = words[word]
+    assert [own, before] == pytest.approx([kind, colour], rel=0.15, abs=0.1)
+    # Products of two channels; before training, states are smaller than they are set for.
+    unit = (SIZES[1] / size) ** 2
+    assert 1.0 < unit < 1.4
+    smaller = own if read == kind else before
+    assert reads == pytest.approx(unit * (smaller / 2 - 1), abs=0.1)
     others = [abs(numbers[0]) for other, numbers in words.items() if other != word]
     assert max(others) < 0.1
 
