@@ -206,7 +206,7 @@ def main(arguments: argparse.Namespace) -> None:
     towers = AdaptedTower(codec, visual, LatentAdapter(config))
     runner = Runner(options, towers, arguments.rate)
     towers.set_tower(load_clip(arguments.clip).clip.visual)
-    start = 20_000_000 + runner.steps_ever * arguments.batch
+    start = runner.next_scene(20_000_000, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)

@@ -312,7 +312,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.frozen_blocks:
         freeze(model.clip.visual, arguments.frozen_blocks)
     runner = Runner(options, model, arguments.rate)
-    start = runner.steps_ever * arguments.batch
+    start = runner.next_scene(0, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
     signs = SceneStream("train-signs", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)

@@ -115,7 +115,7 @@ def main(arguments: argparse.Namespace) -> None:
     runner = Runner(options, towers, arguments.rate)
     visual = load_clip(arguments.clip).clip.visual
     towers.set_tower(visual)
-    start = FIRST_SCENE + runner.steps_ever * arguments.batch
+    start = runner.next_scene(FIRST_SCENE, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)

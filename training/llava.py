@@ -277,7 +277,7 @@ def main(arguments: argparse.Namespace) -> None:
         start_counting(model, tokenizer, clip.heads[DENSITY], tokens)
     hold(model)
     # The tower has seen the first scenes of the split many times; start where it has not been.
-    start = 10_000_000 + runner.steps_ever * arguments.batch
+    start = runner.next_scene(10_000_000, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
     signs = SceneStream("train-signs", options.data, start, arguments.worlds)
     chance = np.random.default_rng((options.seed, runner.steps_ever))

@@ -5,6 +5,10 @@ only), `curve.jsonl` (one line a report). The schedule follows the share of the 
 spent, so the same command trains well in ten minutes or in ten hours, and `--resume` with more
 minutes goes on where the last run stopped. `--start` begins a new run with the weights of another
 one, as far as they fit.
+
+Several processes train one model by averaging their gradients, each on pictures of its own:
+`torchrun --nproc-per-node 2 -m -- training codec ... --threads 1`. On two cores that is twice as
+fast as one process, where two threads were no faster than one.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -32,6 +37,7 @@ CHECKPOINT = "checkpoint.pt"
 REPORT_SECONDS = 120.0
 CHECKPOINT_SECONDS = 300.0
 WARM_UP_STEPS = 200
+SCENES_OF_A_PROCESS = 1_000_000
 
 Losses = dict[str, Tensor]
 
@@ -54,6 +60,8 @@ class RunOptions:
         device = arguments.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dist.is_torchelastic_launched() and not dist.is_initialized():
+            dist.init_process_group("gloo")
         return cls(
             arguments.minutes,
             arguments.data,
@@ -62,8 +70,13 @@ class RunOptions:
             arguments.start,
             device,
             arguments.threads,
-            arguments.seed,
+            arguments.seed + rank(),
         )
+
+
+def rank() -> int:
+    """Which of the processes that train together this is; the first alone writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +131,9 @@ class Runner:
         options.out.mkdir(parents=True, exist_ok=True)
         if options.resume:
             self._load()
+        if dist.is_initialized():
+            for weight in (*self.trained.values(), *self.average.values()):
+                dist.broadcast(weight.data, 0)
 
     @property
     def progress(self) -> float:
@@ -128,6 +144,10 @@ class Runner:
     def steps_ever(self) -> int:
         """Steps of this run and of those that it began with: none of them saw the next scene."""
         return int(self.earlier["step"]) + self.step
+
+    def next_scene(self, first: int, batch: int) -> int:
+        """Index of the next scene that nobody saw, of those that begin at `first`."""
+        return first + rank() * SCENES_OF_A_PROCESS + self.steps_ever * batch
 
     def run(
         self,
@@ -140,7 +160,8 @@ class Runner:
         `info` goes into the checkpoint: what is needed to build the model again.
         """
         previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
-        bar = tqdm(total=round(60 * self.options.minutes), unit="s", initial=round(self.elapsed))
+        seconds = round(60 * self.options.minutes)
+        bar = tqdm(total=seconds, unit="s", initial=round(self.elapsed), disable=rank() > 0)
         sums: dict[str, float] = {}
         counted, reported, saved = 0, time.monotonic(), time.monotonic()
         self.model.train()
@@ -154,8 +175,9 @@ class Runner:
                 counted += 1
                 now = time.monotonic()
                 self.elapsed += now - start
-                bar.n = min(bar.total, round(self.elapsed))
-                if now - reported > REPORT_SECONDS or self.progress >= 1.0:
+                self._agree()
+                bar.n = min(seconds, round(self.elapsed))
+                if rank() == 0 and (now - reported > REPORT_SECONDS or self.progress >= 1.0):
                     means = {n: round(s / counted, 5) for n, s in sums.items()}
                     with self.averaged() as average:
                         means |= {n: round(v, 5) for n, v in validate(average).items()}
@@ -183,7 +205,9 @@ class Runner:
             self.model.train()
 
     def save(self, info: dict[str, Any]) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, in the first process."""
+        if rank() > 0:
+            return
         with self.averaged() as average:
             weights = {n: t.detach().clone() for n, t in average.state_dict().items()}
         write_checkpoint(
@@ -234,6 +258,7 @@ class Runner:
             group["lr"] = self.peak * schedule(self.progress, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._share_gradients()
         nn.utils.clip_grad_norm_(list(self.trained.values()), 1.0)
         self.optimizer.step()
         # Short averages first, so that a run of minutes is not held back by its random start.
@@ -242,6 +267,25 @@ class Runner:
             list(self.average.values()), [p.detach() for p in self.trained.values()], 1.0 - decay
         )
         self.step += 1
+
+    def _share_gradients(self) -> None:
+        """Average the gradients of all processes."""
+        if not dist.is_initialized():
+            return
+        shared = [p.grad for p in self.trained.values() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in shared])
+        dist.all_reduce(flat)
+        parts = (flat / dist.get_world_size()).split([g.numel() for g in shared])
+        for gradient, part in zip(shared, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def _agree(self) -> None:
+        """Take the first process's time, and stop where any process was told to."""
+        if not dist.is_initialized():
+            return
+        said = torch.tensor([self.elapsed if rank() == 0 else 0.0, float(self._stop)])
+        dist.all_reduce(said)
+        self.elapsed, self._stop = float(said[0]), bool(said[1] > 0)
 
     @torch.no_grad()
     def _assign(self, values: dict[str, Tensor]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 
 from shared.errors import UsageError
 from training.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
+
+ROOT = Path(__file__).parents[2]
 
 
 def options(out: Path, **changes: Any) -> RunOptions:
@@ -76,6 +81,60 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
         for name, value in one[kind].items():
             assert torch.allclose(value, other[kind][name], atol=1e-6)
     assert other["elapsed"] > 0
+
+
+TOGETHER = """
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tests.training.test_training_runner import Halves, no_scores
+from training.runner import Runner, RunOptions, rank
+
+out = Path(sys.argv[1])
+options = RunOptions.of(
+    Namespace(
+        minutes=60, data=out, out=out, resume=False, start=None, device="cpu", threads=1, seed=0
+    )
+)
+assert options.seed == rank()
+torch.manual_seed(rank())
+runner = Runner(options, nn.Linear(3, 2), 1e-2)
+assert runner.next_scene(7, 4) == 7 + 1_000_000 * rank()
+runner.run(Halves(5, rank()), no_scores, {})
+"""
+
+
+class Halves(Steps):
+    """Its process's half of the pictures of `Steps`; the second process never hears the signal."""
+
+    def __init__(self, last: int, rank: int) -> None:
+        super().__init__(last if rank == 0 else -1)
+        self.half = slice(4 * rank, 4 * rank + 4)
+
+    def __call__(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        super().__call__(network, step)
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))[self.half]
+        return {"loss": (network(x) - x[:, :2]).square().mean()}
+
+
+def test_two_processes_train_as_one_on_the_pictures_of_both(tmp_path: Path) -> None:
+    script, out = tmp_path / "together.py", tmp_path / "run"
+    script.write_text(TOGETHER)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launch, str(script), str(out)]
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    state = load_checkpoint(out)
+    assert state["step"] == 6
+    # The first process's weights are where both begin; the seed of the first is that of `options`.
+    torch.manual_seed(0)
+    alone = Runner(options(tmp_path / "alone"), nn.Linear(3, 2), 1e-2)
+    alone.run(Steps(5), no_scores, {})
+    for name, value in load_checkpoint(tmp_path / "alone")["model"].items():
+        assert torch.allclose(state["model"][name], value, atol=1e-6)
 
 
 def test_a_run_starts_with_what_fits_of_another(tmp_path: Path) -> None:
