@@ -2,7 +2,8 @@
 
 lambda of a knot follows from its start step: 0.9 * 12 / (2 ln 2 * step^2) for bits per pixel and
 MSE in 8-bit units (the optimal uniform quantiser at high rate). Losses of the qualities are
-balanced by lambda ** -0.25, else the highest alone would be trained.
+balanced by lambda ** -0.25, else the highest alone would be trained. A share of the crops are of
+Scenes, drawn on the same photographs: flat colours and print are rare in photographs.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scenes import WORLDS
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
 from training.pictures import photographs, random_crop
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint, part_of
+from training.world import SIDE, SceneStream
 
 CELL = 2  # latents a side of a 32-pixel cell
 LEVEL_STEPS = (20, 30, 40)
+FIRST_SCENE = 40_000_000
+SCENES_VALIDATED = 8
 
 
 def knot_lambdas() -> Tensor:
@@ -75,17 +80,26 @@ def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[
 
 
 def batches(
-    pictures: list[NDArray[np.uint8]], batch: int, side: int, rng: np.random.Generator
+    photos: list[NDArray[np.uint8]],
+    scenes: SceneStream,
+    share: float,
+    batch: int,
+    side: int,
+    rng: np.random.Generator,
 ) -> Iterator[Tensor]:
-    """Endless f32 [B, 3, side, side] in 0..1."""
+    """Endless f32 [B, 3, side, side] in 0..1, a share of them of scenes."""
     while True:
-        crops = np.stack([random_crop(pictures, side, rng) for _ in range(batch)])
+        sources = (
+            [scenes.sample((SIDE, SIDE)).picture] if rng.random() < share else photos
+            for _ in range(batch)
+        )
+        crops = np.stack([random_crop(pictures, side, rng) for pictures in sources])
         yield torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 @torch.no_grad()
 def validate(codec: Codec, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Estimated bpp and PSNR at knots 1, 4 and 8 on centre crops of held-out photographs."""
+    """Estimated bpp and PSNR at knots 1, 4 and 8 on centre crops of up to 8 pictures."""
     codec.eval()
     rate = Rate().eval()
     device = next(codec.parameters()).device
@@ -112,6 +126,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=192, help="crop side in pixels, times 16")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=5e-4, help="peak learning rate")
+    parser.add_argument(
+        "--scenes", type=float, default=0.5, help="share of crops that are of Scenes"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -123,9 +140,14 @@ def main(arguments: argparse.Namespace) -> None:
     runner = Runner(options, codec, arguments.rate)
     rate = Rate().train()
     held_out = photographs(options.data, "val")
+    held_scenes = SceneStream("val", options.data, versions=tuple(WORLDS))
+    scenes_seen = [s.picture for s in held_scenes.batch(SCENES_VALIDATED, (SIDE, SIDE))]
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
-    source = batches(photographs(options.data, "train"), arguments.batch, arguments.crop, rng)
+    start = runner.next_scene(FIRST_SCENE, arguments.batch)
+    scenes = SceneStream("train", options.data, start, tuple(WORLDS))
+    photos = photographs(options.data, "train")
+    source = batches(photos, scenes, arguments.scenes, arguments.batch, arguments.crop, rng)
 
     def loss_of_step(codec: nn.Module, step: int) -> dict[str, Tensor]:
         picture = next(source).to(options.device).contiguous(memory_format=torch.channels_last)
@@ -133,7 +155,11 @@ def main(arguments: argparse.Namespace) -> None:
         codes, base = codes.to(options.device), base.to(options.device)
         return loss_of(codec(picture, codes, base, rate), picture, codes, base)
 
-    runner.run(loss_of_step, lambda codec: validate(codec, held_out), {"config": asdict(config)})
+    def validate_both(codec: nn.Module) -> dict[str, float]:
+        of_scenes = {f"scene_{name}": v for name, v in validate(codec, scenes_seen).items()}
+        return {**validate(codec, held_out), **of_scenes}
+
+    runner.run(loss_of_step, validate_both, {"config": asdict(config)})
 
 
 def load_codec(run: Path) -> Codec:

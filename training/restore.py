@@ -75,9 +75,10 @@ def _spent(bundle: bundles.Bundle, name: str) -> dict[str, float]:
 
 @torch.no_grad()
 def restore_codec(bundle: bundles.Bundle) -> Codec:
-    """The codec of a bundle; its widths are those of the trainer."""
-    codec = Codec()
-    codec.synthesis.load_state_dict(load_synthesis(bundle.path(bundles.DECODER)).state_dict())
+    """The codec of a bundle; its widths are those that the decoder names."""
+    synthesis = load_synthesis(bundle.path(bundles.DECODER))
+    codec = Codec(synthesis.config)
+    codec.synthesis.load_state_dict(synthesis.state_dict())
     restore_analysis(codec.analysis, bundle.path(bundles.ENCODER))
     with np.load(bundle.path(bundles.ENTROPY)) as file:
         arrays = dict(file)

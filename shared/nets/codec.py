@@ -44,7 +44,7 @@ class NetConfig:
     analysis_width: int = 128
     analysis_blocks: int = 4
     synthesis_width: int = 160
-    synthesis_blocks: int = 6
+    synthesis_blocks: int = 10
 
 
 def knot_steps() -> Tensor:
@@ -125,6 +125,11 @@ class Synthesis(nn.Module):
         _start_linear(self.linear.weight, channels)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+        for block in self.blocks:
+            # Blocks start as the identity, so that a trained synthesis can be made deeper.
+            for last in (block.mix_out, block.down):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     @property
     def reach(self) -> int:
