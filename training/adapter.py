@@ -85,6 +85,10 @@ class AdaptedTower(nn.Module):
         """Aim at what this tower makes of a picture, whichever a run began with."""
         self.tower.load_state_dict(convert_tower(visual).state_dict())
 
+    def set_codec(self, codec: Codec) -> None:
+        """Adapt to what this codec makes of a picture, whichever a run began with."""
+        self.codec.load_state_dict(codec.state_dict())
+
     def train(self, mode: bool = True) -> AdaptedTower:
         """The adapter trains; the rest stays in evaluation mode."""
         super().train(mode)
@@ -206,6 +210,7 @@ def main(arguments: argparse.Namespace) -> None:
     towers = AdaptedTower(codec, visual, LatentAdapter(config))
     runner = Runner(options, towers, arguments.rate)
     towers.set_tower(load_clip(arguments.clip).clip.visual)
+    towers.set_codec(load_codec(arguments.codec))
     start = runner.next_scene(20_000_000, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))

@@ -7,8 +7,8 @@ minutes goes on where the last run stopped. `--start` begins a new run with the 
 one, as far as they fit.
 
 Several processes train one model by averaging their gradients, each on pictures of its own:
-`torchrun --nproc-per-node 2 -m -- training codec ... --threads 1`. On two cores that is twice as
-fast as one process, where two threads were no faster than one.
+`torchrun --standalone --nproc-per-node 2 -m -- training codec ... --threads 1`. On two cores that
+is twice as fast as one process, where two threads were no faster than one.
 """
 
 from __future__ import annotations

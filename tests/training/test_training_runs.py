@@ -86,6 +86,16 @@ def test_the_first_blocks_stay_and_what_goes_on_aims_at_the_rest(
         assert torch.equal(aim, after["transformer.resblocks.5.mlp.c_proj.bias"])
 
 
+def test_an_adapter_is_trained_for_the_codec_that_is_named(
+    runs: Runs, train: Train, tmp_path: Path
+) -> None:
+    """A run that it starts with may have had another codec, as the joint one has."""
+    train("adapter", tmp_path, start=runs.joint, codec=runs.codec, clip=runs.clip, batch=2)
+    frozen = load_checkpoint(tmp_path)["average"]["codec.analysis.linear.weight"]
+    assert torch.equal(frozen, load_codec(runs.codec).analysis.linear.weight)
+    assert not torch.equal(frozen, load_codec(runs.joint).analysis.linear.weight)
+
+
 def test_towers_that_do_not_fit_are_refused_in_one_line(
     runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
