@@ -115,6 +115,11 @@ class EntropyModel:
         values = _joined(board, anchors, rest)
         return Encoded(coder.payload(), _check(z, values))
 
+    def significant(self, latent: Array, quality: Array) -> int:
+        """How many values of a latent as for `encode` are half a step or more from zero."""
+        gained = np.abs(np.moveaxis(latent, 0, -1)) * self._gains[quality]
+        return int(np.count_nonzero(gained >= 0.5))
+
     def decode(self, payload: bytes, check: int, quality: Array, base_code: int) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of a payload.
 
