@@ -117,8 +117,10 @@ class EntropyModel:
 
     def significant(self, latent: Array, quality: Array) -> int:
         """How many values of a latent as for `encode` are half a step or more from zero."""
-        gained = np.abs(np.moveaxis(latent, 0, -1)) * self._gains[quality]
-        return int(np.count_nonzero(gained >= 0.5))
+        rows = zip(np.moveaxis(latent, 0, -1), quality, strict=True)
+        # Row by row, because the latent of a large picture is hundreds of megabytes.
+        found = (np.abs(row * self._gains[codes]) >= 0.5 for row, codes in rows)
+        return sum(int(np.count_nonzero(each)) for each in found)
 
     def decode(self, payload: bytes, check: int, quality: Array, base_code: int) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of a payload.
