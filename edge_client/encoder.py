@@ -103,7 +103,9 @@ class Analysed:
         counted = every[::COUNTED_EVERY]
         values = [self.model.significant(self.latent, self._codes(int(c))) for c in counted]
         positions = self.latent.shape[1] * self.latent.shape[2]
-        growth: NDArray[np.float64] = BYTES_OF_VALUE * np.interp(every, counted, values)
+        # Learnt gains need not rise in every channel; what the search stands on has to.
+        rising = np.maximum.accumulate(values)
+        growth: NDArray[np.float64] = BYTES_OF_VALUE * np.interp(every, counted, rising)
         return growth + BYTES_OF_CODE * positions * every
 
     def _codes(self, code: int) -> NDArray[np.int32]:
