@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MEASURE := $(BIN)/python -m evaluation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-edge fuzz load results images-check clean
+.PHONY: help setup demo test check format bench bench-edge fuzz load images-check clean
+.PHONY: results results-answers results-parts
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,25 +35,34 @@ format: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## measure speed against Pillow's formats and CompressAI
-	$(BIN)/python -m evaluation bench
+	$(MEASURE) bench
 
 bench-edge: $(READY) ## measure the base install in a fresh environment (needs a package index)
-	$(BIN)/python -m evaluation bench --edge
+	$(MEASURE) bench --edge
 
 fuzz: $(READY) ## read 100,000 damaged streams; goes on where it stopped
-	$(BIN)/python -m evaluation fuzz
+	$(MEASURE) fuzz
 
 load: $(READY) ## put a local server under load (half an hour on idle cores)
-	$(BIN)/python -m evaluation load
+	$(MEASURE) load
 
+# Two processes of one thread each: a second thread hardly helps on small pictures. KODAK is a folder
+# of photographs, ADAPTERS are options of `ablations`: both need what the repository does not hold.
 results: $(READY) ## remake the tables and plots of docs/results.md from the shipped bundle
-	$(BIN)/python -m evaluation codec
-	$(BIN)/python -m evaluation scenes --variant joint=tiny-joint
-	$(BIN)/python -m evaluation rate_accuracy --variant joint=tiny-joint
-	$(BIN)/python -m evaluation ablations
-	$(BIN)/python -m evaluation guidance
-	$(BIN)/python -m evaluation sheet
-	$(BIN)/python -m evaluation information_flow
+	$(MAKE) -j2 results-answers results-parts
+
+results-answers:
+	$(MEASURE) scenes --threads 1 --variant joint=tiny-joint
+	$(MEASURE) rate_accuracy --variant joint=tiny-joint
+	$(MEASURE) ablations --threads 1 $(ADAPTERS)
+
+results-parts:
+	$(MEASURE) codec --threads 1 $(if $(KODAK),--pictures $(KODAK) --qualities 1 2 3 4 5 6 7)
+	$(MEASURE) guidance --threads 1
+	$(BIN)/python -m scenes render --version 2 --count 100 --out runs/scenes-2
+	$(MEASURE) answers --dataset runs/scenes-2/questions.jsonl --qualities 3 --formats --threads 1
+	$(MEASURE) information_flow
+	$(MEASURE) sheet
 
 images-check: ## build both container images for real and try them (needs buildah, debootstrap, root)
 	docker/images_check.sh

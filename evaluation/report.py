@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import UsageError
@@ -21,9 +23,26 @@ _UNTOLD = ("--report", "--results")
 def write_section(path: Path, name: str, body: str) -> None:
     """Replace the section `name` of a Markdown file, or append it where there is none.
 
-    The file is written beside its place and renamed. Raises UsageError where one of the two
-    markers is missing, doubled or before the other.
+    The file is written beside its place and renamed; commands that run side by side wait for one
+    another. Raises UsageError where one of the two markers is missing, doubled or before the other.
     """
+    with _alone_in(path.parent):
+        _replace_section(path, name, body)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's advisory lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace_section(path: Path, name: str, body: str) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     section = f"{begin}\n\n{body.strip()}\n\n{end}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_a_missing_section_or_page_is_made(tmp_path: Path) -> None:
     write_section(page, "b", "second")
     text = page.read_text()
     assert text.index("first") < text.index("<!-- b:begin -->") < text.index("second")
+
+
+def test_commands_side_by_side_lose_no_section(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    names = [f"section-{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: write_section(page, name, f"body of {name}"), names))
+    text = page.read_text()
+    assert all(f"body of {name}\n" in text for name in names)
 
 
 @pytest.mark.parametrize(
