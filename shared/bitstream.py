@@ -1,7 +1,7 @@
 """The container: bytes and nothing else. docs/bitstream.md is its specification.
 
     magic   2  C7 54
-    version 1  1
+    version 1  2
     bundle  4  first bytes of the SHA-256 of the bundle's manifest
     width   v  pixels, 1..65535         (v: varint, 7 bits a byte, lowest first, at most 3 bytes)
     height  v
@@ -32,7 +32,7 @@ from shared.errors import (
 )
 
 MAGIC: Final = b"\xc7T"
-VERSION: Final = 1
+VERSION: Final = 2
 BUNDLE_ID_BYTES: Final = 4
 MAX_SIDE: Final = 65_535
 MAX_QUALITY_CODE: Final = 180
@@ -159,10 +159,10 @@ class _Reader:
             raise StreamTooLarge(
                 f"the stream has {len(data)} bytes, over the limit of {limits.stream_bytes}"
             )
-        if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        if len(data) > len(MAGIC) and (version := data[len(MAGIC)]) != VERSION:
             raise StreamVersion(
-                f"the stream has version {data[len(MAGIC)]}, this reader knows {VERSION}",
-                hint="update the reader",
+                f"the stream has version {version}, this reader knows {VERSION}",
+                hint="update the reader" if version > VERSION else "encode the picture again",
             )
         if len(data) < _FIXED_BYTES + _CRC_BYTES:
             raise StreamTruncated(f"the stream ends after {len(data)} bytes, inside its header")

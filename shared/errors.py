@@ -7,7 +7,7 @@
     |   `-- PictureTooLarge
     |-- StreamError              bytes that are no valid stream
     |   |-- StreamForeign        another format
-    |   |-- StreamVersion        a later version of ours
+    |   |-- StreamVersion        another version of ours
     |   |-- StreamTruncated
     |   |-- StreamCorrupt        transport fault: the CRC does not match
     |   |-- StreamMalformed      a field or chunk outside its range

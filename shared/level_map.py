@@ -7,13 +7,14 @@ moves the quality of its latents by a step:
                                                   `--> payload of the level map chunk
 
 Payload: one byte of form (bits 0-1: log2(cell / 16); bit 2: five levels; bits 3-7: half the step),
-then an ANS stream of the cells in three passes: every second cell of every second row, the cells
-diagonally between them, the rest. A cell is coded under a table that the mean level of its coded
-neighbours picks. The tables are part of the format.
+then an ANS stream of the cells, coarse to fine: every fourth cell of every fourth row, then, twice,
+the cells diagonally between those that are there and the cells straight between them. The coded
+neighbours of a cell pick the table that it is coded under.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -21,44 +22,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.ans import Table, open_coder
+from shared.byte_ans import Bounds, ByteCoder, bounds_of
 from shared.errors import StreamMalformed
+from shared.level_tables import ALONE, COUNTS, DIAGONAL, STRAIGHT
 
 STRIDE: Final = 16  # pixels of a latent
 CELLS: Final = (16, 32, 64)
 LEVELS: Final = (3, 5)
 MAX_STEP: Final = 62
 MAX_CODE: Final = 180
+COARSEST: Final = 4  # cells between those of the first pass
 
 Array = NDArray[Any]
-
-_NO_NEIGHBOUR: Final = {3: (168, 26, 62), 5: (2, 15, 196, 18, 25)}
-_BY_MEAN: Final = {
-    3: (
-        (249, 3, 4),
-        (197, 24, 35),
-        (106, 63, 87),
-        (48, 41, 167),
-        (36, 18, 202),
-    ),
-    5: (
-        (160, 70, 20, 4, 2),
-        (100, 110, 40, 4, 2),
-        (2, 231, 19, 2, 2),
-        (2, 145, 96, 9, 4),
-        (2, 7, 237, 6, 4),
-        (2, 7, 190, 30, 27),
-        (2, 5, 116, 52, 81),
-        (2, 2, 47, 49, 156),
-        (2, 2, 21, 25, 206),
-    ),
-}
-"""Counts of the levels by the mean of the neighbours in half levels; each row sums to 256.
-
-Three levels: measured on maps of validation scenes and crops of photographs, k = 0.25, cells of 16
-and 32 pixels. Five levels: on 300 such maps with k = 0.75; the two rows that never occurred there
-are set by hand.
-"""
 
 
 @dataclass(frozen=True)
@@ -88,12 +63,9 @@ class LevelMap:
         """The payload of the level map chunk."""
         form = CELLS.index(self.cell) | (self.levels == 5) << 2 | (self.step // 2) << 3
         values = self.values.astype(np.int32)
-        coder = open_coder()
-        for places, context in reversed(list(_passes(values, self.levels))):
-            for row in range(_contexts(self.levels) - 1, -1, -1):
-                chosen = values[places][context == row]
-                if len(chosen):
-                    coder.push(chosen, _table(self.levels, row))
+        coder = ByteCoder()
+        for places, bounds in reversed(list(_passes(values, self.levels))):
+            coder.push(values[places].tolist(), bounds)
         return bytes([form]) + coder.payload()
 
     @classmethod
@@ -107,17 +79,12 @@ class LevelMap:
         cell, levels = CELLS[form & 3], LEVELS[form >> 2 & 1]
         values = np.zeros(cell_shape(width, height, cell), np.int32)
         try:
-            coder = open_coder(payload[1:])
+            coder = ByteCoder(payload[1:])
         except ValueError as error:
             raise StreamMalformed(f"the level map is not an ANS stream: {error}") from error
-        for places, context in _passes(values, levels):
-            decoded = np.zeros(len(context), np.int32)
-            for row in range(_contexts(levels)):
-                chosen = context == row
-                if chosen.any():
-                    decoded[chosen] = coder.pop(_table(levels, row), int(chosen.sum()))
-            values[places] = decoded
-        if not coder.is_empty():
+        for places, bounds in _passes(values, levels):
+            values[places] = coder.pop(bounds)
+        if not coder.is_empty:
             raise StreamMalformed("the level map is longer than its cells")
         return cls(values.astype(np.uint8), cell, levels, (form >> 3) * 2)
 
@@ -138,6 +105,27 @@ def quantise_importance(importance: Array, levels: int = 3, k: float = 0.75) -> 
     return (base + steps).astype(np.uint8)
 
 
+def agreed(levels: Array, neighbours: int = 5) -> Array:
+    """Levels u8 [rows, columns] in which a cell has what that many of the eight around it have.
+
+    A map of fewer corners takes fewer bytes. Beyond its edge the map goes on as at the edge.
+    """
+    rows, columns = levels.shape
+    padded = np.pad(levels, 1, mode="edge")
+    around = np.stack(
+        [
+            padded[y : y + rows, x : x + columns]
+            for y in range(3)
+            for x in range(3)
+            if (y, x) != (1, 1)
+        ]
+    )
+    found = levels.copy()
+    for level in np.unique(levels):
+        found[(around == level).sum(axis=0) >= neighbours] = level
+    return found
+
+
 def latent_shape(width: int, height: int) -> tuple[int, int]:
     """Rows and columns of the latent of a picture."""
     return -(-height // STRIDE), -(-width // STRIDE)
@@ -153,34 +141,47 @@ def flat_codes(base: int, width: int, height: int) -> Array:
     return np.full(latent_shape(width, height), base, np.int32)
 
 
-def _contexts(levels: int) -> int:
-    return len(_BY_MEAN[levels]) + 1
-
-
 @cache
-def _table(levels: int, row: int) -> Table:
-    """Table of a context: the last row is for cells without coded neighbours."""
-    rows = (*_BY_MEAN[levels], _NO_NEIGHBOUR[levels])
-    return Table(np.array(rows[row]))
+def _bounds(levels: int) -> tuple[Bounds, ...]:
+    """Bounds of the contexts by their number, that of ALONE for those which cannot be."""
+    counts = COUNTS[levels]
+    alone = bounds_of(counts[ALONE])
+    found = [alone] * (_number(ALONE) + 1)
+    for context, row in counts.items():
+        found[_number(context)] = bounds_of(row)
+    return tuple(found)
 
 
-def _passes(values: Array, levels: int) -> Any:
-    """For each pass: where its cells are, and their contexts, read from `values` as it is then."""
+def _number(context: tuple[Any, Any, Any]) -> Any:
+    where, below, above = context
+    return 25 * where + 5 * below + above
+
+
+def _passes(values: Array, levels: int) -> Iterator[tuple[Array, list[Bounds]]]:
+    """For each pass: where its cells are, and the bounds of each, from `values` as it is then."""
+    bounds, base = _bounds(levels), levels // 2
     rows, columns = np.indices(values.shape)
-    even_rows, even_columns = rows % 2 == 0, columns % 2 == 0
-    for places, near in (
-        (even_rows & even_columns, ()),
-        (~even_rows & ~even_columns, ((-1, -1), (-1, 1), (1, -1), (1, 1))),
-        (even_rows != even_columns, ((-1, 0), (1, 0), (0, -1), (0, 1))),
-    ):
-        total = np.zeros(values.shape, np.int32)
-        count = np.zeros(values.shape, np.int32)
-        padded = np.pad(values, 1)
-        inside = np.pad(np.ones_like(values), 1)
-        for dy, dx in near:
-            window = np.s_[1 + dy : 1 + dy + values.shape[0], 1 + dx : 1 + dx + values.shape[1]]
-            total += padded[window]
-            count += inside[window]
-        mean = (4 * total + count) // np.maximum(1, 2 * count)  # half levels, rounded
-        context = np.where(count > 0, mean, _contexts(levels) - 1)
-        yield places, context[places]
+    first = (rows % COARSEST == 0) & (columns % COARSEST == 0)
+    yield first, [bounds[_number(ALONE)]] * int(first.sum())
+    step = COARSEST
+    while step > 1:
+        half = step // 2
+        odd_rows, odd_columns = rows % step == half, columns % step == half
+        on_grid = (rows % half == 0) & (columns % half == 0)
+        for where, places, near in (
+            (DIAGONAL, odd_rows & odd_columns, ((-1, -1), (-1, 1), (1, -1), (1, 1))),
+            (STRAIGHT, on_grid & (odd_rows != odd_columns), ((-1, 0), (1, 0), (0, -1), (0, 1))),
+        ):
+            known, below, above = (np.zeros(values.shape, np.int32) for _ in range(3))
+            padded = np.pad(values, half, constant_values=-1)
+            for dy, dx in near:
+                top, left = half * (1 + dy), half * (1 + dx)
+                window = padded[top : top + values.shape[0], left : left + values.shape[1]]
+                known += window >= 0
+                below += (window >= 0) & (window < base)
+                above += window > base
+            most = np.maximum(known, 1)
+            number = _number((where, 4 * below // most, 4 * above // most))
+            number[known == 0] = _number(ALONE)
+            yield places, [bounds[n] for n in number[places].tolist()]
+        step = half

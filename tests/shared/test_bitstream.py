@@ -180,10 +180,14 @@ def test_another_format_is_named_foreign(foreign: bytes) -> None:
         Bitstream.from_bytes(foreign)
 
 
-def test_a_later_version_asks_for_a_newer_reader() -> None:
+@pytest.mark.parametrize(
+    ("version", "advice"), [(VERSION + 1, "update the reader"), (1, "encode the picture again")]
+)
+def test_another_version_is_named_with_what_to_do(version: int, advice: str) -> None:
     data = small().to_bytes()
-    with pytest.raises(StreamVersion, match="update"):
-        Bitstream.from_bytes(MAGIC + bytes([VERSION + 1]) + data[3:])
+    with pytest.raises(StreamVersion, match=f"version {version}") as caught:
+        Bitstream.from_bytes(MAGIC + bytes([version]) + data[3:])
+    assert caught.value.hint == advice
 
 
 @pytest.mark.parametrize(

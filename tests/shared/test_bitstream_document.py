@@ -17,9 +17,8 @@ import pytest
 
 from shared.bitstream import Bitstream
 from shared.entropy_model import EntropyModel
-from shared.level_map import _BY_MEAN as BY_MEAN
-from shared.level_map import _NO_NEIGHBOUR as NO_NEIGHBOUR
 from shared.level_map import LevelMap, cell_shape, latent_shape
+from shared.level_tables import ALONE, COUNTS
 
 Arrays = dict[str, np.ndarray]
 TEXT = (Path(__file__).parents[2] / "docs" / "bitstream.md").read_text(encoding="utf-8")
@@ -45,23 +44,27 @@ def example() -> bytes:
 
 
 class Reader:
-    """Section 2: the entropy coder."""
+    """Section 2: the entropy coder, with words of `width` bits and 2**`parts` parts."""
 
-    def __init__(self, payload: bytes) -> None:
-        payload += b"\0" * (-len(payload) % 4)
+    def __init__(self, payload: bytes, width: int = 32, parts: int = 24) -> None:
+        size = width // 8
+        payload += b"\0" * (-len(payload) % size)
         self.words = [
-            int.from_bytes(payload[i : i + 4], "little") for i in range(0, len(payload), 4)
+            int.from_bytes(payload[i : i + size], "little") for i in range(0, len(payload), size)
         ]
+        self.width, self.parts = width, parts
         self.state = 0
-        while self.words and self.state < 1 << 32:
-            self.state = self.state << 32 | self.words.pop()
+        self.refill()
+
+    def refill(self) -> None:
+        while self.words and self.state < 1 << self.width:
+            self.state = self.state << self.width | self.words.pop()
 
     def symbol(self, bounds: Sequence[int]) -> int:
-        r = self.state % (1 << 24)
+        r = self.state % (1 << self.parts)
         k = bisect_right(bounds, r) - 1
-        self.state = (self.state >> 24) * (bounds[k + 1] - bounds[k]) + r - bounds[k]
-        if self.state < 1 << 32 and self.words:
-            self.state = self.state << 32 | self.words.pop()
+        self.state = (self.state >> self.parts) * (bounds[k + 1] - bounds[k]) + r - bounds[k]
+        self.refill()
         return k
 
     @property
@@ -81,28 +84,36 @@ def bounds_of(counts: Sequence[int]) -> list[int]:
 def read_levels(payload: bytes, rows: int, columns: int) -> list[tuple[int, int, int, str, int]]:
     """Section 3: (pass, row, column, context, level) of every cell in the order of reading."""
     count = 5 if payload[0] & 4 else 3
+    base = count // 2
     tables = {
-        row[0]: bounds_of([int(cell) for cell in row[1:]])
+        row[0]: [0, *itertools.accumulate(int(cell) for cell in row[1:])]
         for row in table(f"<!-- tables: {count} levels -->")
     }
-    across = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-    diagonal = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
     cells = [(r, c) for r in range(rows) for c in range(columns)]
-    passes = (
-        ([(r, c) for r, c in cells if r % 2 == 0 and c % 2 == 0], []),
-        ([(r, c) for r, c in cells if r % 2 and c % 2], diagonal),
-        ([(r, c) for r, c in cells if (r + c) % 2], across),
-    )
-    reader, found, read = Reader(payload[1:]), {}, []
-    for number, (places, near) in enumerate(passes, start=1):
-        contexts = {}
+    passes = [(1, "alone", 0, [(r, c) for r, c in cells if r % 4 == 0 and c % 4 == 0])]
+    for number, s in ((2, 4), (4, 2)):
+        half = s // 2
+        diagonal = [(r, c) for r, c in cells if r % s == half and c % s == half]
+        straight = [
+            (r, c)
+            for r, c in cells
+            if r % half == 0 and c % half == 0 and (r % s == 0) + (c % s == 0) == 1
+        ]
+        passes += [(number, "diagonal", half, diagonal), (number + 1, "straight", half, straight)]
+    ways = {
+        "alone": [],
+        "diagonal": [(-1, -1), (-1, 1), (1, -1), (1, 1)],
+        "straight": [(-1, 0), (1, 0), (0, -1), (0, 1)],
+    }
+    reader, found, read = Reader(payload[1:], 8, 8), {}, []
+    for number, where, far, places in passes:
         for r, c in places:
-            levels = [found[r + y, c + x] for y, x in near if (r + y, c + x) in found]
-            m, t = len(levels), sum(levels)
-            contexts[r, c] = str((4 * t + m) // (2 * m)) if m else "none"
-        for r, c in sorted(places, key=lambda place: (contexts[place], place)):
-            found[r, c] = reader.symbol(tables[contexts[r, c]])
-            read.append((number, r, c, contexts[r, c], found[r, c]))
+            around = [(r + far * y, c + far * x) for y, x in ways[where]]
+            near = [found[place] for place in around if place in found]
+            m, low, high = len(near), sum(n < base for n in near), sum(n > base for n in near)
+            context = f"{where} {4 * low // m} {4 * high // m}" if m else "alone"
+            found[r, c] = reader.symbol(tables[context])
+            read.append((number, r, c, context, found[r, c]))
     assert reader.done
     return read
 
@@ -116,7 +127,7 @@ def test_the_example_is_a_stream() -> None:
         height=80,
         quality_code=60,
         check=0x1234,
-        level_map=bytes.fromhex("7999ecb2aff9"),
+        level_map=bytes.fromhex("79e700c110"),
         latents=bytes.fromhex("00112233445566778899"),
         extras=((200, b"hi"),),
     )
@@ -141,7 +152,12 @@ def test_the_example_is_read_as_the_page_says() -> None:
 @pytest.mark.parametrize("count", [3, 5])
 def test_the_tables_are_those_of_the_code(count: int) -> None:
     rows = table(f"<!-- tables: {count} levels -->")
-    wanted = {**{str(i): row for i, row in enumerate(BY_MEAN[count])}, "none": NO_NEIGHBOUR[count]}
+    names = {
+        context: " ".join((("diagonal", "straight")[context[0]], *map(str, context[1:])))
+        for context in COUNTS[count]
+        if context != ALONE
+    }
+    wanted = {names.get(context, "alone"): row for context, row in COUNTS[count].items()}
     assert {row[0]: tuple(int(cell) for cell in row[1:]) for row in rows} == wanted
 
 

@@ -10,8 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import StreamMalformed
-from shared.level_map import _BY_MEAN as BY_MEAN
-from shared.level_map import _NO_NEIGHBOUR as NO_NEIGHBOUR
 from shared.level_map import (
     CELLS,
     LEVELS,
@@ -19,11 +17,13 @@ from shared.level_map import (
     MAX_STEP,
     STRIDE,
     LevelMap,
+    agreed,
     cell_shape,
     flat_codes,
     latent_shape,
     quantise_importance,
 )
+from shared.level_tables import ALONE, COUNTS
 
 sides = st.integers(1, 700)
 cells = st.sampled_from(CELLS)
@@ -44,12 +44,18 @@ def random_map(width: int, height: int, cell: int, count: int, step: int, seed: 
 
 
 def test_tables_are_whole() -> None:
+    contexts = {
+        (where, below, above)
+        for where in (0, 1)
+        for below in range(5)
+        for above in range(5 - below)
+    }
     for count in LEVELS:
-        for row in (*BY_MEAN[count], NO_NEIGHBOUR[count]):
+        assert set(COUNTS[count]) == contexts | {ALONE}
+        for row in COUNTS[count].values():
             assert len(row) == count
             assert sum(row) == 256
             assert min(row) > 0
-        assert len(BY_MEAN[count]) == 2 * count - 1
 
 
 @given(sides, sides, cells, levels, steps, seeds)
@@ -162,6 +168,19 @@ def test_quantised_importance_is_in_range_and_monotonic(
     assert found.max() < count
     order = importance.ravel().argsort()
     assert (np.diff(found.ravel()[order].astype(int)) >= 0).all()
+
+
+def test_cells_follow_the_neighbours_that_agree() -> None:
+    lone = np.zeros((5, 6), np.uint8)
+    lone[2, 3] = 2
+    assert not agreed(lone).any()
+    hole = 2 - lone
+    assert (agreed(hole) == 2).all()
+    half = np.repeat(np.uint8([0, 0, 0, 2, 2, 2])[None], 5, 0)
+    np.testing.assert_array_equal(agreed(half), half)  # straight borders stay
+    chance = np.random.default_rng(0).integers(0, 5, (20, 20)).astype(np.uint8)
+    np.testing.assert_array_equal(agreed(chance, neighbours=9), chance)
+    assert len(LevelMap(agreed(chance), 16, 5).encode()) < len(LevelMap(chance, 16, 5).encode())
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-30])
