@@ -34,6 +34,7 @@ from shared.symbol_coder import scale_tables
 from training.adapter import load_adapter_run
 from training.clip import load_clip, text_parts
 from training.codec import load_codec
+from training.edge_analysis import EdgeAnalysis
 from training.llava import build_processor, load_llava
 from training.open_clip_files import write_open_clip
 from training.quantise import quantise_encoder, quantise_guidance
@@ -118,7 +119,7 @@ def write_encoder(codec: Codec, path: Path) -> None:
     """encoder.onnx: `picture` f32 [1, 3, 16h, 16w] 0..1 -> `latent` f32 [1, C, h, w]."""
     example = torch.rand(1, 3, 4 * STRIDE, 6 * STRIDE)
     axes = {"picture": {2: "height", 3: "width"}, "latent": {2: "rows", 3: "columns"}}
-    _write_onnx(codec.analysis, example, path, "latent", axes)
+    _write_onnx(EdgeAnalysis(codec.analysis), example, path, "latent", axes)
 
 
 def write_guidance(visual: nn.Module, path: Path) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edge_client.encoder import Encoder
 from edge_client.images import load
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, flat_codes
+from shared.nets.codec import Codec, NetConfig
+from training.edge_analysis import EdgeAnalysis
 from training.quantise import quantise_encoder
 
 
@@ -28,6 +31,18 @@ def bundles(
     out = tmp_path_factory.mktemp("quantised") / "bundle"
     train("export", out, codec=runs.codec, clip=runs.clip, quantise=photographs, name="small")
     return Bundle.open(runs.bundle), Bundle.open(out)
+
+
+def test_the_edges_form_of_the_analysis_computes_the_same() -> None:
+    torch.manual_seed(0)
+    analysis = Codec(NetConfig(latent_channels=24, analysis_width=16, analysis_blocks=2)).analysis
+    for weight in analysis.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    picture = torch.rand(2, 3, 48, 80)
+    with torch.no_grad():
+        wanted, found = analysis(picture), EdgeAnalysis(analysis)(picture)
+    assert float(wanted.std()) > 1
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.std()))
 
 
 def test_graphs_are_smaller_and_near(bundles: tuple[Bundle, Bundle], photographs: Path) -> None:
