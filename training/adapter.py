@@ -7,7 +7,9 @@ that was not compressed; the first part of the time trains the low level alone.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,11 @@ from training.world import (
 )
 
 LOW, HIGH = 0.1, 1.0
-WARM_UP = 0.15  # share of the time for the low level alone
+WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
+ECHOES = 2  # steps on each coded batch: drawing and coding it takes as long as a step
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
-CELL = 32
+CELL = 16
 K = 0.25  # deviations from the mean to the next level, as in the bundle
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
@@ -216,15 +219,24 @@ def main(arguments: argparse.Namespace) -> None:
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES, (SIDE, SIDE))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
 
+    @torch.no_grad()
+    def coded_batches() -> Iterator[CodedSquares]:
+        """Each batch is given out twice (Choi et al., "Faster Neural Network Training with Data
+        Echoing", arXiv 1907.05550)."""
+        while True:
+            samples = stream.batch(arguments.batch, stream.size())
+            base, steps = random_qualities(len(samples), generator)
+            coded = towers.code(samples, base.to(options.device), steps.to(options.device))
+            yield from repeat(coded, ECHOES)
+
+    batches = coded_batches()
+
     def loss_of_step(model: Any, step: int) -> Losses:
-        samples = stream.batch(arguments.batch, stream.size())
-        base, steps = random_qualities(len(samples), generator)
-        with torch.no_grad():
-            coded = model.code(samples, base.to(options.device), steps.to(options.device))
+        coded = next(batches)
         with mixed_precision(options.device):
             losses = losses_of(model, coded, prior=not arguments.no_prior)
         losses = {name: each.mean() for name, each in losses.items()}
-        warming = runner.progress < WARM_UP and arguments.low > 0.0
+        warming = runner.progress < WARM_UP and arguments.low > 0.0 and options.start is None
         high = 0.0 if warming else arguments.high
         return {"loss": arguments.low * losses["low"] + high * losses["high"], **losses}
 
