@@ -192,7 +192,7 @@ class Encoder:
         self.bundle = bundle
         self._threads = threads or _cores()
         self._session = self._open(ENCODER)
-        self._guide = Guide(bundle, self._open(GUIDANCE))
+        self._guide = Guide(bundle, self._open(GUIDANCE), self._threads)
         self._model = EntropyModel.load(bundle.path(ENTROPY))
 
     def analyse(self, picture: Picture, guidance: bool = True) -> Analysed:
@@ -202,16 +202,16 @@ class Encoder:
         level_map = None
         if guidance:
             with _timed(timings, "guidance"):
-                level_map = self._guide.level_map(picture)
+                level_map = self._guide(picture)[1]
             if (level_map.values == level_map.levels // 2).all():
                 level_map = None
         with _timed(timings, "analysis"):
             latent = self._transform(picture)
         return Analysed(width, height, latent, level_map, self._model, self.bundle.id, timings)
 
-    def importance(self, picture: Picture) -> NDArray[np.float32]:
-        """Importance f32 [rows, columns] of the cells of a picture, before it becomes levels."""
-        return self._guide.cells(picture)
+    def guide(self, picture: Picture) -> tuple[NDArray[np.float32], LevelMap]:
+        """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes."""
+        return self._guide(picture)
 
     def _transform(self, picture: Picture) -> NDArray[np.float32]:
         """Latent f32 [C, h, w]. Tiles see as far as the transform does: they leave no seams."""

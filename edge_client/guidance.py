@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -10,18 +12,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_client.images import Picture, fitted, scale
-from shared.bundle import Bundle, GuidanceSettings
+from shared.bundle import Bundle
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 from shared.tiles import starts
 
 FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)
 """CLIP's mean colour: what the cloud, too, puts beside a picture that is not square."""
+CELL_OF_LARGE: Final = 32
+"""Pixels a side at least, where the tower does not see a picture whole: finer cells would take four
+times as many tiles."""
 
 Importance = NDArray[np.float32]
 
 
 class Guide:
-    """Turns a picture into its level map. `session` is an onnxruntime session of guidance.onnx.
+    """Turns a picture into its level map.
+
+    `session` is an onnxruntime session of guidance.onnx; `threads` tiles are looked at at a time.
 
         picture --scaled to the square-----------------> global map ---+
            `----scaled till a patch is a cell, cut----> tile maps -----(+)--> cells --> levels
@@ -31,19 +38,24 @@ class Guide:
     than the cells can tell, and take most of the time of an encode.
     """
 
-    def __init__(self, bundle: Bundle, session: Any) -> None:
+    def __init__(self, bundle: Bundle, session: Any, threads: int = 1) -> None:
         self._settings = bundle.manifest.guidance
         self._session = session
+        self._threads = threads
 
-    def level_map(self, picture: Picture) -> LevelMap:
-        """Levels of the cells of a picture u8 [H, W, 3]."""
-        return level_map_of(self.cells(picture), self._settings)
+    def __call__(self, picture: Picture) -> tuple[Importance, LevelMap]:
+        """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3], and its levels."""
+        settings = self._settings
+        whole = max(picture.shape[:2]) <= settings.side
+        cell = settings.cell if whole else max(settings.cell, CELL_OF_LARGE)
+        importance = self._cells(picture, cell)
+        levels = quantise_importance(importance, settings.levels, settings.k)
+        return importance, LevelMap(levels, cell, settings.levels, settings.step)
 
-    def cells(self, picture: Picture) -> Importance:
-        """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3]."""
+    def _cells(self, picture: Picture, cell: int) -> Importance:
         height, width = picture.shape[:2]
-        shape = cell_shape(width, height, self._settings.cell)
-        patches = shrink(picture, self._settings.cell / self._settings.patch)
+        shape = cell_shape(width, height, cell)
+        patches = shrink(picture, cell / self._settings.patch)
         if max(patches.shape[:2]) <= self._settings.side:
             return pool(self._global(picture), shape)
         local = pool(self._tiled(patches), shape)
@@ -67,9 +79,11 @@ class Guide:
         height, width = picture.shape[:2]
         total = np.zeros((-(-height // patch), -(-width // patch)), np.float32)
         count = np.zeros_like(total)
-        for top in starts(height, side, patch):
-            for left in starts(width, side, patch):
-                found = self._attention(picture[top : top + side, left : left + side])
+        corners = list(product(starts(height, side, patch), starts(width, side, patch)))
+        tiles = (picture[top : top + side, left : left + side] for top, left in corners)
+        # Tiles are small: they keep cores busier side by side than one after another.
+        with ThreadPoolExecutor(self._threads) as pool:
+            for (top, left), found in zip(corners, pool.map(self._attention, tiles), strict=True):
                 rows, columns = found.shape
                 row, column = top // patch, left // patch
                 place = np.s_[row : row + rows, column : column + columns]
@@ -98,12 +112,6 @@ def shrink(picture: Picture, factor: float) -> Picture:
         return np.asarray(Image.fromarray(picture).reduce(int(factor)))
     height, width = picture.shape[:2]
     return scale(picture, math.ceil(width / factor), math.ceil(height / factor))
-
-
-def level_map_of(cells: Importance, settings: GuidanceSettings) -> LevelMap:
-    """The level map that an importance f32 [rows, columns] of cells becomes."""
-    levels = quantise_importance(cells, settings.levels, settings.k)
-    return LevelMap(levels, settings.cell, settings.levels, settings.step)
 
 
 def _of_mean_one(values: Importance) -> Importance:

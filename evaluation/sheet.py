@@ -86,8 +86,7 @@ def best_fit(
 
 
 def _draw_guidance(axes: NDArray[Any], ours: Ours, picture: Picture) -> None:
-    importance = ours.encoder.importance(picture)
-    level_map = ours.analyse(picture, True).level_map
+    importance, level_map = ours.encoder.guide(picture)
     axes[0].imshow(picture)
     axes[0].set_title("original", fontsize=9)
     axes[1].imshow(picture)
@@ -95,9 +94,8 @@ def _draw_guidance(axes: NDArray[Any], ours: Ours, picture: Picture) -> None:
     axes[1].imshow(importance, cmap="inferno", alpha=0.75, extent=extent, interpolation="bilinear")
     axes[1].set_title("importance", fontsize=9)
     axes[2].imshow(picture)
-    if level_map is not None:
-        most = level_map.levels - 1
-        axes[2].imshow(level_map.values, cmap="PiYG", vmin=0, vmax=most, alpha=0.6, extent=extent)
+    most = level_map.levels - 1
+    axes[2].imshow(level_map.values, cmap="PiYG", vmin=0, vmax=most, alpha=0.6, extent=extent)
     axes[2].set(xlim=extent[:2], ylim=extent[2:])
     axes[2].set_title("bits: green more, pink fewer", fontsize=9)
 

@@ -105,27 +105,6 @@ def quantise_importance(importance: Array, levels: int = 3, k: float = 0.75) -> 
     return (base + steps).astype(np.uint8)
 
 
-def agreed(levels: Array, neighbours: int = 5) -> Array:
-    """Levels u8 [rows, columns] in which a cell has what that many of the eight around it have.
-
-    A map of fewer corners takes fewer bytes. Beyond its edge the map goes on as at the edge.
-    """
-    rows, columns = levels.shape
-    padded = np.pad(levels, 1, mode="edge")
-    around = np.stack(
-        [
-            padded[y : y + rows, x : x + columns]
-            for y in range(3)
-            for x in range(3)
-            if (y, x) != (1, 1)
-        ]
-    )
-    found = levels.copy()
-    for level in np.unique(levels):
-        found[(around == level).sum(axis=0) >= neighbours] = level
-    return found
-
-
 def latent_shape(width: int, height: int) -> tuple[int, int]:
     """Rows and columns of the latent of a picture."""
     return -(-height // STRIDE), -(-width // STRIDE)

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="tiny")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--quality", type=float, default=3.0, help="default quality, 0..9")
-    parser.add_argument("--cell", type=int, default=32, choices=(16, 32, 64))
+    parser.add_argument("--cell", type=int, default=16, choices=(16, 32, 64))
     parser.add_argument("--levels", type=int, default=3, choices=(3, 5))
     parser.add_argument("--k", type=float, default=0.25)
     parser.add_argument("--step", type=int, default=30, help="quality codes between levels")

@@ -38,27 +38,24 @@ def map_(
     settings = options.resolve_options(bundle=bundle).settings
     from edge_client import overlay
     from edge_client.core import Core
-    from edge_client.guidance import level_map_of
 
     core = Core(bundle=settings.bundle, resolution=size)
     pixels = pixels_named(core, picture)
-    importance = core.encoder.importance(pixels)
-    guidance = core.bundle.manifest.guidance
-    level_map = level_map_of(importance, guidance)
+    importance, level_map = core.encoder.guide(pixels)
     if levels:
         drawn = overlay.levels(pixels, level_map)
     else:
-        drawn = overlay.heat(pixels, importance, guidance.cell)
+        drawn = overlay.heat(pixels, importance, level_map.cell)
     place = output or Path("stdin" if picture == "-" else picture).with_suffix(".map.png")
     options.write_beside(place, overlay.png(drawn))
     counts = [int((level_map.values == level).sum()) for level in range(level_map.levels)]
     talk = Output(json, quiet)
     if json:
-        found = {"picture": picture, "map": str(place), "cell": guidance.cell, "counts": counts}
+        found = {"picture": picture, "map": str(place), "cell": level_map.cell, "counts": counts}
         talk.record({**found, "importance": importance.round(6).tolist()})
     else:
         rows, columns = importance.shape
         talk.say(
-            f"{picture}: {rows}x{columns} cells of {guidance.cell} pixels; from fewer to more "
+            f"{picture}: {rows}x{columns} cells of {level_map.cell} pixels; from fewer to more "
             f"bits: {counts}; drawn in {place}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_client.encoder import Encoder
-from edge_client.guidance import FILL, pool, shrink
+from edge_client.guidance import CELL_OF_LARGE, FILL, pool, shrink
 from edge_client.images import fitted, load
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
@@ -72,11 +72,21 @@ def test_pictures_lie_where_the_cloud_lays_them() -> None:
 
 def test_importance_covers_the_picture(encoder: Encoder, draw: Draw) -> None:
     for width, height in [(256, 128), (64, 64), (1, 1), (1000, 20), (300, 700)]:
-        importance = encoder.importance(draw(width, height))
-        assert importance.shape == cell_shape(width, height, 32)
+        importance, level_map = encoder.guide(draw(width, height))
+        assert importance.shape == cell_shape(width, height, level_map.cell)
+        assert level_map.values.shape == importance.shape
         assert np.isfinite(importance).all()
         assert (importance > 0).all()
     assert FILL.tolist() == [123, 117, 104]
+
+
+def test_cells_are_coarser_where_the_tower_does_not_see_the_whole(
+    encoder: Encoder, draw: Draw
+) -> None:
+    settings = encoder.bundle.manifest.guidance
+    for size in (settings.side, settings.side + 1):
+        _, level_map = encoder.guide(draw(size, 40))
+        assert level_map.cell == (settings.cell if size == settings.side else CELL_OF_LARGE)
 
 
 def test_a_flat_map_is_not_sent(encoder: Encoder, draw: Draw) -> None:
@@ -91,27 +101,27 @@ def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
     """Where a patch of the global map is larger than a cell, each tile has its own say."""
     settings = encoder.bundle.manifest.guidance
     guide, side = encoder._guide, settings.side
-    size = 2 * side * settings.cell // settings.patch
+    size = 2 * side * CELL_OF_LARGE // settings.patch
     picture = draw(size, size)
-    shape = cell_shape(size, size, settings.cell)
-    patches = shrink(picture, settings.cell / settings.patch)
+    shape = cell_shape(size, size, CELL_OF_LARGE)
+    patches = shrink(picture, CELL_OF_LARGE / settings.patch)
     assert patches.shape[:2] == (2 * side, 2 * side)
     whole = pool(guide._global(patches), shape)
     tiled = guide._tiled(patches)
     corner = guide._global(patches[:side, :side])
     rows = side // settings.patch
     assert np.allclose(tiled[:rows, :rows], corner / corner.mean(), rtol=1e-4)
-    assert np.allclose(
-        encoder.importance(picture), whole / whole.mean() + pool(tiled, shape), rtol=1e-4
-    )
+    importance, _ = encoder.guide(picture)
+    assert np.allclose(importance, whole / whole.mean() + pool(tiled, shape), rtol=1e-4)
 
 
 def test_the_global_map_is_enough_where_its_patches_are_cells(encoder: Encoder, draw: Draw) -> None:
     settings = encoder.bundle.manifest.guidance
-    size = settings.side * settings.cell // settings.patch
+    size = settings.side * CELL_OF_LARGE // settings.patch
     picture = draw(size, size)
-    shape = cell_shape(size, size, settings.cell)
-    assert np.array_equal(encoder.importance(picture), pool(encoder._guide._global(picture), shape))
+    importance, level_map = encoder.guide(picture)
+    shape = cell_shape(size, size, level_map.cell)
+    assert np.array_equal(importance, pool(encoder._guide._global(picture), shape))
 
 
 def test_the_map_of_a_picture_of_4096_takes_the_memory_of_tiles(
@@ -121,11 +131,11 @@ def test_the_map_of_a_picture_of_4096_takes_the_memory_of_tiles(
     picture = np.tile(draw(512, 512), (8, 8, 1))
     tracemalloc.start()
     try:
-        importance = encoder.importance(picture)
+        importance, level_map = encoder.guide(picture)
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-    assert importance.shape == cell_shape(size, size, encoder.bundle.manifest.guidance.cell)
+    assert importance.shape == cell_shape(size, size, level_map.cell)
     assert np.isfinite(importance).all()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from edge_client.guidance import pool
 from evaluation import ablations, guidance
 from evaluation.__main__ import main
 from evaluation.level_maps import Guiding, attention_of, parse_guiding
@@ -44,8 +45,8 @@ def test_the_towers_first_layers_are_what_the_edge_runs(
 ) -> None:
     attention = attention_of(tower, scene.picture)
     assert attention.shape == (tower.layers, 16, 16)
-    cells = attention[:3].mean(axis=0).reshape(8, 2, 8, 2).mean(axis=(1, 3))
-    importance = Ours(bundle).encoder.importance(scene.picture)
+    importance, _ = Ours(bundle).encoder.guide(scene.picture)
+    cells = pool(attention[:3].mean(axis=0), importance.shape)
     # The graph of the edge has 8 bits.
     assert cells == pytest.approx(importance, abs=4e-2 * importance.max())
     usual = guidance.usual_of(bundle)

@@ -17,7 +17,6 @@ from shared.level_map import (
     MAX_STEP,
     STRIDE,
     LevelMap,
-    agreed,
     cell_shape,
     flat_codes,
     latent_shape,
@@ -168,19 +167,6 @@ def test_quantised_importance_is_in_range_and_monotonic(
     assert found.max() < count
     order = importance.ravel().argsort()
     assert (np.diff(found.ravel()[order].astype(int)) >= 0).all()
-
-
-def test_cells_follow_the_neighbours_that_agree() -> None:
-    lone = np.zeros((5, 6), np.uint8)
-    lone[2, 3] = 2
-    assert not agreed(lone).any()
-    hole = 2 - lone
-    assert (agreed(hole) == 2).all()
-    half = np.repeat(np.uint8([0, 0, 0, 2, 2, 2])[None], 5, 0)
-    np.testing.assert_array_equal(agreed(half), half)  # straight borders stay
-    chance = np.random.default_rng(0).integers(0, 5, (20, 20)).astype(np.uint8)
-    np.testing.assert_array_equal(agreed(chance, neighbours=9), chance)
-    assert len(LevelMap(agreed(chance), 16, 5).encode()) < len(LevelMap(chance, 16, 5).encode())
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-30])
