@@ -34,7 +34,8 @@ HUNG: Final = 120  # seconds by the clock, in which even a busy machine ends a c
 MEMORY: Final = 512 << 20  # bytes over what the process held before the first case
 LIMITS: Final = Limits(pixels=4_200_000)  # the service's default
 READERS: Final = (
-    *("ans", "bitstream", "entropy_model", "integer_network", "level_map", "symbol_coder"),
+    *("ans", "bitstream", "byte_ans", "entropy_model", "integer_network"),
+    *("level_map", "level_tables", "symbol_coder"),
 )
 
 
