@@ -72,7 +72,7 @@ def test_from_a_picture_to_an_answer_that_streams(page: Any) -> None:
     assert page.inner_text("#about-decoded").startswith(size)
     assert page.evaluate("document.getElementById('decoded').naturalWidth") == 256
     assert page.evaluate("document.getElementById('jpeg').naturalWidth") == 256
-    assert "of 64 cells" in page.inner_text("#about-map")
+    assert "of 256 cells" in page.inner_text("#about-map")
     page.evaluate(
         """() => {
             window.steps = [];

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from shared.bitstream import Bitstream
+from shared.level_map import cell_shape
 
 Cli = Callable[..., Any]
 
@@ -39,7 +40,7 @@ def test_encode_then_inspect(cli: Cli, tmp_path: Path, draw: Callable[..., np.nd
     facts = json.loads(cli("inspect", stream, "--json").out)
     assert facts["overhead"] <= 24
     assert facts["bytes"] == stream.stat().st_size
-    assert len(facts["level_map"]["rows"]) == 8
+    assert len(facts["level_map"]["rows"]) == 256 // facts["level_map"]["cell"]
 
 
 def test_encode_through_pipes(cli: Cli, photo: Path) -> None:
@@ -246,8 +247,9 @@ def test_map(cli: Cli, photo: Path, tmp_path: Path) -> None:
     drawn = cli("map", photo, "--json")
     assert drawn.code == 0
     facts = json.loads(drawn.out)
-    assert sum(facts["counts"]) == 8 * 5
-    assert np.array(facts["importance"]).shape == (5, 8)
+    rows, columns = cell_shape(256, 160, facts["cell"])
+    assert sum(facts["counts"]) == rows * columns
+    assert np.array(facts["importance"]).shape == (rows, columns)
     levels = tmp_path / "levels.png"
     assert cli("map", "-", "-o", levels, "--levels", stdin=photo.read_bytes()).code == 0
     for path in (photo.with_suffix(".map.png"), levels):
