@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_client.images import Picture, fitted, scale
-from shared.bundle import Bundle
+from shared.bundle import Bundle, GuidanceSettings
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 from shared.tiles import starts
 
 FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)
 """CLIP's mean colour: what the cloud, too, puts beside a picture that is not square."""
-CELL_OF_LARGE: Final = 32
-"""Pixels a side at least, where the tower does not see a picture whole: finer cells would take four
-times as many tiles."""
+CELL_OF_LARGE: Final = 32  # pixels a side at least
 
 Importance = NDArray[np.float32]
 
@@ -46,8 +44,7 @@ class Guide:
     def __call__(self, picture: Picture) -> tuple[Importance, LevelMap]:
         """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3], and its levels."""
         settings = self._settings
-        whole = max(picture.shape[:2]) <= settings.side
-        cell = settings.cell if whole else max(settings.cell, CELL_OF_LARGE)
+        cell = cell_of(settings, *picture.shape[:2])
         importance = self._cells(picture, cell)
         levels = quantise_importance(importance, settings.levels, settings.k)
         return importance, LevelMap(levels, cell, settings.levels, settings.step)
@@ -101,6 +98,15 @@ class Guide:
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         found: Importance = self._session.run(None, {"picture": planes})[0][0]
         return found[: -(-height // patch), : -(-width // patch)]
+
+
+def cell_of(settings: GuidanceSettings, height: int, width: int) -> int:
+    """Pixels a side of the cells of a picture.
+
+    Where the tower does not see it whole they are not small: that would take four times the tiles.
+    """
+    whole = max(height, width) <= settings.side
+    return settings.cell if whole else max(settings.cell, CELL_OF_LARGE)
 
 
 def shrink(picture: Picture, factor: float) -> Picture:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from edge_client.guidance import cell_of
 from shared.bundle import ADAPTER, DECODER, ENTROPY, Bundle
 from shared.level_map import STRIDE
 from shared.nets.codec import Analysis, NetConfig, Synthesis
@@ -85,7 +86,7 @@ def _guidance(bundle: Bundle, width: int, height: int) -> float:
     tokens = patches + 1
     block = 12 * wide**2 * tokens + 2 * wide * tokens**2
     run = 3 * patch**2 * wide * patches + (LAYERS - 1) * block + wide**2 * tokens
-    factor = max(1.0, settings.cell / patch)
+    factor = max(1.0, cell_of(settings, height, width) / patch)
     down, across = math.ceil(height / factor), math.ceil(width / factor)
     runs = 1
     if max(down, across) > side:
