@@ -30,7 +30,7 @@ class ByteCoder:
     def __init__(self, payload: bytes = b"") -> None:
         if payload.endswith(b"\0"):
             raise ValueError("a stream never ends in a zero byte")
-        self._words = list(payload)
+        self._words = bytearray(payload)
         self._state = 0
         self._refill()
 
@@ -63,7 +63,7 @@ class ByteCoder:
 
     def payload(self) -> bytes:
         """What was pushed, as bytes; zero bytes at the end are left out, a reader needs none."""
-        return bytes([*self._words, self._state & 0xFF, self._state >> 8]).rstrip(b"\0")
+        return bytes(self._words + self._state.to_bytes(2, "little")).rstrip(b"\0")
 
     def _refill(self) -> None:
         while self._state < PARTS and self._words:

@@ -122,6 +122,18 @@ def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
     assert peak < 64 << 20
 
 
+def test_a_large_payload_for_a_small_picture_allocates_little_more_than_itself() -> None:
+    payload = b"\x78" + b"\x55" * (8 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StreamMalformed):
+            LevelMap.decode(payload, 64, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(payload)
+
+
 @pytest.mark.parametrize(
     ("cell", "count", "step"), [(8, 3, 30), (32, 4, 30), (32, 3, 31), (32, 3, 64), (32, 3, -2)]
 )
