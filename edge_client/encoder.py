@@ -83,7 +83,8 @@ class Analysed:
                 raise UsageError(
                     f"the picture does not fit into {budget} bytes: the smallest possible stream "
                     f"has {size}",
-                    hint="raise the budget or lower --resolution",
+                    hint="raise the budget, lower --resolution"
+                    + ("" if self.level_map is None else " or leave the guidance out"),
                 )
             search = _Search(budget, size, self._expected_growth())
             while (code := search.next_code()) is not None:

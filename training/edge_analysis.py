@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +31,22 @@ class EdgeAnalysis(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         latent: Tensor = self.linear(picture) + self.leave(self.blocks(self.enter(picture)))
         return latent
+
+
+@torch.no_grad()
+def undo(edge: EdgeAnalysis, analysis: Analysis) -> None:
+    """Give `analysis` the weights that `edge` was made of."""
+    analysis.linear.weight.copy_(edge.linear.weight / UNIT)
+    analysis.enter.weight.copy_(edge.enter.weight.flatten(1)[:, :, None, None])
+    assert edge.enter.bias is not None
+    analysis.enter.bias.copy_(edge.enter.bias + CENTRE * edge.enter.weight.sum(dim=(1, 2, 3)))
+    for name in ("weight", "bias"):
+        getattr(analysis.leave, name).copy_(getattr(edge.leave, name) / UNIT)
+        for block, faster in zip(analysis.blocks, edge.blocks, strict=True):
+            for same in ("mix_in", "depthwise", "mix_out", "down"):
+                getattr(getattr(block, same), name).copy_(getattr(getattr(faster, same), name))
+            halves = [getattr(getattr(faster, half), name) for half in ("value", "gate")]
+            getattr(block.gate, name).copy_(torch.cat(halves))
 
 
 class _EdgeBlock(nn.Module):

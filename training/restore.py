@@ -31,6 +31,7 @@ from shared.nets.codec import Analysis, Codec, load_synthesis
 from shared.nets.entropy import BIAS_UNIT, IntegerConv
 from training.adapter import adapter_info
 from training.clip import CONFIG, ClipWithHeads
+from training.edge_analysis import EdgeAnalysis, undo
 from training.runner import CHECKPOINT, write_checkpoint
 from training.towers import unconverted
 
@@ -106,8 +107,10 @@ def restore_analysis(analysis: Analysis, path: Path) -> None:
         name = node.name.removesuffix("_DequantizeLinear")
         if node.op_type == "DequantizeLinear" and all(each in known for each in node.input):
             known[name] = _dequantised(*(known[each] for each in node.input))
-    for name, weight in analysis.named_parameters():
+    edge = EdgeAnalysis(analysis)
+    for name, weight in edge.named_parameters():
         weight.copy_(_tensor(known[name]))
+    undo(edge, analysis)
 
 
 def _dequantised(
