@@ -35,7 +35,7 @@ class EdgeAnalysis(nn.Module):
 
 @torch.no_grad()
 def undo(edge: EdgeAnalysis, analysis: Analysis) -> None:
-    """Give `analysis` the weights that `edge` was made of."""
+    """Give `analysis`, of which `edge` was made, the weights of `edge` where they do not share."""
     analysis.linear.weight.copy_(edge.linear.weight / UNIT)
     analysis.enter.weight.copy_(edge.enter.weight.flatten(1)[:, :, None, None])
     assert edge.enter.bias is not None
@@ -43,9 +43,7 @@ def undo(edge: EdgeAnalysis, analysis: Analysis) -> None:
     for name in ("weight", "bias"):
         getattr(analysis.leave, name).copy_(getattr(edge.leave, name) / UNIT)
         for block, faster in zip(analysis.blocks, edge.blocks, strict=True):
-            for same in ("mix_in", "depthwise", "mix_out", "down"):
-                getattr(getattr(block, same), name).copy_(getattr(getattr(faster, same), name))
-            halves = [getattr(getattr(faster, half), name) for half in ("value", "gate")]
+            halves = [getattr(half, name) for half in (faster.value, faster.gate)]
             getattr(block.gate, name).copy_(torch.cat(halves))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 
 from shared.bitstream import Bitstream
-from shared.level_map import cell_shape
 
 Cli = Callable[..., Any]
 
@@ -33,14 +31,14 @@ def test_encode_then_inspect(cli: Cli, tmp_path: Path, draw: Callable[..., np.nd
     stream = tmp_path / "a.cotam"
     seen = cli("inspect", stream, "--map", tmp_path / "map.png", "--verify")
     assert seen.code == 0
-    assert re.search(r"(\d+)x\1 cells of \d+ pixels, 3 levels", seen.out)
+    assert "16x16 cells of 16 pixels" in seen.out
     assert "verified" in seen.out
     with Image.open(tmp_path / "map.png") as image:
         assert image.size == (256, 256)
     facts = json.loads(cli("inspect", stream, "--json").out)
     assert facts["overhead"] <= 24
     assert facts["bytes"] == stream.stat().st_size
-    assert len(facts["level_map"]["rows"]) == 256 // facts["level_map"]["cell"]
+    assert len(facts["level_map"]["rows"]) == 16
 
 
 def test_encode_through_pipes(cli: Cli, photo: Path) -> None:
@@ -247,9 +245,8 @@ def test_map(cli: Cli, photo: Path, tmp_path: Path) -> None:
     drawn = cli("map", photo, "--json")
     assert drawn.code == 0
     facts = json.loads(drawn.out)
-    rows, columns = cell_shape(256, 160, facts["cell"])
-    assert sum(facts["counts"]) == rows * columns
-    assert np.array(facts["importance"]).shape == (rows, columns)
+    assert sum(facts["counts"]) == 16 * 10
+    assert np.array(facts["importance"]).shape == (10, 16)
     levels = tmp_path / "levels.png"
     assert cli("map", "-", "-o", levels, "--levels", stdin=photo.read_bytes()).code == 0
     for path in (photo.with_suffix(".map.png"), levels):

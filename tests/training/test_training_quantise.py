@@ -16,7 +16,7 @@ from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, flat_codes
 from shared.nets.codec import Codec, NetConfig
-from training.edge_analysis import EdgeAnalysis
+from training.edge_analysis import EdgeAnalysis, undo
 from training.quantise import quantise_encoder
 
 
@@ -33,16 +33,26 @@ def bundles(
     return Bundle.open(runs.bundle), Bundle.open(out)
 
 
-def test_the_edges_form_of_the_analysis_computes_the_same() -> None:
+def test_the_edges_form_of_the_analysis_computes_the_same_and_can_be_undone() -> None:
     torch.manual_seed(0)
     analysis = Codec(NetConfig(latent_channels=24, analysis_width=16, analysis_blocks=2)).analysis
     for weight in analysis.parameters():
         torch.nn.init.normal_(weight, std=0.2)
     picture = torch.rand(2, 3, 48, 80)
+    edge = EdgeAnalysis(analysis)
     with torch.no_grad():
-        wanted, found = analysis(picture), EdgeAnalysis(analysis)(picture)
+        wanted, found = analysis(picture), edge(picture)
     assert float(wanted.std()) > 1
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.std()))
+    close = {"rtol": 1e-3, "atol": 1e-3 * float(wanted.std())}
+    torch.testing.assert_close(found, wanted, **close)
+
+    gates = (block.gate for block in analysis.blocks)
+    for layer in (analysis.linear, analysis.enter, analysis.leave, *gates):
+        for weight in layer.parameters():
+            torch.nn.init.zeros_(weight)
+    undo(edge, analysis)
+    with torch.no_grad():
+        torch.testing.assert_close(analysis(picture), wanted, **close)
 
 
 def test_graphs_are_smaller_and_near(bundles: tuple[Bundle, Bundle], photographs: Path) -> None:

@@ -1,7 +1,7 @@
 """Make the golden streams: python tests/shared/golden/make.py
 
 They are frozen. A reader that stops reading them has changed the format: that takes a new version
-of the container, new streams beside these, and both checked from then on.
+of the container and new streams, and those of a version that is still read stay beside them.
 
 The network is small and random, so that the streams do not depend on any bundle.
 """
