@@ -204,7 +204,7 @@ class Encoder:
         if guidance:
             with _timed(timings, "guidance"):
                 level_map = self._guide(picture)[1]
-            if (level_map.values == level_map.levels // 2).all():
+            if level_map.values.min() == level_map.values.max():
                 level_map = None
         with _timed(timings, "analysis"):
             latent = self._transform(picture)

@@ -15,7 +15,7 @@ from shared.entropy_model import EntropyModel
 from shared.errors import BundleUnknown
 from shared.level_map import LevelMap, flat_codes
 
-_SIGNS: Final = {3: "-.+", 5: "=-.+#"}
+_SIGNS: Final = {2: "-+", 3: "-.+", 5: "=-.+#"}
 _CHUNKS: Final = {CHUNK_LEVEL_MAP: "level map", CHUNK_LATENTS: "latents"}
 
 

@@ -26,7 +26,15 @@ from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, open_bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import CotamError, StreamError
-from shared.level_map import CELLS, LEVELS, LevelMap, cell_shape, flat_codes, latent_shape
+from shared.level_map import (
+    CELLS,
+    LEVELS,
+    STEP_UNIT,
+    LevelMap,
+    cell_shape,
+    flat_codes,
+    latent_shape,
+)
 
 BATCH: Final = 500
 SLOW: Final = 2.0  # seconds of processor time
@@ -77,7 +85,7 @@ def good_streams(model: EntropyModel, bundle_id: bytes) -> list[bytes]:
         if n % 3:
             cell, levels = CELLS[n % len(CELLS)], LEVELS[n % len(LEVELS)]
             values = chance.integers(0, levels, cell_shape(width, height, cell)).astype(np.uint8)
-            made = LevelMap(values, cell, levels, step=2 * int(chance.integers(32)))
+            made = LevelMap(values, cell, levels, step=STEP_UNIT * int(chance.integers(16)))
             codes, level_map = made.codes(code, width, height), made.encode()
         spread = np.exp(chance.normal(2, 2, (model.latent_channels, 1, 1)))
         shape = (model.latent_channels, *latent_shape(width, height))

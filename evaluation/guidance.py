@@ -34,8 +34,11 @@ from shared.bundle import MLLM, Bundle, open_bundle
 PICTURES: Final = 40
 QUALITIES: Final = (0.0, 1.0, 3.0, 4.5)
 RESAMPLES: Final = 400
-K: Final = (0.25, 0.5, 0.75, 1.0)
-STEPS: Final = (10, 20, 40, 60)
+THRESHOLDS: Final = (
+    *((2, k) for k in (0.0, 0.25)),
+    *((levels, k) for levels in (3, 5) for k in (0.25, 0.5, 0.75, 1.0)),
+)  # levels, k
+STEPS: Final = (10, 20, 30, 40, 60)
 NEAR: Final = 3.0
 """The quality at which bytes are told."""
 
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SETTINGS",
-        help="other level maps, as 'layers=1,2 cell=16 levels=5 k=0.5 step=20 scale=log'",
+        help="other level maps, as 'layers=1,2 cell=16 levels=5 k=0.5 step=20'",
     )
     parser.add_argument("--no-adapter", action="store_true", help="the decoded picture alone")
 
@@ -93,13 +96,9 @@ def level_maps(bundle: Bundle, layers: int) -> dict[str, list[Guiding]]:
         "layers": [replace(usual, layers=group) for group in groups],
         "grid": [
             replace(usual, cell=cell, levels=levels, k=k)
-            for cell, levels, k in product((32, 16), (3, 5), sorted({*K, usual.k}))
+            for cell, (levels, k) in product((32, 16), THRESHOLDS)
         ],
-        "step": [
-            replace(usual, scale=scale, step=step)
-            for scale in ("plain", "ratio")
-            for step in sorted({*STEPS, usual.step})
-        ],
+        "step": [replace(usual, step=step) for step in STEPS],
     }
 
 
@@ -164,11 +163,10 @@ def _map_key(guiding: Guiding, bundle: Bundle, index: int) -> Fields:
 def _describe(guiding: Guiding, attention: Callable[[], Array], scene: Scene) -> Fields:
     """Bytes of a level map, and the shares of cells that get fewer and more bits."""
     level_map = guiding.level_map(attention(), scene.picture)
-    base = level_map.levels // 2
     return {
         "bytes": len(level_map.encode()),
-        "fewer": float((level_map.values < base).mean()),
-        "more": float((level_map.values > base).mean()),
+        "fewer": float((level_map.offsets < 0).mean()),
+        "more": float((level_map.offsets > 0).mean()),
     }
 
 
@@ -217,9 +215,8 @@ def text(
             f"*{view}* of bundle {bundle.hex_id} against the same without level map, whole files. "
             "Bits at equal accuracy as in the section before; at equal mean probability of the "
             "right answer, which tells smaller differences apart. In brackets the middle 95 % of "
-            f"{RESAMPLES} resamples of the pictures (seed {SEED}). *plain* takes the thresholds "
-            "mu +- k sigma of the importance, *ratio* 2^-k and 2^k times its mean, *rank* mu +- k "
-            "sigma of its ranks.",
+            f"{RESAMPLES} resamples of the pictures (seed {SEED}). Of two levels the one "
+            "gets fewer bits, below mu + k sigma of the importance, and the other more.",
             table(head, rows),
         ]
     )

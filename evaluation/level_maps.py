@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.guidance import pool
@@ -17,31 +16,24 @@ from evaluation.towers import Tower
 from shared.errors import UsageError
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 
-FLOOR: Final = 1e-3  # of the mean importance: what is below is equal
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Guiding:
-    """layers: numbers from 1, whose attention is averaged. cell: pixels. step: in codes (1/20).
-
-    scale: what is compared with k. "plain", the paper's: deviations from the mean importance.
-    "ratio": octaves from the mean. "rank": deviations from the mean of ranks.
-    """
+    """layers: numbers from 1, whose attention is averaged. cell: pixels. step: in codes (1/20)."""
 
     layers: tuple[int, ...] = (1, 2, 3)
     cell: Literal[16, 32] = 32
-    levels: Literal[3, 5] = 3
+    levels: Literal[2, 3, 5] = 3
     k: float = 0.75
     step: int = 30
-    scale: Literal["plain", "ratio", "rank"] = "plain"
 
     def __str__(self) -> str:
         """Everything that its level map depends on: the name under which it is measured."""
         layers = ",".join(map(str, self.layers))
         return (
-            f"layers {layers}; {self.cell} px; {self.levels} levels; k {self.k:g}; "
-            f"step {self.step}; {self.scale}"
+            f"layers {layers}; {self.cell} px; {self.levels} levels; k {self.k:g}; step {self.step}"
         )
 
     def level_map(self, attention: Array, picture: Picture) -> LevelMap:
@@ -52,19 +44,8 @@ class Guiding:
         height, width = picture.shape[:2]
         importance = attention[[layer - 1 for layer in self.layers]].mean(axis=0)
         cells = pool(importance, cell_shape(width, height, self.cell))
-        return LevelMap(self._levels(cells), self.cell, self.levels, self.step)
-
-    def _levels(self, cells: Array) -> Array:
-        if self.scale == "ratio":
-            mean = max(float(cells.mean()), 1e-12)
-            score = np.log2(np.maximum(cells / mean, FLOOR)) / self.k
-            base = self.levels // 2
-            steps = np.sign(score) * np.minimum(np.floor(np.abs(score)), base)
-            found: Array = (base + steps).astype(np.uint8)
-            return found
-        if self.scale == "rank":
-            cells = np.argsort(np.argsort(cells, axis=None)).reshape(cells.shape)
-        return quantise_importance(cells, self.levels, self.k)
+        levels = quantise_importance(cells, self.levels, self.k)
+        return LevelMap(levels, self.cell, self.levels, self.step)
 
 
 def attention_of(tower: Tower, picture: Picture) -> Array:
@@ -82,7 +63,6 @@ def parse_guiding(text: str, usual: Guiding) -> Guiding:
         "levels": int,
         "k": float,
         "step": int,
-        "scale": str,
     }
     try:
         pairs = (setting.split("=") for setting in text.split())

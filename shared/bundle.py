@@ -58,16 +58,16 @@ class FileEntry(_Strict):
 class GuidanceSettings(_Strict):
     """How an importance map becomes a level map.
 
-    side: pixels of the square that the guidance graph takes. k: thresholds in deviations.
-    cell: pixels. step: quality codes (1/20) between levels.
+    side: pixels of the square that the guidance graph takes. k: thresholds in deviations from the
+    mean. cell: pixels. step: quality codes (1/20) from the base to the next level.
     """
 
     side: int = Field(ge=16, le=2048)
     patch: int = Field(ge=4, le=64)
-    k: float = Field(gt=0)
+    k: float = Field(ge=0)
     cell: Literal[16, 32, 64]
-    levels: Literal[3, 5]
-    step: int = Field(ge=0, le=62, multiple_of=2)
+    levels: Literal[2, 3, 5]
+    step: int = Field(ge=0, le=75, multiple_of=5)
 
 
 class AdapterSettings(_Strict):

@@ -1,15 +1,14 @@
 """The level map: which cells of a picture get fewer bits, which more, and how that is coded.
 
-A cell is a square of 16, 32 or 64 pixels. Its level (0 .. levels - 1, the middle one is the base)
-moves the quality of its latents by a step:
+A cell is a square of 16, 32 or 64 pixels. Its level moves the quality of its latents by steps:
 
     importance f32 --mu -+ k sigma--> levels u8 --+--> quality codes of the latents
                                                   `--> payload of the level map chunk
 
-Payload: one byte of form (bits 0-1: log2(cell / 16); bit 2: five levels; bits 3-7: half the step),
-then an ANS stream of the cells, coarse to fine: every fourth cell of every fourth row, then, twice,
-the cells diagonally between those that are there and the cells straight between them. The coded
-neighbours of a cell pick the table that it is coded under.
+Payload: one byte of form (bits 0-1: log2(cell / 16); bits 2-3: two, three or five levels; bits 4-7:
+the step in quarters of a quality), then an ANS stream of the cells, coarse to fine: every fourth
+cell of every fourth row, then, twice, the cells diagonally between those that are there and the
+cells straight between them. The coded neighbours of a cell pick the table that it is coded under.
 """
 
 from __future__ import annotations
@@ -28,8 +27,13 @@ from shared.level_tables import ALONE, COUNTS, DIAGONAL, STRAIGHT
 
 STRIDE: Final = 16  # pixels of a latent
 CELLS: Final = (16, 32, 64)
-LEVELS: Final = (3, 5)
-MAX_STEP: Final = 62
+LEVELS: Final = (2, 3, 5)
+OFFSETS: Final = {2: (-1, 1), 3: (-1, 0, 1), 5: (-2, -1, 0, 1, 2)}
+"""By number of levels: how many steps from the base quality each is."""
+THRESHOLDS: Final = {2: (1,), 3: (-1, 1), 5: (-2, -1, 1, 2)}
+"""By number of levels: where the next begins, in k deviations from the mean importance."""
+STEP_UNIT: Final = 5
+MAX_STEP: Final = 75
 MAX_CODE: Final = 180
 COARSEST: Final = 4  # cells between those of the first pass
 
@@ -48,20 +52,28 @@ class LevelMap:
     def __post_init__(self) -> None:
         if self.cell not in CELLS or self.levels not in LEVELS:
             raise StreamMalformed(f"no level map has {self.levels} levels on {self.cell} pixels")
-        if self.step % 2 or not 0 <= self.step <= MAX_STEP:
-            raise StreamMalformed(f"the step is {self.step}: even numbers 0..{MAX_STEP} are coded")
+        if self.step % STEP_UNIT or not 0 <= self.step <= MAX_STEP:
+            raise StreamMalformed(
+                f"the step is {self.step}: multiples of {STEP_UNIT} up to {MAX_STEP} are coded"
+            )
+
+    @property
+    def offsets(self) -> Array:
+        """Steps i32 [rows, columns] of each cell from the base quality."""
+        return np.array(OFFSETS[self.levels], np.int32)[self.values]
 
     def codes(self, base: int, width: int, height: int) -> Array:
         """Quality codes i32 [h, w] of the latents of a picture of `width` x `height` pixels."""
         rows, columns = latent_shape(width, height)
-        offsets = (self.values.astype(np.int32) - self.levels // 2) * self.step
+        offsets = self.offsets * self.step
         repeat = self.cell // STRIDE
         spread = offsets.repeat(repeat, 0).repeat(repeat, 1)[:rows, :columns]
         return np.clip(base + spread, 0, MAX_CODE).astype(np.int32)
 
     def encode(self) -> bytes:
         """The payload of the level map chunk."""
-        form = CELLS.index(self.cell) | (self.levels == 5) << 2 | (self.step // 2) << 3
+        form = CELLS.index(self.cell) | LEVELS.index(self.levels) << 2
+        form |= self.step // STEP_UNIT << 4
         values = self.values.astype(np.int32)
         coder = ByteCoder()
         for places, bounds in reversed(list(_passes(values, self.levels))):
@@ -74,9 +86,10 @@ class LevelMap:
         if not payload:
             raise StreamMalformed("the level map is empty")
         form = payload[0]
-        if form & 3 >= len(CELLS):
-            raise StreamMalformed("the level map has cells of an unknown size")
-        cell, levels = CELLS[form & 3], LEVELS[form >> 2 & 1]
+        size, count = form & 3, form >> 2 & 3
+        if size >= len(CELLS) or count >= len(LEVELS):
+            raise StreamMalformed("the level map has cells of an unknown size or number of levels")
+        cell, levels = CELLS[size], LEVELS[count]
         values = np.zeros(cell_shape(width, height, cell), np.int32)
         try:
             coder = ByteCoder(payload[1:])
@@ -86,23 +99,21 @@ class LevelMap:
             values[places] = coder.pop(bounds)
         if not coder.is_empty:
             raise StreamMalformed("the level map is longer than its cells")
-        return cls(values.astype(np.uint8), cell, levels, (form >> 3) * 2)
+        return cls(values.astype(np.uint8), cell, levels, (form >> 4) * STEP_UNIT)
 
 
 def quantise_importance(importance: Array, levels: int = 3, k: float = 0.75) -> Array:
     """Levels u8 of an importance map f32 of any shape, by its own mean and deviation.
 
     Three levels: below mean - k deviations, above mean + k deviations, between (CoTAM, section
-    4.1, k = 0.75). Five levels put a second threshold at twice the distance. A flat map is all
-    base.
+    4.1, k = 0.75). Five levels put a second threshold at twice the distance. Two levels know the
+    upper threshold alone. Importance that is the same everywhere takes bits from no cell.
     """
     deviation = float(importance.std())
-    base = levels // 2
     if deviation <= 1e-6 * max(1e-12, float(np.abs(importance).max())):
-        return np.full(importance.shape, base, np.uint8)
-    score = (importance - float(importance.mean())) / (k * deviation)
-    steps: Array = np.sign(score) * np.minimum(np.floor(np.abs(score)), base)
-    return (base + steps).astype(np.uint8)
+        return np.full(importance.shape, levels // 2, np.uint8)
+    score = (importance - float(importance.mean())) / deviation
+    return np.digitize(score, k * np.array(THRESHOLDS[levels])).astype(np.uint8)
 
 
 def latent_shape(width: int, height: int) -> tuple[int, int]:
@@ -138,7 +149,7 @@ def _number(context: tuple[Any, Any, Any]) -> Any:
 
 def _passes(values: Array, levels: int) -> Iterator[tuple[Array, list[Bounds]]]:
     """For each pass: where its cells are, and the bounds of each, from `values` as it is then."""
-    bounds, base = _bounds(levels), levels // 2
+    bounds, signs = _bounds(levels), np.sign(OFFSETS[levels])
     rows, columns = np.indices(values.shape)
     first = (rows % COARSEST == 0) & (columns % COARSEST == 0)
     yield first, [bounds[_number(ALONE)]] * int(first.sum())
@@ -156,9 +167,10 @@ def _passes(values: Array, levels: int) -> Iterator[tuple[Array, list[Bounds]]]:
             for dy, dx in near:
                 top, left = half * (1 + dy), half * (1 + dx)
                 window = padded[top : top + values.shape[0], left : left + values.shape[1]]
-                known += window >= 0
-                below += (window >= 0) & (window < base)
-                above += window > base
+                inside = window >= 0
+                known += inside
+                below += inside & (signs[window] < 0)
+                above += inside & (signs[window] > 0)
             most = np.maximum(known, 1)
             number = _number((where, 4 * below // most, 4 * above // most))
             number[known == 0] = _number(ALONE)

@@ -1,7 +1,7 @@
 """How often each level of a level map is expected, given the neighbours: part of the format.
 
 Measured on maps of 240 validation scenes and 29 photographs at cells of 16 and 32 pixels; three
-levels mostly at k = 0.25, five at 0.25 to 0.75.
+levels mostly at k = 0.25, five at 0.25 to 0.75; of two, with 300 scenes, at 0 to 0.25.
 """
 
 from __future__ import annotations
@@ -12,6 +12,27 @@ DIAGONAL: Final = 0
 STRAIGHT: Final = 1
 ALONE: Final = (2, 0, 0)
 COUNTS: Final[dict[int, dict[tuple[int, int, int], tuple[int, ...]]]] = {
+    2: {
+        (DIAGONAL, 0, 3): (128, 128),
+        (DIAGONAL, 0, 4): (92, 164),
+        (DIAGONAL, 1, 2): (128, 128),
+        (DIAGONAL, 1, 3): (86, 170),
+        (DIAGONAL, 2, 1): (128, 128),
+        (DIAGONAL, 2, 2): (145, 111),
+        (DIAGONAL, 3, 0): (128, 128),
+        (DIAGONAL, 3, 1): (192, 64),
+        (DIAGONAL, 4, 0): (243, 13),
+        (STRAIGHT, 0, 3): (128, 128),
+        (STRAIGHT, 0, 4): (8, 248),
+        (STRAIGHT, 1, 2): (111, 145),
+        (STRAIGHT, 1, 3): (29, 227),
+        (STRAIGHT, 2, 1): (218, 38),
+        (STRAIGHT, 2, 2): (115, 141),
+        (STRAIGHT, 3, 0): (128, 128),
+        (STRAIGHT, 3, 1): (211, 45),
+        (STRAIGHT, 4, 0): (253, 3),
+        ALONE: (200, 56),
+    },
     3: {
         (DIAGONAL, 0, 0): (8, 232, 16),
         (DIAGONAL, 0, 1): (4, 191, 61),
@@ -80,4 +101,5 @@ COUNTS: Final[dict[int, dict[tuple[int, int, int], tuple[int, ...]]]] = {
     },
 }
 """By number of levels and by context: where the neighbours lie, and how many of four are below and
-above the base level. Counts of a context sum to 256."""
+above the base quality. Counts of a context sum to 256. Of two levels none is the base, so some
+contexts cannot be."""

@@ -76,10 +76,11 @@ def _lines(found: Inspection) -> list[str]:
     if level_map is None:
         lines.append("level map  none: one quality everywhere")
     else:
-        step = level_map.step / 20
+        rows, columns = level_map.values.shape
+        codes = level_map.codes(stream.quality_code, stream.width, stream.height)
+        qualities = " or ".join(f"{code / 20:g}" for code in sorted(set(codes.ravel().tolist())))
         lines.append(
-            f"level map  {level_map.values.shape[0]}x{level_map.values.shape[1]} cells of "
-            f"{level_map.cell} pixels, {level_map.levels} levels, {step:g} of quality apart"
+            f"level map  {rows}x{columns} cells of {level_map.cell} pixels, quality {qualities}"
         )
         lines += [f"           {row}" for row in found.rows()]
     return lines

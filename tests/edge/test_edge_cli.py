@@ -31,7 +31,7 @@ def test_encode_then_inspect(cli: Cli, tmp_path: Path, draw: Callable[..., np.nd
     stream = tmp_path / "a.cotam"
     seen = cli("inspect", stream, "--map", tmp_path / "map.png", "--verify")
     assert seen.code == 0
-    assert "16x16 cells of 16 pixels" in seen.out
+    assert "16x16 cells of 16 pixels, quality 1.5 or 4.5" in seen.out
     assert "verified" in seen.out
     with Image.open(tmp_path / "map.png") as image:
         assert image.size == (256, 256)

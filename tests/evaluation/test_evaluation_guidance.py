@@ -20,6 +20,7 @@ from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import LatentAdapter, load_adapter
+from training.adapter import adapter_info
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +66,18 @@ def test_each_setting_makes_the_map_that_it_names(scene: Scene) -> None:
             guiding.step,
         )
         assert found.values.shape == (256 // guiding.cell,) * 2
-    plain, rank = (
-        Guiding((1,), 16, scale=scale).level_map(attention, scene.picture).values
-        for scale in ("plain", "rank")
+    three, two = (
+        Guiding((1,), 16, levels, k).level_map(attention, scene.picture).values
+        for levels, k in ((3, 0.75), (2, 0.0))
     )
-    assert not (plain == 0).any()  # a mean below 0.75 deviations: nothing lies under mu - k sigma
-    assert (rank == 0).mean() == pytest.approx((rank == 2).mean(), abs=0.02)
-    assert (rank == 0).mean() == pytest.approx(0.5 - 0.75 / 12**0.5, abs=0.02)
-
-
-def test_thresholds_by_ratio_are_octaves_from_the_mean(scene: Scene) -> None:
-    values = np.ones((1, 16, 16), np.float32)
-    values[0, 0, :8] = (0.0, 0.2, 0.4, 0.6, 1.6, 3.0, 5.0, 9.0)
-    values *= 256 / values.sum()
-    found = Guiding((1,), 16, 5, 1.0, scale="ratio").level_map(values, scene.picture)
-    assert found.values[0, :8].tolist() == [0, 0, 1, 2, 2, 3, 4, 4]
+    assert not (three == 0).any()  # a mean below 0.75 deviations: nothing lies under mu - k sigma
+    np.testing.assert_array_equal(two == 1, attention[0] >= attention[0].mean())
 
 
 def test_settings_are_read_from_text() -> None:
     usual = Guiding(step=20)
     assert parse_guiding("layers=1,4 cell=16 k=0.5", usual) == Guiding((1, 4), 16, 3, 0.5, 20)
-    assert parse_guiding("scale=rank levels=5", usual).scale == "rank"
-    for wrong in ("cells=16", "k=much", "k", "k=1=2"):
+    for wrong in ("cells=16", "scale=log", "k=much", "k", "k=1=2"):
         with pytest.raises(UsageError, match="no level map"):
             parse_guiding(wrong, usual)
 
@@ -105,7 +96,7 @@ def test_a_small_run_writes_its_section(tmp_path: Path, monkeypatch: pytest.Monk
     words = ["guidance", "--pictures", "1", "--qualities", "2", "--only"]
     words += ["--also", "step=30", "cell=16 step=20"]
     page = run(monkeypatch, tmp_path, *words)
-    assert "layers 1,2,3; 16 px; 3 levels" in page
+    assert "layers 1,2,3; 16 px; 2 levels" in page
     before = (tmp_path / "runs" / "scenes.jsonl").read_bytes()
     assert run(monkeypatch, tmp_path, *words) == page
     assert (tmp_path / "runs" / "scenes.jsonl").read_bytes() == before
@@ -140,9 +131,7 @@ def test_each_part_is_left_out(
 def adapter_run(adapter: LatentAdapter, folder: Path, prior: bool = True) -> Path:
     """A run of the adapter trainer with these weights."""
     folder.mkdir()
-    config = adapter.config
-    info = {"width": config.width, "grid": config.grid, "latent": config.latent_channels}
-    info["prior"] = prior
+    info = {**adapter_info(adapter.config), "prior": prior}
     average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
     torch.save({"info": info, "average": average}, folder / "checkpoint.pt")
     return folder

@@ -131,7 +131,7 @@ def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
         {"resolution": 0},
         {"latent_channels": 0},
         {"guidance": {"side": 64}},
-        {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 32, "levels": 3, "step": 31}},
+        {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 32, "levels": 3, "step": 32}},
         {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 20, "levels": 3, "step": 30}},
         {"files": {"a": {"sha256": "xyz", "bytes": 0, "part": "edge"}}},
         {"files": {"a": {"sha256": "0" * 64, "bytes": -1, "part": "edge"}}},

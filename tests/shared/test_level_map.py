@@ -15,6 +15,8 @@ from shared.level_map import (
     LEVELS,
     MAX_CODE,
     MAX_STEP,
+    OFFSETS,
+    STEP_UNIT,
     STRIDE,
     LevelMap,
     cell_shape,
@@ -27,7 +29,7 @@ from shared.level_tables import ALONE, COUNTS
 sides = st.integers(1, 700)
 cells = st.sampled_from(CELLS)
 levels = st.sampled_from(LEVELS)
-steps = st.integers(0, MAX_STEP // 2).map(lambda half: 2 * half)
+steps = st.integers(0, MAX_STEP // STEP_UNIT).map(lambda units: STEP_UNIT * units)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -43,13 +45,16 @@ def random_map(width: int, height: int, cell: int, count: int, step: int, seed: 
 
 
 def test_tables_are_whole() -> None:
-    contexts = {
-        (where, below, above)
-        for where in (0, 1)
-        for below in range(5)
-        for above in range(5 - below)
-    }
     for count in LEVELS:
+        # Of two levels each neighbour has one or the other; rounding down loses one of four.
+        fewest = 3 if count == 2 else 0
+        contexts = {
+            (where, below, above)
+            for where in (0, 1)
+            for below in range(5)
+            for above in range(5 - below)
+            if below + above >= fewest
+        }
         assert set(COUNTS[count]) == contexts | {ALONE}
         for row in COUNTS[count].values():
             assert len(row) == count
@@ -59,7 +64,7 @@ def test_tables_are_whole() -> None:
 
 @given(sides, sides, cells, levels, steps, seeds)
 @example(1, 1, 16, 3, 0, 0)
-@example(1, 65_535, 64, 5, 62, 1)
+@example(1, 65_535, 64, 5, 75, 1)
 @example(65_535, 1, 16, 3, 30, 2)
 def test_a_map_comes_back(
     width: int, height: int, cell: int, count: int, step: int, seed: int
@@ -83,8 +88,9 @@ def test_a_map_of_blobs_costs_less_than_a_bit_a_cell() -> None:
 @given(st.binary(max_size=60), sides, sides)
 @example(b"", 256, 256)
 @example(b"\x03", 256, 256)
-@example(b"\x78", 256, 256)
-@example(b"\x78\x00", 256, 256)
+@example(b"\x0c", 256, 256)
+@example(b"\x64", 256, 256)
+@example(b"\x64\x00", 256, 256)
 @example(b"\xff" * 60, 256, 256)
 def test_hostile_payloads_are_malformed_or_a_map(payload: bytes, width: int, height: int) -> None:
     try:
@@ -115,7 +121,7 @@ def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(StreamMalformed):
-            LevelMap.decode(b"\x78" + b"\x55" * 60_000, 8_000, 8_000)
+            LevelMap.decode(b"\x64" + b"\x55" * 60_000, 8_000, 8_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -123,7 +129,7 @@ def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
 
 
 def test_a_large_payload_for_a_small_picture_allocates_little_more_than_itself() -> None:
-    payload = b"\x78" + b"\x55" * (8 << 20)
+    payload = b"\x64" + b"\x55" * (8 << 20)
     tracemalloc.start()
     try:
         with pytest.raises(StreamMalformed):
@@ -135,7 +141,7 @@ def test_a_large_payload_for_a_small_picture_allocates_little_more_than_itself()
 
 
 @pytest.mark.parametrize(
-    ("cell", "count", "step"), [(8, 3, 30), (32, 4, 30), (32, 3, 31), (32, 3, 64), (32, 3, -2)]
+    ("cell", "count", "step"), [(8, 3, 30), (32, 4, 30), (32, 3, 31), (32, 3, 80), (32, 3, -5)]
 )
 def test_maps_that_no_payload_holds_are_refused(cell: int, count: int, step: int) -> None:
     with pytest.raises(StreamMalformed):
@@ -152,7 +158,7 @@ def test_codes_follow_the_cell_of_a_latent(
     assert codes.dtype == np.int32
     row, column = seed % codes.shape[0], seed % codes.shape[1]
     level = int(level_map.values[row * STRIDE // cell, column * STRIDE // cell])
-    wanted = base + (level - count // 2) * step
+    wanted = base + OFFSETS[count][level] * step
     assert codes[row, column] == min(MAX_CODE, max(0, wanted))
 
 
@@ -167,6 +173,7 @@ def test_levels_are_those_of_the_paper() -> None:
     assert found.tolist() == [0] * 10 + [1] * 80 + [2] * 10
     far = np.concatenate([importance, np.float32([9.0, -9.0])])
     assert quantise_importance(far, levels=5)[-2:].tolist() == [4, 0]
+    assert quantise_importance(far, levels=2).tolist() == [0] * 90 + [1] * 10 + [1, 0]
 
 
 @given(st.integers(1, 9), st.integers(1, 9), levels, seeds)

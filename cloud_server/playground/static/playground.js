@@ -219,19 +219,17 @@ function map(levels, { width, height }) {
     return;
   }
   const { cell, most, rows } = levels;
-  const counts = new Array(most + 1).fill(0);
+  let [more, fewer] = [0, 0];
   rows.forEach((row, y) =>
     row.forEach((level, x) => {
-      counts[level] += 1;
       const side = (2 * level) / most - 1; // -1 fewest .. 1 most
+      more += side > 0;
+      fewer += side < 0;
       const [r, g, b] = side < 0 ? COOL : WARM;
       context.fillStyle = `rgb(${r} ${g} ${b} / ${0.55 * Math.abs(side)})`;
       context.fillRect(x * cell, y * cell, cell - 1, cell - 1);
     }),
   );
-  const middle = most / 2;
-  const more = counts.slice(middle + 1).reduce((a, b) => a + b, 0);
-  const fewer = counts.slice(0, middle).reduce((a, b) => a + b, 0);
   const all = rows.length * rows[0].length;
   $("about-map").textContent = `of ${all} cells ${more} get more bits, ${fewer} fewer`;
 }

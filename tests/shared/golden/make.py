@@ -9,6 +9,7 @@ The network is small and random, so that the streams do not depend on any bundle
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,15 @@ sys.path.insert(0, str(FOLDER.parents[2]))
 from shared.bitstream import Bitstream  # noqa: E402
 from shared.entropy_model import EntropyModel, Symbols  # noqa: E402
 from shared.integer_network import CODES, KNOTS  # noqa: E402
-from shared.level_map import LevelMap, cell_shape, flat_codes, latent_shape  # noqa: E402
+from shared.level_map import (  # noqa: E402
+    CELLS,
+    LEVELS,
+    STEP_UNIT,
+    LevelMap,
+    cell_shape,
+    flat_codes,
+    latent_shape,
+)
 from shared.symbol_coder import scale_tables  # noqa: E402
 
 SEED = 20261124
@@ -38,7 +47,7 @@ SIZES = (
     *((256, 256), (256, 160), (300, 20), (7, 333), (192, 192), (320, 240), (97, 211), (400, 300)),
     *((512, 512), (640, 480), (1000, 700)),
 )
-MAPS = (None, (16, 3), (32, 3), (64, 3), (16, 5), (32, 5), (64, 5))  # cell, levels
+MAPS = (None, *itertools.product(CELLS, LEVELS))
 
 
 def network(chance: np.random.Generator) -> dict[str, np.ndarray]:
@@ -73,7 +82,7 @@ def stream(model: EntropyModel, number: int, chance: np.random.Generator) -> Bit
     if form is not None:
         cell, levels = form
         values = chance.integers(0, levels, cell_shape(width, height, cell)).astype(np.uint8)
-        level_map = LevelMap(values, cell, levels, step=2 * int(chance.integers(32)))
+        level_map = LevelMap(values, cell, levels, step=STEP_UNIT * int(chance.integers(16)))
         codes, payload = level_map.codes(code, width, height), level_map.encode()
     spread = np.exp(chance.normal(3, 1.5, (CHANNELS, 1, 1)))
     latent = chance.standard_t(2, (CHANNELS, *latent_shape(width, height))) * spread
