@@ -28,8 +28,9 @@ from training.pictures import photographs, random_crop
 from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint, part_of
 from training.world import SIDE, SceneStream
 
-CELL = 2  # latents a side of a 32-pixel cell
+CELLS = (1, 2)  # latents a side
 LEVEL_STEPS = (20, 30, 40)
+MORE = 0.25  # share of the cells that get more bits, of two levels
 FIRST_SCENE = 40_000_000
 SCENES_VALIDATED = 8
 
@@ -55,14 +56,28 @@ def balance(base: Tensor) -> Tensor:
 def random_codes(batch: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Local codes [B, h, w] and base codes [B]; half of the pictures carry a level map."""
     base = torch.randint(0, 181, (batch,), generator=generator)
-    cells = -(-side // CELL)
-    smooth = F.avg_pool2d(torch.randn(batch, 1, cells + 2, cells + 2, generator=generator), 3, 1)
-    levels = (smooth * 3).squeeze(1).round().clamp(-1, 1)
-    used = (torch.rand(batch, 1, 1, generator=generator) < 0.5).float()
-    step = torch.tensor(LEVEL_STEPS)[torch.randint(0, 3, (batch, 1, 1), generator=generator)]
-    offsets = (levels * used * step).repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
-    codes = (base.view(-1, 1, 1) + offsets[:, :side, :side]).clamp(0, 180)
-    return codes, base.float()
+    codes = base.view(-1, 1, 1).float().repeat(1, side, side)
+    for one in codes:
+        if torch.rand((), generator=generator) < 0.5:
+            one += random_offsets(side, generator)
+    return codes.clamp(0, 180), base.float()
+
+
+def random_offsets(side: int, generator: torch.Generator) -> Tensor:
+    """Codes [h, w] that a level map of blobs adds, of two levels or of three."""
+    cell, step = (
+        choices[int(torch.randint(len(choices), (), generator=generator))]
+        for choices in (CELLS, LEVEL_STEPS)
+    )
+    cells = -(-side // cell)
+    noise = torch.randn(1, cells + 2, cells + 2, generator=generator)
+    smooth = 3.0 * F.avg_pool2d(noise, 3, 1)[0]  # of deviation 1
+    if torch.rand((), generator=generator) < 0.5:
+        levels = torch.where(smooth > smooth.quantile(1.0 - MORE), 1.0, -1.0)
+    else:
+        levels = smooth.round().clamp(-1, 1)
+    spread = levels.repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+    return step * spread[:side, :side]
 
 
 def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[str, Tensor]:

@@ -57,7 +57,8 @@ def test_quality_codes_stay_in_range_and_have_cells() -> None:
     assert codes.max() <= 180
     flat = (codes == codes[:, :1, :1]).flatten(1).all(1)
     assert 16 < flat.sum() < 60
-    assert torch.equal(codes[:, 0:6:2], codes[:, 1:7:2])
+    coarse = (codes[:, 0:6:2] == codes[:, 1:7:2]).flatten(1).all(1)
+    assert flat.sum() + 4 < coarse.sum() < 60
     assert torch.equal(codes[flat][:, 0, 0], base[flat])
 
 
