@@ -53,8 +53,7 @@ WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that 
 ECHOES = 2  # steps on each coded batch: drawing and coding it takes as long as a step
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
-CELL = 16
-K = 0.25  # deviations from the mean to the next level, as in the bundle
+CELL, LEVELS, K = 16, 2, 0.0  # as in the bundle
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
 
@@ -135,8 +134,8 @@ class AdaptedTower(nn.Module):
                 torch.from_numpy(one[None, :rows, :columns]),
                 (-(-height // CELL), -(-width // CELL)),
             )
-            levels = quantise_importance(cells[0].numpy(), k=K)
-            found.append(LevelMap(levels, CELL, 3, change).codes(code, width, height))
+            levels = quantise_importance(cells[0].numpy(), LEVELS, K)
+            found.append(LevelMap(levels, CELL, LEVELS, change).codes(code, width, height))
         return torch.from_numpy(np.stack(found)).float().to(square.device)
 
     def tokens(self, square: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -196,6 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
     parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--blocks", type=int, default=3, help="of the adapter; the paper has one")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--low", type=float, default=LOW, help="weight of the low level loss")
     parser.add_argument("--high", type=float, default=HIGH, help="weight of the high level loss")
@@ -209,7 +209,9 @@ def main(arguments: argparse.Namespace) -> None:
     options = RunOptions.of(arguments)
     codec, visual = load_codec(arguments.codec), load_clip(arguments.clip).clip.visual
     width = visual.conv1.out_channels
-    config = AdapterConfig(codec.config.latent_channels, width, visual.grid_size[0])
+    config = AdapterConfig(
+        codec.config.latent_channels, width, visual.grid_size[0], blocks=arguments.blocks
+    )
     towers = AdaptedTower(codec, visual, LatentAdapter(config))
     runner = Runner(options, towers, arguments.rate)
     towers.set_tower(load_clip(arguments.clip).clip.visual)
@@ -249,14 +251,20 @@ def main(arguments: argparse.Namespace) -> None:
 
 def adapter_info(config: AdapterConfig) -> dict[str, int]:
     """What a checkpoint has to say for `load_adapter_run` to build the adapter again."""
-    return {"width": config.width, "grid": config.grid, "latent": config.latent_channels}
+    return {
+        "width": config.width,
+        "grid": config.grid,
+        "latent": config.latent_channels,
+        "blocks": config.blocks,
+    }
 
 
 def load_adapter_run(run: Path) -> LatentAdapter:
     """The averaged adapter of a run, in evaluation mode."""
     state = load_checkpoint(run)
     info = state["info"]
-    adapter = LatentAdapter(AdapterConfig(info["latent"], info["width"], info["grid"]))
+    config = AdapterConfig(info["latent"], info["width"], info["grid"], blocks=info["blocks"])
+    adapter = LatentAdapter(config)
     adapter.load_state_dict(part_of(state["average"], "adapter"))
     return adapter.eval()
 

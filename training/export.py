@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from shared import bundle as bundles
 from shared.entropy_model import EntropyModel
 from shared.integer_network import CODES
-from shared.level_map import STRIDE, flat_codes
+from shared.level_map import CELLS, LEVELS, STRIDE, flat_codes
 from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
@@ -58,10 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="tiny")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--quality", type=float, default=3.0, help="default quality, 0..9")
-    parser.add_argument("--cell", type=int, default=16, choices=(16, 32, 64))
-    parser.add_argument("--levels", type=int, default=3, choices=(3, 5))
-    parser.add_argument("--k", type=float, default=0.25)
-    parser.add_argument("--step", type=int, default=30, help="quality codes between levels")
+    parser.add_argument("--cell", type=int, default=16, choices=CELLS)
+    parser.add_argument("--levels", type=int, default=2, choices=LEVELS)
+    parser.add_argument("--k", type=float, default=0.0)
+    parser.add_argument(
+        "--step", type=int, default=30, help="quality codes from the base to the next"
+    )
     parser.add_argument(
         "--quantise",
         type=Path,

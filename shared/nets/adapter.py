@@ -3,7 +3,7 @@
 CoTAM, section 4.2: the decoded picture goes through the tower's patch embedding as a
 reconstruction prior; the adapter's tokens are added to it before the first layer.
 
-    latent [B, C, h, w]  --linear--> tokens --[CLS], positions, one block--> + patch embeddings
+    latent [B, C, h, w]  --linear--> tokens --[CLS], positions, blocks--> + patch embeddings
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ LATENT_UNIT = 64.0  # latents are in 8-bit units of an orthonormal transform: te
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """latent_channels of the codec; width and grid (tokens a side) of the tower."""
+    """latent_channels of the codec; width and grid (tokens a side) of the tower.
+
+    blocks: transformer blocks; the paper's adapter has one.
+    """
 
     latent_channels: int
     width: int
     grid: int
     heads: int = 6
+    blocks: int = 1
 
 
 class LatentAdapter(nn.Module):
@@ -48,15 +52,12 @@ class LatentAdapter(nn.Module):
         self.enter = nn.Linear(config.latent_channels + KNOTS, width)
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, width, config.grid, config.grid))
-        self.block = nn.TransformerEncoderLayer(
-            width,
-            config.heads,
-            4 * width,
-            dropout=0.0,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
+        self.blocks = nn.Sequential(*(_block(width, config.heads) for _ in range(config.blocks)))
+        for block in self.blocks[1:]:
+            # These start as the identity, so that a trained adapter can be made deeper.
+            for last in (block.self_attn.out_proj, block.linear2):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         self.leave = nn.Linear(width, width)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -75,9 +76,21 @@ class LatentAdapter(nn.Module):
             positions = F.interpolate(positions, grid, mode="bicubic", align_corners=False)
         x = x + positions.flatten(2).transpose(1, 2)
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
-        tokens = self.leave(self.block(x))
+        tokens = self.leave(self.blocks(x))
         mask = F.pad(covered.flatten(1), (1, 0), value=1.0).unsqueeze(2)
         return tokens * mask
+
+
+def _block(width: int, heads: int) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        width,
+        heads,
+        4 * width,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
 
 
 @dataclass(frozen=True)
