@@ -61,9 +61,11 @@ VALIDATION_CODES = (20, 50, 80)
 @dataclass(frozen=True)
 class CodedSquares:
     """Pictures on the tower's square before and after the codec, [B, 3, S, S], and what the adapter
-    gets: latent [B, C, g, g], codes and covered [B, g, g]; bits [B], estimated."""
+    gets: latent [B, C, g, g], codes and covered [B, g, g]; bits [B], estimated. wanted: the
+    original's embeddings and final tokens, [B, 1 + N, D] each."""
 
     original: Tensor
+    wanted: tuple[Tensor, Tensor]
     decoded: Tensor
     latent: Tensor
     codes: Tensor
@@ -117,8 +119,10 @@ class AdaptedTower(nn.Module):
         lack = (0, grid - codes.shape[-1], 0, grid - codes.shape[-2])
         covered = F.pad(torch.ones_like(codes), lack)
         sizes = bits.sum(dim=(1, 2)) + hyper_bits.sum(dim=(1, 2))
+        with torch.no_grad(), mixed_precision(base.device.type):
+            wanted = self.tokens(original)
         return CodedSquares(
-            original, decoded, F.pad(latent, lack), F.pad(codes, lack), covered, sizes
+            original, wanted, decoded, F.pad(latent, lack), F.pad(codes, lack), covered, sizes
         )
 
     def codes(self, square: Tensor, base: Tensor, step: Tensor, width: int, height: int) -> Tensor:
@@ -153,8 +157,7 @@ def losses_of(model: Any, coded: CodedSquares, prior: bool = True) -> Losses:
     Without `prior` the decoded picture gives way to the tower's mean colour, whose patch embeddings
     are zero.
     """
-    with torch.no_grad():
-        low_wanted, high_wanted = model.tokens(coded.original)
+    low_wanted, high_wanted = coded.wanted
     extra = model.adapter(coded.latent, coded.codes, coded.covered)
     decoded = coded.decoded
     if not prior:
@@ -176,7 +179,7 @@ def validate(model: Any, samples: list[Sample], device: str) -> dict[str, float]
         base = torch.full((len(samples),), code, device=device)
         coded = model.code(samples, base, torch.full_like(base, 30))
         scores[f"high{code}"] = float(losses_of(model, coded)["high"].mean())
-        difference = model.tokens(coded.decoded)[1] - model.tokens(coded.original)[1]
+        difference = model.tokens(coded.decoded)[1] - coded.wanted[1]
         scores[f"bare{code}"] = float(difference.square().mean())
     return scores
 
