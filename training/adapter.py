@@ -216,7 +216,7 @@ def main(arguments: argparse.Namespace) -> None:
         codec.config.latent_channels, width, visual.grid_size[0], blocks=arguments.blocks
     )
     towers = AdaptedTower(codec, visual, LatentAdapter(config))
-    runner = Runner(options, towers, arguments.rate)
+    runner = Runner(options, towers, arguments.rate, muon=True)
     towers.set_tower(load_clip(arguments.clip).clip.visual)
     towers.set_codec(load_codec(arguments.codec))
     start = runner.next_scene(20_000_000, arguments.batch)

@@ -32,11 +32,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from shared.errors import UsageError
+from training.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
 REPORT_SECONDS = 120.0
 CHECKPOINT_SECONDS = 300.0
 WARM_UP_STEPS = 200
+WEIGHT_DECAY = 0.01
 SCENES_OF_A_PROCESS = 1_000_000
 
 Losses = dict[str, Tensor]
@@ -103,11 +105,17 @@ class Runner:
 
     `loss_of_step(model, step)` returns losses by name, of which "loss" is minimised;
     `validate(average)` returns scores of the averaged weights for the curve. Gradients are clipped
-    to norm 1. `progress` (0..1 of the minutes) may be read by either.
+    to norm 1. `progress` (0..1 of the minutes) may be read by either. AdamW changes the weights;
+    with `muon` Muon the matrices among them.
     """
 
     def __init__(
-        self, options: RunOptions, model: nn.Module, rate: float, decay: float = 0.999
+        self,
+        options: RunOptions,
+        model: nn.Module,
+        rate: float,
+        decay: float = 0.999,
+        muon: bool = False,
     ) -> None:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
@@ -118,14 +126,15 @@ class Runner:
         self.decay = decay
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.average = {n: p.detach().clone() for n, p in self.trained.items()}
-        decayed = [p for p in self.trained.values() if p.ndim == 2]
+        matrices = [p for p in self.trained.values() if p.ndim == 2]
         plain = [p for p in self.trained.values() if p.ndim != 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-            lr=rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        groups = [{"params": plain, "weight_decay": 0.0}]
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if muon:
+            self.optimizers.append(Muon(matrices, rate, WEIGHT_DECAY))
+        else:
+            groups.append({"params": matrices, "weight_decay": WEIGHT_DECAY})
+        self.optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True))
         self.step, self.elapsed = 0, 0.0
         self._stop = False
         options.out.mkdir(parents=True, exist_ok=True)
@@ -216,7 +225,7 @@ class Runner:
                 "info": info,
                 "average": weights,
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
                 "elapsed": self.elapsed,
                 "earlier": self.earlier,
@@ -225,12 +234,13 @@ class Runner:
 
     def _load(self) -> None:
         state = load_checkpoint(self.options.out)
-        if "optimizer" not in state:
+        if "optimizers" not in state:
             raise UsageError(
                 f"{self.options.out} holds weights alone", hint="begin a run with --start"
             )
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, before in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(before)
         for name, value in self.average.items():
             value.copy_(state["average"][name])
         self.step, self.elapsed = state["step"], state["elapsed"]
@@ -254,13 +264,15 @@ class Runner:
             self.earlier[name] = before + state[name]
 
     def _update(self, loss: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.peak * schedule(self.progress, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.peak * schedule(self.progress, self.step)
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._share_gradients()
         nn.utils.clip_grad_norm_(list(self.trained.values()), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         # Short averages first, so that a run of minutes is not held back by its random start.
         decay = min(self.decay, (1.0 + self.step) / (10.0 + self.step))
         torch._foreach_lerp_(
