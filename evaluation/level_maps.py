@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,14 @@ from edge_client.guidance import pool
 from edge_client.images import Picture
 from evaluation.towers import Tower
 from shared.errors import UsageError
-from shared.level_map import LevelMap, cell_shape, quantise_importance
+from shared.level_map import (
+    LEVELS,
+    MAX_STEP,
+    STEP_UNIT,
+    LevelMap,
+    cell_shape,
+    quantise_importance,
+)
 
 Array = NDArray[Any]
 
@@ -59,10 +67,10 @@ def parse_guiding(text: str, usual: Guiding) -> Guiding:
     """`usual` with the settings in a text such as "cell=16 k=0.5". Raises UsageError."""
     kinds: dict[str, Any] = {
         "layers": lambda value: tuple(int(number) for number in value.split(",")),
-        "cell": int,
-        "levels": int,
+        "cell": _one_of((16, 32)),
+        "levels": _one_of(LEVELS),
         "k": float,
-        "step": int,
+        "step": _one_of(range(0, MAX_STEP + 1, STEP_UNIT)),
     }
     try:
         pairs = (setting.split("=") for setting in text.split())
@@ -71,3 +79,13 @@ def parse_guiding(text: str, usual: Guiding) -> Guiding:
         raise UsageError(
             f"there is no level map {text!r}", hint=f"settings are {', '.join(kinds)}"
         ) from error
+
+
+def _one_of(known: Collection[int]) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if number not in known:
+            raise ValueError(f"{number} is none of {known}")
+        return number
+
+    return parse

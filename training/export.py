@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from shared import bundle as bundles
 from shared.entropy_model import EntropyModel
 from shared.integer_network import CODES
-from shared.level_map import CELLS, LEVELS, STRIDE, flat_codes
+from shared.level_map import CELLS, LEVELS, MAX_STEP, STEP_UNIT, STRIDE, flat_codes
 from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
@@ -62,7 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--levels", type=int, default=2, choices=LEVELS)
     parser.add_argument("--k", type=float, default=0.0)
     parser.add_argument(
-        "--step", type=int, default=30, help="quality codes from the base to the next"
+        "--step",
+        type=int,
+        default=30,
+        choices=range(0, MAX_STEP + 1, STEP_UNIT),
+        metavar="CODES",
+        help="from the base quality to the next level's, in twentieths",
     )
     parser.add_argument(
         "--quantise",

@@ -77,7 +77,16 @@ def test_each_setting_makes_the_map_that_it_names(scene: Scene) -> None:
 def test_settings_are_read_from_text() -> None:
     usual = Guiding(step=20)
     assert parse_guiding("layers=1,4 cell=16 k=0.5", usual) == Guiding((1, 4), 16, 3, 0.5, 20)
-    for wrong in ("cells=16", "scale=log", "k=much", "k", "k=1=2"):
+    for wrong in (
+        "cells=16",
+        "scale=log",
+        "levels=4",
+        "cell=64",
+        "step=32",
+        "k=much",
+        "k",
+        "k=1=2",
+    ):
         with pytest.raises(UsageError, match="no level map"):
             parse_guiding(wrong, usual)
 
