@@ -37,7 +37,7 @@ from shared.nets.adapter import save_adapter
 from training.adapter import load_adapter_run, saw_the_picture
 
 PICTURES: Final = 100
-QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5)
+QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.0)
 RESAMPLES: Final = 400
 NO_PRIOR: Final = "no reconstruction prior"
 PARTS: Final = {

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_client.guidance import cell_of
 from shared.bundle import ADAPTER, DECODER, ENTROPY, Bundle
+from shared.integer_network import PASSES
 from shared.level_map import STRIDE
 from shared.nets.codec import Analysis, NetConfig, Synthesis
 from shared.tiles import starts
@@ -28,8 +29,8 @@ TRIES: Final = 5
 SHARE: Final = {
     **dict.fromkeys(("hyper1", "hyper2", "hyper_analysis2"), 1 / 16),
     **dict.fromkeys(("hyper3", "hyper_analysis1"), 1 / 4),
-    **dict.fromkeys(("anchor1", "anchor_mean", "anchor_scale", "context"), 1 / 2),
-    **dict.fromkeys(("other1", "other_mean", "other_scale"), 1 / 2),
+    "context": 3 / 4,
+    **{f"{name}.{k}": 1 / 4 for name in ("hidden", "mean", "scale") for k in range(len(PASSES))},
 }
 """At how many of the latent's positions a layer of the entropy model is computed; else at all."""
 

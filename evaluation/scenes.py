@@ -33,7 +33,7 @@ from shared.bundle import Bundle, open_bundle
 
 PICTURES: Final = 200
 UNCOMPRESSED: Final = 400
-QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0)
+QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,7 @@ from shared.errors import (
 )
 
 MAGIC: Final = b"\xc7T"
-VERSION: Final = 3
+VERSION: Final = 4
 BUNDLE_ID_BYTES: Final = 4
 MAX_SIDE: Final = 65_535
 MAX_QUALITY_CODE: Final = 180

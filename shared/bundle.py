@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.bitstream import BUNDLE_ID_BYTES
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 GUIDANCE: Final = "guidance.onnx"
 ENCODER: Final = "encoder.onnx"
@@ -79,7 +79,7 @@ class AdapterSettings(_Strict):
 class Manifest(_Strict):
     """manifest.json."""
 
-    format: Literal[1]
+    format: Literal[2]
     name: str = Field(pattern="^[a-z0-9][a-z0-9.-]{0,63}$")
     version: str
     licence: str
@@ -150,7 +150,10 @@ def parse_manifest(raw: bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleCorrupt(f"the manifest is not valid: {where}: {first['msg']}") from error
+        raise BundleCorrupt(
+            f"the manifest is not valid: {where}: {first['msg']}",
+            hint="it is of another version: fetch or export it again" if where == "format" else "",
+        ) from error
     for name in manifest.files:
         if name.startswith("/") or ".." in Path(name).parts or {"\\", "\0"} & set(name):
             raise BundleCorrupt(f"the manifest names a file outside of its bundle: {name!r}")

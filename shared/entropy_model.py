@@ -5,9 +5,9 @@ Both ends run this file. What is needed to parse a stream is computed with integ
 
     payload --ANS--> hyper latent z [h/4, w/4, Cz]
                         |  integer network
-                     mean, scale index of the anchors --ANS--> anchors      (row + column even)
-                        |  integer network, with the four neighbouring anchors
-                     mean, scale index of the rest    --ANS--> the rest
+                     mean, scale index of a quarter of the latents --ANS--> its symbols
+                        |  integer network, with the neighbours that are known   |
+                        '-- the next quarter, four times  <----------------------'
     latent = (symbol + mean / 16) / gain
 
 One ANS stream (`shared.ans`) holds it all.
@@ -30,7 +30,7 @@ from shared.integer_network import (
     MEAN_UNIT,
     SCALES,
     WEIGHT_LIMIT,
-    Checkerboard,
+    Here,
     IntegerNetwork,
     blocks,
 )
@@ -97,22 +97,22 @@ class EntropyModel:
 
     def encode(self, latent: Array, quality: Array, base_code: int) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180)."""
-        height, width = quality.shape
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
         z = self._analyse_hyper(latent, quality, base_code)
-        flat, codes = latent.reshape(height * width, -1), quality.ravel()
-        features = self._network.features(z, quality)
-        board = Checkerboard.of(height, width)
-        mean, first = self._network.anchors(features, board)
-        anchors = self._quantise(flat, codes, board.anchors, mean, first)
-        mean, second = self._network.rest(features, board, anchors, mean)
-        rest = self._quantise(flat, codes, board.rest, mean, second)
+        values = np.empty(latent.shape, np.int16)
+        passes: list[tuple[Array, Array]] = []
 
+        def quantise(here: Here, mean: Array, index: Array) -> Array:
+            symbols = self._quantise(latent[here], quality[here], mean, index)
+            values[here] = symbols
+            passes.append((symbols, index))
+            return symbols
+
+        self._network.walk(self._network.features(z, quality), quantise)
         coder = open_coder()
-        self._coder.push(coder, rest, second)
-        self._coder.push(coder, anchors, first)
+        for symbols, index in reversed(passes):
+            self._coder.push(coder, symbols, index)
         self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
-        values = _joined(board, anchors, rest)
         return Encoded(coder.payload(), _check(z, values))
 
     def significant(self, latent: Array, quality: Array) -> int:
@@ -145,18 +145,21 @@ class EntropyModel:
         z_shape = (-(-height // 4), -(-width // 4), self.hyper_channels)
         z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
         z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
-        features = self._network.features(z, quality)
-        board = Checkerboard.of(height, width)
-        anchor_means, index = self._network.anchors(features, board)
-        anchors = self._coder.pop(coder, index)
-        means, index = self._network.rest(features, board, anchors, anchor_means)
-        values = _joined(board, anchors, self._coder.pop(coder, index))
+        values = np.empty((height, width, self.latent_channels), np.int32)
+        means = np.empty(values.shape, np.int16)
+
+        def read(here: Here, mean: Array, index: Array) -> Array:
+            means[here] = mean
+            values[here] = symbols = self._coder.pop(coder, index)
+            return symbols
+
+        self._network.walk(self._network.features(z, quality), read)
         if not coder.is_empty() or _check(z, values) != check:
             raise DecoderMismatch(
                 "the decoded symbols do not match the stream's check",
                 hint="encode again with the bundle that the stream names",
             )
-        return Symbols(z, values, _joined(board, anchor_means, means))
+        return Symbols(z, values, means)
 
     def _analyse_hyper(self, latent: Array, quality: Array, base_code: int) -> Array:
         """Integer hyper latent i32 [h/4, w/4, Cz] of a latent [h, w, C], a band at a time."""
@@ -177,15 +180,13 @@ class EntropyModel:
         z = np.where(self._hyper_scales[base_code] == 0, 0, z)
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
-    def _quantise(
-        self, latent: Array, codes: Array, places: Array, mean: Array, index: Array
-    ) -> Array:
-        """Symbols i16 [N, C] at `places` of a latent [h * w, C]; 0 where the scale index is 0."""
+    def _quantise(self, latent: Array, codes: Array, mean: Array, index: Array) -> Array:
+        """Symbols i16 of latents [r, c, C] at codes [r, c]; 0 where the scale index is 0."""
         symbols = np.empty(mean.shape, np.int16)
-        for part in blocks(len(places)):
+        for part in blocks(*mean.shape[:2]):
             distance = mean[part].astype(np.float32)
             distance *= np.float32(-1 / MEAN_UNIT)
-            distance += latent[places[part]] * self._gains[codes[places[part]]]
+            distance += latent[part] * self._gains[codes[part]]
             zone = self._dead_zones[index[part]]
             distance -= np.clip(distance, -zone, zone)
             distance += np.float32(0.5)
@@ -203,13 +204,6 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
             raise ValueError(f"{name} is not {CODES} codes by {width} channels")
     if arrays["hyper_scales"].max() >= SCALES:
         raise ValueError(f"a scale index of the hyper latent is over {SCALES - 1}")
-
-
-def _joined(board: Checkerboard, anchors: Array, rest: Array) -> Array:
-    """[h, w, C] of what was computed in two passes."""
-    out = np.empty((board.height * board.width, anchors.shape[1]), anchors.dtype)
-    out[board.anchors], out[board.rest] = anchors, rest
-    return out.reshape(board.height, board.width, -1)
 
 
 def _check(z: Array, values: Array) -> int:

@@ -1,14 +1,18 @@
 """The integer network: what both ends compute alike, to the last bit, on every machine.
 
 Means and scale indices of the latents come from integers only, held in float32: a product of 8-bit
-values summed over at most 512 inputs stays below 2**24, where float32 is exact whatever the order
+values summed over a few hundred inputs stays below 2**24, where float32 is exact whatever the order
 of summation. That bound is checked for every output channel of a network that is read; nothing
 learned is trusted beyond its numbers.
 
     hyper latent z [h/4, w/4, Cz] --hyper1, hyper2, hyper3--+
-    quality codes [h, w] -----------------------------------+--mix--> features [h * w, F]
-      |--> anchors (row + column even):                anchor1 --> anchor_mean, anchor_scale
-      `--> the rest, with their neighbouring anchors:  other1  --> other_mean, other_scale
+    quality codes [h, w] -----------------------------------+--mix--> features [h, w, F]
+      |
+      '--> in each pass k of four, beside what `context` makes of the neighbours that are known
+           --hidden.k--> mean.k, scale.k --(the pass's symbols)--> context
+
+    0 2    The passes in each square of two by two latents: the first is read without neighbours,
+    3 1    the next two with four of them, the last with all eight.
 
 Arrays are channels-last, so that each layer is one matrix product. The trainable twin of this
 network is drawn in `shared.nets.entropy`.
@@ -16,6 +20,7 @@ network is drawn in `shared.nets.entropy`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,39 +38,23 @@ SCALES: Final = 64
 EXACT: Final = 1 << 24  # integers below it are exact in float32
 
 Array = NDArray[Any]
-_LAYERS = (
-    *("hyper1", "hyper2", "hyper3", "mix", "anchor1", "anchor_mean", "anchor_scale"),
-    *("context", "other1", "other_mean", "other_scale"),
+Here = tuple[slice, slice]
+SymbolsOf = Callable[[Here, Array, Array], Array]
+_STRAIGHT = ((-1, 0), (1, 0), (0, -1), (0, 1))
+_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+PASSES: Final = (
+    ((0, 0), ()),
+    ((1, 1), _DIAGONAL),
+    ((0, 1), _STRAIGHT),
+    ((1, 0), _STRAIGHT + _DIAGONAL),
 )
+"""Of each pass row and column of its latents, modulo 2, and where their known neighbours are."""
+_COMMON = ("hyper1", "hyper2", "hyper3", "mix", "context")
+_LAYERS = (*_COMMON, *(f"{n}.{k}" for n in ("hidden", "mean", "scale") for k in range(len(PASSES))))
 _SIGNED_INPUT = {"hyper1", "context"}
-_OUTPUT_RANGE = {
-    "anchor_mean": (-MEAN_LIMIT, MEAN_LIMIT),
-    "other_mean": (-MEAN_LIMIT, MEAN_LIMIT),
-    "anchor_scale": (0, SCALES - 1),
-    "other_scale": (0, SCALES - 1),
-}
-_BLOCK = 512  # positions at a time: what lies between two layers stays in the cache
+_OUTPUT_RANGE = {"mean": (-MEAN_LIMIT, MEAN_LIMIT), "scale": (0, SCALES - 1)}
+_BLOCK = 512  # latents at a time: what lies between two layers stays in the cache
 _TENT = 12 * np.maximum(0, 20 - np.abs(np.arange(CODES)[:, None] - 20 * np.arange(KNOTS)))
-
-
-@dataclass(frozen=True)
-class Checkerboard:
-    """Flat positions of a latent of `height` x `width`: the first pass and the second."""
-
-    height: int
-    width: int
-    anchors: Array  # [N], row + column even
-    rest: Array  # [M]
-
-    @classmethod
-    def of(cls, height: int, width: int) -> Checkerboard:
-        odd = (np.arange(height)[:, None] + np.arange(width)).ravel() % 2
-        return cls(height, width, np.flatnonzero(odd == 0), np.flatnonzero(odd))
-
-    def padded(self, places: Array) -> Array:
-        """The same places in a grid with one more row and column on each side."""
-        grid: Array = places + 2 * (places // self.width) + self.width + 3
-        return grid
 
 
 @dataclass(frozen=True)
@@ -81,11 +70,13 @@ class _Layer:
     high: int
 
     def __call__(self, x: Array) -> Array:
-        out: Array = x @ self.weight
+        # Flat, since numpy multiplies stacks of matrices one by one.
+        out: Array = x.reshape(-1, x.shape[-1]) @ self.weight
         out += self.bias
         np.floor(out, out=out)
         np.maximum(out, self.low, out=out)
-        return np.minimum(out, self.high, out=out)
+        np.minimum(out, self.high, out=out)
+        return out.reshape(*x.shape[:-1], len(self.bias))
 
 
 class IntegerNetwork:
@@ -101,9 +92,10 @@ class IntegerNetwork:
         self._dtype = np.dtype(dtype)
         self._layers = {name: _build_layer(name, arrays, self._dtype) for name in _LAYERS}
         self._channels = channels
+        self._context_width = len(self._layers["context"].bias)
 
     def features(self, z: Array, quality: Array) -> Array:
-        """Shared features u8 [h * w, F] of an integer hyper latent and quality codes [h, w]."""
+        """Shared features u8 [h, w, F] of an integer hyper latent and quality codes [h, w]."""
         height, width = quality.shape
         rows, columns = z.shape[:2]
         padded = np.pad(z.astype(self._dtype), ((1, 1), (1, 1), (0, 0)))
@@ -112,56 +104,52 @@ class IntegerNetwork:
         x = _depth_to_space(self._layers["hyper2"](x))
         # What lies between layers is 0..255: as bytes, it is small where the picture is large.
         x = _depth_to_space(self._layers["hyper3"](x).astype(np.uint8))[:height, :width]
-        x, codes, tent = x.reshape(height * width, -1), quality.ravel(), _TENT.astype(self._dtype)
-        mix = self._layers["mix"]
-        features = np.empty((height * width, len(mix.bias)), np.uint8)
-        for part in blocks(len(features)):
-            features[part] = mix(np.concatenate([x[part], tent[codes[part]]], axis=-1))
+        mix, tent = self._layers["mix"], _TENT.astype(self._dtype)
+        features = np.empty((height, width, len(mix.bias)), np.uint8)
+        for part in blocks(height, width):
+            features[part] = mix(np.concatenate([x[part], tent[quality[part]]], axis=-1))
         return features
 
-    def anchors(self, features: Array, board: Checkerboard) -> tuple[Array, Array]:
-        """Mean i16 (1/16 units) and scale index u8 of the anchors, [N, C] each."""
-        mean, index = self._outputs(len(board.anchors))
-        for part in blocks(len(mean)):
-            hidden = self._layers["anchor1"](features[board.anchors[part]].astype(self._dtype))
-            mean[part] = self._layers["anchor_mean"](hidden)
-            index[part] = self._layers["anchor_scale"](hidden)
+    def walk(self, features: Array, symbols_of: SymbolsOf) -> None:
+        """Ask for the symbols of each pass, with what those before it told.
+
+        features: u8 [h, w, F]. symbols_of(here, mean, index) is given where the pass's latents are
+        among [h, w], their means i16 [r, c, C] (1/16 units) and scale indices u8 [r, c, C], and
+        gives their symbols [r, c, C].
+        """
+        height, width = features.shape[:2]
+        # With one more row and column on each side every latent has all its neighbours.
+        grid = np.zeros((height + 2, width + 2, self._context_width), np.uint8)
+        for k, ((row, column), near) in enumerate(PASSES):
+            here = slice(row, None, 2), slice(column, None, 2)
+            seen = [
+                grid[1 + row + y : 1 + height + y : 2, 1 + column + x : 1 + width + x : 2]
+                for y, x in near
+            ]
+            mean, index = self._outputs(k, [features[here], *seen])
+            symbols = symbols_of(here, mean, index)
+            if k < len(PASSES) - 1:
+                self._remember(grid[1:-1, 1:-1][here], symbols, mean)
+
+    def _outputs(self, k: int, inputs: list[Array]) -> tuple[Array, Array]:
+        """Mean and scale index of pass `k`, [r, c, C] each, from what lies side by side."""
+        hidden, means, scales = (self._layers[f"{n}.{k}"] for n in ("hidden", "mean", "scale"))
+        shape = (*inputs[0].shape[:2], self._channels)
+        mean, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
+        for part in blocks(*shape[:2]):
+            x = np.concatenate([each[part] for each in inputs], axis=-1, dtype=self._dtype)
+            x = hidden(x)
+            mean[part] = means(x)
+            index[part] = scales(x)
         return mean, index
 
-    def rest(
-        self, features: Array, board: Checkerboard, symbols: Array, mean: Array
-    ) -> tuple[Array, Array]:
-        """The same of all other positions [M, C], given symbols and mean of the anchors [N, C]."""
-        grid = self._context(board, symbols, mean)
-        own, near = features.shape[1], grid.shape[1]
-        found, index = self._outputs(len(board.rest))
-        row = board.width + 2
-        for part in blocks(len(found)):
-            places = board.rest[part]
-            x = np.empty((len(places), own + 4 * near), self._dtype)
-            x[:, :own] = features[places]
-            middle = board.padded(places)
-            for i, step in enumerate((-row, row, -1, 1)):
-                x[:, own + i * near : own + (i + 1) * near] = grid[middle + step]
-            hidden = self._layers["other1"](x)
-            found[part] = self._layers["other_mean"](hidden)
-            index[part] = self._layers["other_scale"](hidden)
-        return found, index
-
-    def _context(self, board: Checkerboard, symbols: Array, mean: Array) -> Array:
-        """What the rest sees of the anchors: u8 [(h + 2) * (w + 2), 64], zero but at anchors."""
-        layer = self._layers["context"]
-        grid = np.zeros(((board.height + 2) * (board.width + 2), len(layer.bias)), np.uint8)
-        places = board.padded(board.anchors)
-        for part in blocks(len(mean)):
+    def _remember(self, grid: Array, symbols: Array, mean: Array) -> None:
+        """Note in `grid` [r, c, K] what later passes see of latents."""
+        context = self._layers["context"]
+        for part in blocks(*mean.shape[:2]):
             sixteenths = symbols[part].astype(np.int32) * MEAN_UNIT + mean[part]
             near = np.clip((sixteenths + MEAN_UNIT // 4) >> 3, -CONTEXT_LIMIT, CONTEXT_LIMIT)
-            grid[places[part]] = layer(near.astype(self._dtype))
-        return grid
-
-    def _outputs(self, count: int) -> tuple[Array, Array]:
-        shape = (count, self._channels)
-        return np.empty(shape, np.int16), np.empty(shape, np.uint8)
+            grid[part] = context(near.astype(self._dtype))
 
 
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
@@ -175,15 +163,14 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
         "hyper2": outputs["hyper1"],
         "hyper3": outputs["hyper2"] // 4,
         "mix": outputs["hyper3"] // 4 + KNOTS,
-        "anchor1": outputs["mix"],
         "context": channels,
-        "other1": outputs["mix"] + 4 * outputs["context"],
     }
-    for head in ("anchor", "other"):
-        for kind in ("mean", "scale"):
-            wanted[f"{head}_{kind}"] = outputs[f"{head}1"]
-            if outputs[f"{head}_{kind}"] != channels:
-                raise ValueError(f"layer {head}_{kind} is not {channels} channels wide")
+    for k, (_, near) in enumerate(PASSES):
+        wanted[f"hidden.{k}"] = outputs["mix"] + len(near) * outputs["context"]
+        for name in (f"mean.{k}", f"scale.{k}"):
+            wanted[name] = outputs[f"hidden.{k}"]
+            if outputs[name] != channels:
+                raise ValueError(f"layer {name} is not {channels} channels wide")
     for name, count in wanted.items():
         if inputs[name] != count or outputs[name] < 1:
             raise ValueError(f"layer {name} takes {inputs[name]} inputs instead of {count}")
@@ -199,14 +186,15 @@ def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _
     worst = np.abs(weight).sum(axis=0) * largest + np.abs(bias)
     if worst.max() >= EXACT or shift.min() < 0 or shift.max() > 23:
         raise ValueError(f"layer {name} can leave the exact range of float32")
-    low, high = _OUTPUT_RANGE.get(name, (0, ACTIVATION_MAX))
+    low, high = _OUTPUT_RANGE.get(name.split(".")[0], (0, ACTIVATION_MAX))
     unit = np.exp2(-shift.astype(np.float64))
     return _Layer((weight * unit).astype(dtype), (bias * unit).astype(dtype), low, high)
 
 
-def blocks(count: int) -> list[slice]:
-    """Slices that cover `count` positions, few enough each to stay in the cache."""
-    return [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
+def blocks(height: int, width: int) -> list[slice]:
+    """Slices of rows that cover [height, width], small enough each to stay in the cache."""
+    rows = max(1, _BLOCK // max(1, width))
+    return [slice(top, top + rows) for top in range(0, height, rows)]
 
 
 def _depth_to_space(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""`python -m training {codec,clip,llava,adapter,export}`: one command for each shipped weight."""
+"""`python -m training {codec,clip,llava,adapter,...}`: one command for each shipped weight."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from shared.errors import CotamError, UsageError, exit_code
 
 TRAINERS = {
     "codec": "the variable-rate codec, on photographs",
+    "entropy": "the entropy network alone, for a codec whose transforms stay",
     "clip": "the CLIP towers, on Scenes and their captions",
     "llava": "the language model on the frozen tower, on Scenes and their questions",
     "adapter": "the latent feature adapter, codec and tower frozen",

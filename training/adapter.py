@@ -53,7 +53,7 @@ WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that 
 ECHOES = 2  # steps on each coded batch: drawing and coding it takes as long as a step
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
-CELL, LEVELS, K = 16, 2, 0.0  # as in the bundle
+MAP_CELL, MAP_LEVELS, MAP_K = 16, 2, 0.0  # of the level maps, as `export` writes them
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
 
@@ -136,10 +136,10 @@ class AdaptedTower(nn.Module):
                 continue
             cells = F.adaptive_avg_pool2d(
                 torch.from_numpy(one[None, :rows, :columns]),
-                (-(-height // CELL), -(-width // CELL)),
+                (-(-height // MAP_CELL), -(-width // MAP_CELL)),
             )
-            levels = quantise_importance(cells[0].numpy(), LEVELS, K)
-            found.append(LevelMap(levels, CELL, LEVELS, change).codes(code, width, height))
+            levels = quantise_importance(cells[0].numpy(), MAP_LEVELS, MAP_K)
+            found.append(LevelMap(levels, MAP_CELL, MAP_LEVELS, change).codes(code, width, height))
         return torch.from_numpy(np.stack(found)).float().to(square.device)
 
     def tokens(self, square: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -154,9 +154,6 @@ def main(arguments: argparse.Namespace) -> None:
     codec = Codec(config).to(memory_format=torch.channels_last)
     runner = Runner(options, codec, arguments.rate)
     rate = Rate().train()
-    held_out = photographs(options.data, "val")
-    held_scenes = SceneStream("val", options.data, versions=tuple(WORLDS))
-    scenes_seen = [s.picture for s in held_scenes.batch(SCENES_VALIDATED, (SIDE, SIDE))]
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
     start = runner.next_scene(FIRST_SCENE, arguments.batch)
@@ -170,11 +167,20 @@ def main(arguments: argparse.Namespace) -> None:
         codes, base = codes.to(options.device), base.to(options.device)
         return loss_of(codec(picture, codes, base, rate), picture, codes, base)
 
-    def validate_both(codec: nn.Module) -> dict[str, float]:
-        of_scenes = {f"scene_{name}": v for name, v in validate(codec, scenes_seen).items()}
+    runner.run(loss_of_step, validate_all(options.data), {"config": asdict(config)})
+
+
+def validate_all(data: Path) -> Callable[[nn.Module], dict[str, float]]:
+    """Scores of a codec on photographs and scenes that no training sees."""
+    held_out = photographs(data, "val")
+    stream = SceneStream("val", data, versions=tuple(WORLDS))
+    scenes = [sample.picture for sample in stream.batch(SCENES_VALIDATED, (SIDE, SIDE))]
+
+    def scores(codec: nn.Module) -> dict[str, float]:
+        of_scenes = {f"scene_{name}": v for name, v in validate(codec, scenes).items()}
         return {**validate(codec, held_out), **of_scenes}
 
-    runner.run(loss_of_step, validate_both, {"config": asdict(config)})
+    return scores
 
 
 def load_codec(run: Path) -> Codec:

@@ -31,7 +31,7 @@ from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
-from training.adapter import load_adapter_run
+from training.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 from training.clip import load_clip, text_parts
 from training.codec import load_codec
 from training.edge_analysis import EdgeAnalysis
@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="tiny")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--quality", type=float, default=3.0, help="default quality, 0..9")
-    parser.add_argument("--cell", type=int, default=16, choices=CELLS)
-    parser.add_argument("--levels", type=int, default=2, choices=LEVELS)
-    parser.add_argument("--k", type=float, default=0.0)
+    parser.add_argument("--cell", type=int, default=MAP_CELL, choices=CELLS)
+    parser.add_argument("--levels", type=int, default=MAP_LEVELS, choices=LEVELS)
+    parser.add_argument("--k", type=float, default=MAP_K)
     parser.add_argument(
         "--step",
         type=int,
@@ -159,7 +159,7 @@ def _write_onnx(
 def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of `entropy.npz`: integer layers, gains of the 181 codes, tables."""
     arrays = {}
-    for name, layer in codec.entropy.named_children():
+    for name, layer in codec.entropy.layers().items():
         for kind, tensor in layer.export().items():
             arrays[f"{name}.{kind}"] = tensor.numpy()
     codes = torch.arange(CODES).view(-1, 1, 1)

@@ -83,7 +83,7 @@ def restore_codec(bundle: bundles.Bundle) -> Codec:
     restore_analysis(codec.analysis, bundle.path(bundles.ENCODER))
     with np.load(bundle.path(bundles.ENTROPY)) as file:
         arrays = dict(file)
-    for name, layer in codec.entropy.named_children():
+    for name, layer in codec.entropy.layers().items():
         restore_integers(layer, arrays, name)
     hyper = codec.hyper_analysis
     for i, layer in enumerate((hyper.first, hyper.second, hyper.third)):

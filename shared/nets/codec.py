@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.integer_network import KNOTS
-from shared.nets.entropy import EntropyNet, anchor_mask, round_through, scales_of, tent
+from shared.nets.entropy import EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision
 from shared.symbol_coder import dead_zones, scale_tables
 
@@ -241,12 +241,7 @@ class Codec(nn.Module):
         z = torch.where(hyper_index == 0, torch.zeros_like(z), round_through(z))
 
         features = self.entropy.features(z, codes, quantised)
-        anchors = anchor_mask(height, width, latent.device)
-        mean_a, index_a = self.entropy.anchors(features, quantised)
-        first = self._decoded(gained, mean_a, index_a) * anchors
-        mean_o, index_o = self.entropy.others(features, first, quantised)
-        mean = torch.where(anchors, mean_a, mean_o)
-        index = torch.where(anchors, index_a, index_o)
+        mean, index = self.entropy(features, gained, self._decoded, quantised)
         latent_bits = rate(self._drawn(gained - mean, index) + mean, scales_of(index), mean)
         decoded = self._decoded(gained, mean, index) / gain
         return decoded, latent_bits.sum(1), hyper_bits.sum(1)
@@ -260,8 +255,10 @@ class Codec(nn.Module):
         """What the decoder gets back; at scale index 0 nothing is coded and the mean stands."""
         distance = gained - mean
         symbol = torch.floor(self._drawn(distance, index) + 0.5)
-        # The gradient is that of plain rounding: a dead zone would stop it.
-        return torch.where(index == 0, mean, distance + (symbol - distance).detach() + mean)
+        # The gradient is that of plain rounding: a dead zone would stop it. The value is exact, as
+        # later passes round it once more.
+        through = distance - distance.detach()
+        return torch.where(index == 0, mean, symbol + mean + through)
 
 
 def save_synthesis(synthesis: Synthesis, path: Path) -> None:

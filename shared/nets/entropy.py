@@ -9,15 +9,16 @@ twin against which the cost of exactness is measured.
     quality code [B, h, w] --tent over the 10 knots--> 10 ------------------------------------- +
                                                                                                 |
     shared features 128 <------------------------------- 1x1 -----------------------------------+
-      |--> anchors (i + j even):  1x1, 1x1 -> mean, scale index
-      '--> others: with 4 neighbouring anchors (1x1 -> 64 each): 1x1, 1x1 -> mean, scale index
+      '--> pass k of four, with known neighbours (1x1 -> 64 each): 1x1, 1x1 -> mean, scale index
 
-The two-pass checkerboard is He et al., "Checkerboard Context Model" (CVPR 2021), section 3.
+Checkerboards (He et al., "Checkerboard Context Model", CVPR 2021, section 3) code half of the
+latents without neighbours; in these passes it is a quarter.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -26,22 +27,27 @@ from torch import Tensor, nn
 from shared.integer_network import (
     ACTIVATION_MAX,
     CONTEXT_LIMIT,
+    EXACT,
     KNOTS,
     MEAN_LIMIT,
     MEAN_UNIT,
+    PASSES,
     SCALES,
     WEIGHT_LIMIT,
 )
 from shared.symbol_coder import LOG_SCALE_MIN, LOG_SCALE_STEP
 
+Decode = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 MAX_SHIFT = 16
 BIAS_UNIT = 32.0
-HIDDEN = {"hyper": 128, "hyper_out": 96, "features": 128, "context": 64, "head": 192}
+HIDDEN = {"hyper": 128, "hyper_out": 96, "features": 128, "context": 64, "hidden": 192}
 
 
 def round_through(x: Tensor) -> Tensor:
     """Round half up; the gradient is the identity."""
-    return x + (torch.floor(x + 0.5) - x).detach()
+    # Not x plus the difference: that sum may miss the integer by the last bit.
+    return torch.floor(x + 0.5).detach() + (x - x.detach())
 
 
 def tent(codes: Tensor) -> Tensor:
@@ -50,11 +56,9 @@ def tent(codes: Tensor) -> Tensor:
     return (1.0 - (codes.float().unsqueeze(1) / 20.0 - knots).abs()).clamp_min(0.0)
 
 
-def anchor_mask(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """[h, w] bool, true where (row + column) is even: the latents of the first pass."""
-    rows = torch.arange(height, device=device).view(-1, 1)
-    columns = torch.arange(width, device=device).view(1, -1)
-    return (rows + columns) % 2 == 0
+def neighbour(x: Tensor, row: int, column: int) -> Tensor:
+    """x [B, C, h, w] with the value of (i + row, j + column), each of -1..1, at (i, j)."""
+    return F.pad(x, (-column, column, -row, row))
 
 
 class IntegerConv(nn.Module):
@@ -71,8 +75,11 @@ class IntegerConv(nn.Module):
 
     def shifts(self) -> Tensor:
         """[outputs] integers: the weight of a channel is its int8 times 2 ** -shift."""
-        largest = self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-8)
-        return torch.floor(torch.log2(WEIGHT_LIMIT / largest)).clamp(0, MAX_SHIFT)
+        sizes = self.weight.detach().abs().flatten(1).clamp_min(1e-8)
+        # Products with the largest inputs leave an eighth of the exact range to the bias.
+        most = EXACT * 7 / 8 / ACTIVATION_MAX
+        unit = torch.minimum(WEIGHT_LIMIT / sizes.amax(1), most / sizes.sum(1))
+        return torch.floor(torch.log2(unit)).clamp(0, MAX_SHIFT)
 
     def forward(self, x: Tensor, quantised: bool = True) -> Tensor:
         weight, bias = self.weight, self.bias * BIAS_UNIT
@@ -104,34 +111,36 @@ class IntegerConv(nn.Module):
 
 
 class EntropyNet(nn.Module):
-    """Means and scales of the latents from the hyper latent, the quality and the first pass."""
+    """Means and scales of the latents from the hyper latent, the quality and known neighbours."""
 
     def __init__(self, latent_channels: int = 192, hyper_channels: int = 48) -> None:
         super().__init__()
         self.latent_channels = latent_channels
         self.hyper_channels = hyper_channels
-        hidden, out = HIDDEN["hyper"], HIDDEN["hyper_out"]
-        features, context, head = HIDDEN["features"], HIDDEN["context"], HIDDEN["head"]
-        self.hyper1 = IntegerConv(hyper_channels, hidden, 3)
-        self.hyper2 = IntegerConv(hidden, hidden * 4)
-        self.hyper3 = IntegerConv(hidden, out * 4)
+        wide, out = HIDDEN["hyper"], HIDDEN["hyper_out"]
+        features, context, hidden = HIDDEN["features"], HIDDEN["context"], HIDDEN["hidden"]
+        self.hyper1 = IntegerConv(hyper_channels, wide, 3)
+        self.hyper2 = IntegerConv(wide, wide * 4)
+        self.hyper3 = IntegerConv(wide, out * 4)
         self.mix = IntegerConv(out + KNOTS, features)
-        self.anchor1 = IntegerConv(features, head)
-        self.anchor_mean = IntegerConv(head, latent_channels, 1, -MEAN_LIMIT, MEAN_LIMIT)
-        self.anchor_scale = IntegerConv(head, latent_channels, 1, 0, SCALES - 1)
         self.context = IntegerConv(latent_channels, context)
-        self.other1 = IntegerConv(features + 4 * context, head)
-        self.other_mean = IntegerConv(head, latent_channels, 1, -MEAN_LIMIT, MEAN_LIMIT)
-        self.other_scale = IntegerConv(head, latent_channels, 1, 0, SCALES - 1)
+        self.hidden, self.mean, self.scale = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for _, near in PASSES:
+            self.hidden.append(IntegerConv(features + len(near) * context, hidden))
+            self.mean.append(IntegerConv(hidden, latent_channels, 1, -MEAN_LIMIT, MEAN_LIMIT))
+            self.scale.append(IntegerConv(hidden, latent_channels, 1, 0, SCALES - 1))
         with torch.no_grad():
             # Hyper latents are a few units, activations tens: bring the first to the second.
             self.hyper1.weight.mul_(12.0)
             self.context.weight.mul_(8.0)
-            for layer in (self.anchor_mean, self.other_mean):
-                layer.weight.mul_(0.05)
-            for layer in (self.anchor_scale, self.other_scale):
-                layer.weight.mul_(0.2)
-                layer.bias.fill_(20.0 / BIAS_UNIT)
+            for mean, scale in zip(self.mean, self.scale, strict=True):
+                mean.weight.mul_(0.05)
+                scale.weight.mul_(0.2)
+                scale.bias.fill_(20.0 / BIAS_UNIT)
+
+    def layers(self) -> dict[str, IntegerConv]:
+        """All layers by the names that they have in `entropy.npz`."""
+        return {name: m for name, m in self.named_modules() if isinstance(m, IntegerConv)}
 
     def features(self, z: Tensor, codes: Tensor, quantised: bool = True) -> Tensor:
         """Shared features [B, 128, h, w] of z [B, Cz, >=h/4, >=w/4] and codes [B, h, w]."""
@@ -139,25 +148,33 @@ class EntropyNet(nn.Module):
         x = F.pixel_shuffle(self.hyper2(x, quantised), 2)
         x = F.pixel_shuffle(self.hyper3(x, quantised), 2)
         x = x[..., : codes.shape[-2], : codes.shape[-1]]
-        return self.mix(torch.cat([x, tent(codes) * 240.0], dim=1), quantised)
+        quality = torch.round(tent(codes) * 240.0)  # integers, but for the division by 20 in it
+        return self.mix(torch.cat([x, quality], dim=1), quantised)
 
-    def anchors(self, features: Tensor, quantised: bool = True) -> tuple[Tensor, Tensor]:
-        """Mean (latent units) and scale index, [B, C, h, w] each, valid at the anchors."""
-        x = self.anchor1(features, quantised)
-        return self.anchor_mean(x, quantised) / MEAN_UNIT, self.anchor_scale(x, quantised)
-
-    def others(
-        self, features: Tensor, decoded: Tensor, quantised: bool = True
+    def forward(
+        self, features: Tensor, gained: Tensor, decode: Decode, quantised: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """The same for the second pass; `decoded` [B, C, h, w] holds the anchors, else zero."""
-        half = decoded * 2.0
-        near = (round_through(half) if quantised else half).clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
-        context = self.context(near, quantised)
-        context = context * anchor_mask(*context.shape[-2:], device=context.device)
-        up, down = F.pad(context, (0, 0, 1, -1)), F.pad(context, (0, 0, -1, 1))
-        left, right = F.pad(context, (1, -1)), F.pad(context, (-1, 1))
-        x = self.other1(torch.cat([features, up, down, left, right], dim=1), quantised)
-        return self.other_mean(x, quantised) / MEAN_UNIT, self.other_scale(x, quantised)
+        """Mean (latent units) and scale index, [B, C, h, w] each, of gained latents like them.
+
+        decode(gained, mean, index) gives what the decoder gets back, of the same shape.
+        """
+        means, indices = torch.empty_like(gained), torch.empty_like(gained)
+        known = features.new_zeros(len(features), HIDDEN["context"], *features.shape[-2:])
+        for k, ((row, column), near) in enumerate(PASSES):
+            here = (..., slice(row, None, 2), slice(column, None, 2))
+            if not gained[here].numel():
+                continue  # of a picture one latent high or wide
+            around = [neighbour(known, *step)[here] for step in near]
+            x = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
+            mean, index = self.mean[k](x, quantised) / MEAN_UNIT, self.scale[k](x, quantised)
+            means[here], indices[here] = mean, index
+            if k < len(PASSES) - 1:
+                half = decode(gained[here], mean, index) * 2.0
+                half = round_through(half) if quantised else half
+                seen = self.context(half.clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT), quantised)
+                known = known.clone()  # what earlier passes saw is part of their gradient
+                known[here] = seen
+        return means, indices
 
 
 def scales_of(index: Tensor) -> Tensor:

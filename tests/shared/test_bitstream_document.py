@@ -183,11 +183,20 @@ class Network:
         counts = self.arrays["tables"].tolist()
         self.tables = [bounds_of(counts[a:b]) for a, b in itertools.pairwise(starts)]
         self.uniform = [k << 8 for k in range((1 << 16) + 1)]
+        ways = {
+            **{"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)},
+            **{"above left": (-1, -1), "above right": (-1, 1)},
+            **{"below left": (1, -1), "below right": (1, 1)},
+        }
+        self.passes = [
+            (int(k), int(row), int(column), [ways[way] for way in near.split(", ") if way in ways])
+            for k, row, column, near in table("<!-- passes -->")
+        ]
 
     def layer(self, name: str, x: np.ndarray) -> np.ndarray:
         weight, bias, shift = (self.arrays[f"{name}.{k}"] for k in ("weight", "bias", "shift"))
-        low, high = (-2047, 2047) if name.endswith("_mean") else (0, 255)
-        high = 63 if name.endswith("_scale") else high
+        low, high = (-2047, 2047) if name.startswith("mean") else (0, 255)
+        high = 63 if name.startswith("scale") else high
         return np.clip((x @ weight + bias) >> shift, low, high)
 
     def symbols(self, reader: Reader, scale: np.ndarray) -> np.ndarray:
@@ -225,20 +234,17 @@ class Network:
                     d[i::2, j::2] = a[:, :, 2 * i + j :: 4]
         tent = [12 * np.maximum(0, 20 - abs(codes - 20 * k)) for k in range(10)]
         features = self.layer("mix", np.concatenate([d[:h, :w], np.stack(tent, -1)], -1))
-        anchors = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
-
-        e = self.layer("anchor1", features[anchors])
-        channels = self.arrays["anchor_mean.bias"].shape[0]
+        channels = self.arrays["mean.0.bias"].shape[0]
         symbols, means = (np.zeros((h, w, channels), np.int64) for _ in range(2))
-        means[anchors] = self.layer("anchor_mean", e)
-        symbols[anchors] = self.symbols(reader, self.layer("anchor_scale", e))
-        n = np.clip((16 * symbols[anchors] + means[anchors] + 4) >> 3, -127, 127)
         g = np.zeros((h + 2, w + 2, self.arrays["context.bias"].shape[0]), np.int64)
-        g[1:-1, 1:-1][anchors] = self.layer("context", n)
-        near = [g[:-2, 1:-1], g[2:, 1:-1], g[1:-1, :-2], g[1:-1, 2:]]
-        f = self.layer("other1", np.concatenate([features, *near], -1)[~anchors])
-        means[~anchors] = self.layer("other_mean", f)
-        symbols[~anchors] = self.symbols(reader, self.layer("other_scale", f))
+        for k, row, column, near in self.passes:
+            known = [g[1 + y : 1 + y + h, 1 + x : 1 + x + w] for y, x in near]
+            here = slice(row, None, 2), slice(column, None, 2)
+            e = self.layer(f"hidden.{k}", np.concatenate([features, *known], -1)[here])
+            means[here] = self.layer(f"mean.{k}", e)
+            symbols[here] = self.symbols(reader, self.layer(f"scale.{k}", e))
+            n = np.clip((16 * symbols[here] + means[here] + 4) >> 3, -127, 127)
+            g[1:-1, 1:-1][here] = self.layer("context", n)
         assert reader.done
         return z, symbols, means
 

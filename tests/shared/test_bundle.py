@@ -21,7 +21,7 @@ def manifest(root: Path, **changed: Any) -> dict[str, Any]:
     names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
     files = describe_files(root, names, edge=["encoder.onnx"])
     fields: dict[str, Any] = {
-        "format": 1,
+        "format": bundles.FORMAT,
         "name": "little",
         "version": "1.0",
         "licence": "Apache-2.0",
@@ -123,7 +123,8 @@ def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 2},
+        {"format": 1},
+        {"format": 3},
         {"name": "Not A Name"},
         {"name": None},
         {"quality": 10},
@@ -142,6 +143,12 @@ def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
 def test_manifests_of_another_form_are_corrupt(root: Path, changed: dict[str, Any]) -> None:
     write(root, **changed)
     with pytest.raises(BundleCorrupt):
+        Bundle.open(root)
+
+
+def test_a_bundle_of_another_version_is_told_what_to_do(root: Path) -> None:
+    write(root, format=1)
+    with pytest.raises(BundleCorrupt, match=r"format: .* \(it is of another version: fetch"):
         Bundle.open(root)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
-from shared.integer_network import CODES, EXACT, SCALES
+from shared.integer_network import CODES, EXACT, PASSES, SCALES
 from shared.level_map import LevelMap, cell_shape, latent_shape
 from shared.symbol_coder import TABLE_TOTAL, scale_tables
 
@@ -65,28 +65,25 @@ def permuted(arrays: Arrays, seed: int) -> Arrays:
         order = chance.permutation(width(name) // 4)
         leave(name, (4 * order[:, None] + np.arange(4)).ravel())
         enter(after, order)
-    features = chance.permutation(width("mix"))
+    features, context = (chance.permutation(width(name)) for name in ("mix", "context"))
     leave("mix", features)
-    enter("anchor1", features)
-    enter("other1", features)
-    order = chance.permutation(width("context"))
-    leave("context", order)
-    for side in range(4):
-        enter("other1", order, len(features) + side * len(order))
-    for head in ("anchor", "other"):
-        order = chance.permutation(width(f"{head}1"))
-        leave(f"{head}1", order)
-        enter(f"{head}_mean", order)
-        enter(f"{head}_scale", order)
+    leave("context", context)
+    for k, (_, near) in enumerate(PASSES):
+        enter(f"hidden.{k}", features)
+        for side in range(len(near)):
+            enter(f"hidden.{k}", context, len(features) + side * len(context))
+        order = chance.permutation(width(f"hidden.{k}"))
+        leave(f"hidden.{k}", order)
+        enter(f"mean.{k}", order)
+        enter(f"scale.{k}", order)
     return out
 
 
 def with_scale(arrays: Arrays, index: int) -> Arrays:
     """The network with every latent at one scale index and a mean of zero."""
     out = dict(arrays)
-    for head in ("anchor", "other"):
-        for kind, value in (("mean", 0), ("scale", index)):
-            name = f"{head}_{kind}"
+    for k in range(len(PASSES)):
+        for name, value in ((f"mean.{k}", 0), (f"scale.{k}", index)):
             out[f"{name}.weight"] = np.zeros_like(arrays[f"{name}.weight"])
             out[f"{name}.bias"] = np.full_like(arrays[f"{name}.bias"], value)
             out[f"{name}.shift"] = np.zeros_like(arrays[f"{name}.shift"])
@@ -273,7 +270,8 @@ def test_files_that_are_no_network_are_named_corrupt(
         {"mix.bias": np.full(128, EXACT, np.int32)},
         {"tables": np.ones(9_550, np.int32)},
         {"table_ends": np.arange(64, dtype=np.int32)},
-        {"anchor_mean.weight": np.zeros((192, 8), np.int8)},
+        {"mean.2.weight": np.zeros((192, 8), np.int8)},
+        {"hidden.3.weight": np.zeros((384, 192), np.int8)},  # of four neighbours
         {"gains": np.array([None, "x"], object)},
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from training import adapter, clip, joint, llava
+from training import adapter, clip, entropy, joint, llava
 from training.__main__ import main
 
 Train = Callable[..., None]
@@ -36,6 +36,7 @@ class Runs:
     llava: Path
     adapter: Path
     joint: Path
+    entropy: Path
     bundle: Path
 
 
@@ -64,6 +65,7 @@ def train(photographs: Path) -> Iterator[Train]:
             for module in (clip, llava, adapter, joint):
                 patch.setattr(module, "VALIDATION_PICTURES", 4)
             patch.setattr(joint, "MEASURED_ON", 2)
+            patch.setattr(entropy, "FIRST", 4)
             main()
 
     yield run
@@ -74,7 +76,7 @@ def train(photographs: Path) -> Iterator[Train]:
 def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Codec, towers, language model and adapter after a step or two, and their bundle."""
     root = tmp_path_factory.mktemp("runs")
-    names = ("codec", "clip", "llava", "adapter", "joint", "bundle")
+    names = ("codec", "clip", "llava", "adapter", "joint", "entropy", "bundle")
     found = Runs(*(root / name for name in names))
     train("codec", found.codec, batch=2, crop=64)
     train("clip", found.clip, batch=2)
@@ -82,6 +84,7 @@ def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     train("adapter", found.adapter, codec=found.codec, clip=found.clip, batch=2)
     parts = {"codec": found.codec, "clip": found.clip, "adapter": found.adapter}
     train("joint", found.joint, batch=2, **parts)
+    train("entropy", found.entropy, codec=found.codec, batch=2)
     train(
         "export",
         found.bundle,

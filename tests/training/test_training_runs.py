@@ -23,7 +23,7 @@ from training.llava import load_llava
 from training.runner import load_checkpoint, write_checkpoint
 
 PARTS = ("codec", "clip", "llava", "adapter")
-TRAINERS = (*PARTS, "joint")
+TRAINERS = (*PARTS, "joint", "entropy")
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -45,6 +45,7 @@ def test_runs_load_as_trained_networks(runs: Runs) -> None:
         load_llava(runs.llava, runs.clip),
         load_adapter_run(runs.adapter),
         load_codec(runs.joint),
+        load_codec(runs.entropy),
         load_adapter_run(runs.joint),
     )
     for network in networks:
@@ -122,6 +123,16 @@ def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> 
     assert torch.equal(state["average"]["tower.embeddings.patch_embedding.weight"], frozen)
 
 
+def test_the_entropy_network_trains_and_the_transforms_do_not(runs: Runs) -> None:
+    before, after = (load_codec(run).state_dict() for run in (runs.codec, runs.entropy))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {
+        *("entropy", "hyper_analysis", "hyper_log_gain", "hyper_scale")
+    }
+    told = load_checkpoint(runs.entropy)["info"]["before"]["codec"]
+    assert told["step"] == load_checkpoint(runs.codec)["step"]
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: str) -> None:
     before = load_checkpoint(getattr(runs, name))
@@ -130,6 +141,7 @@ def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: s
         "llava": ("clip",),
         "adapter": ("codec", "clip"),
         "joint": ("codec", "clip", "adapter"),
+        "entropy": ("codec",),
     }
     needed = frozen.get(name, ())
     options = {other: getattr(runs, other) for other in needed}

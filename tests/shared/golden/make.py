@@ -21,7 +21,7 @@ sys.path.insert(0, str(FOLDER.parents[2]))
 
 from shared.bitstream import Bitstream  # noqa: E402
 from shared.entropy_model import EntropyModel, Symbols  # noqa: E402
-from shared.integer_network import CODES, KNOTS  # noqa: E402
+from shared.integer_network import CODES, KNOTS, PASSES  # noqa: E402
 from shared.level_map import (  # noqa: E402
     CELLS,
     LEVELS,
@@ -39,8 +39,8 @@ CHANNELS, HYPER = 24, 8
 INPUTS = {
     **{"hyper1": (9 * HYPER, 32), "hyper2": (32, 128), "hyper3": (32, 96)},
     **{"mix": (24 + KNOTS, 32), "context": (CHANNELS, 16)},
-    **{"anchor1": (32, 48), "anchor_mean": (48, CHANNELS), "anchor_scale": (48, CHANNELS)},
-    **{"other1": (96, 48), "other_mean": (48, CHANNELS), "other_scale": (48, CHANNELS)},
+    **{f"hidden.{k}": (32 + 16 * len(near), 48) for k, (_, near) in enumerate(PASSES)},
+    **{f"{name}.{k}": (48, CHANNELS) for name in ("mean", "scale") for k in range(len(PASSES))},
 }
 SIZES = (
     *((1, 1), (16, 16), (17, 15), (33, 1), (1, 100), (64, 64), (65, 63), (128, 96), (250, 130)),
@@ -55,7 +55,7 @@ def network(chance: np.random.Generator) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, (inputs, outputs) in INPUTS.items():
         arrays[f"{name}.weight"] = chance.integers(-90, 91, (inputs, outputs)).astype(np.int8)
-        kind = name.rpartition("_")[2]
+        kind = name.partition(".")[0]
         shift = {"scale": 10, "mean": 8, "hyper1": 7, "context": 7}.get(kind, 9)
         low, high = {"scale": (-8, 64), "mean": (-40, 40)}.get(kind, (-6, 6))
         arrays[f"{name}.shift"] = np.full(outputs, shift, np.int8)

@@ -1,0 +1,126 @@
+"""Train the entropy network alone, for a codec whose transforms stay as they are.
+
+Bits are weighed against the squared error of the latents: what a latent's error costs in pixels is
+measured once, by the gradients of the synthesis, which then is not needed any more. So a step on
+eight pictures of 256x256 takes a fifth of one of the whole codec, and an adapter that knows these
+latents fits as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scenes import WORLDS
+from shared.nets.codec import STRIDE, Codec
+from shared.nets.rate import Rate
+from training.codec import balance, batches, lambdas, load_codec, random_codes, validate_all
+from training.pictures import photographs
+from training.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
+from training.world import SIDE, SceneStream
+
+FIRST_SCENE: Final = 50_000_000
+POOL: Final = 2_000  # latents that are drawn from
+FRESH: Final = 2  # of them are new at each step
+FIRST: Final = 256
+MEASURED_AT: Final = (20.0, 60.0, 100.0, 140.0)  # quality codes
+PROBES: Final = 2
+
+
+def energy_gains(codec: Codec, latent: Tensor) -> Tensor:
+    """[C]: squared error a pixel, in 8-bit units, of a unit of squared error of a latent.
+
+    By random projections of the synthesis' Jacobian, on average over latents [B, C, h, w].
+    """
+    found = torch.zeros(latent.shape[1], device=latent.device)
+    for code in MEASURED_AT:
+        latent = latent.detach().requires_grad_()
+        codes = torch.full_like(latent[:, 0], code)
+        for _ in range(PROBES):
+            picture = 255.0 * codec.synthesis(latent, codes)
+            (gradient,) = torch.autograd.grad((picture * torch.randn_like(picture)).sum(), latent)
+            found += gradient.square().mean(dim=(0, 2, 3))
+    return found / (len(MEASURED_AT) * PROBES) / (3 * STRIDE**2)
+
+
+class LatentPool:
+    """Latents f32 [B, C, h, w] of pictures, each of which is drawn several times."""
+
+    def __init__(self, codec: Codec, source: Iterator[Tensor], generator: torch.Generator) -> None:
+        self._codec, self._source, self._generator = codec, source, generator
+        self._device = next(codec.parameters()).device
+        self._kept: list[Tensor] = []
+        while len(self._kept) < FIRST:
+            self._renew()
+
+    def batch(self, size: int) -> Tensor:
+        """Random ones, after the oldest have made room for new ones."""
+        self._renew()
+        drawn = torch.randint(len(self._kept), (size,), generator=self._generator)
+        return torch.stack([self._kept[i] for i in drawn]).float()
+
+    @torch.no_grad()
+    def _renew(self) -> None:
+        self._kept += self._codec.analysis(next(self._source).to(self._device)).half()
+        del self._kept[:-POOL]
+
+
+def loss_of(
+    codec: Codec, latent: Tensor, codes: Tensor, base: Tensor, rate: Rate, gains: Tensor
+) -> Losses:
+    """Rate and distortion as the codec's own loss, with the error of the latents for pixels'."""
+    decoded, bits, hyper_bits = codec.code_latent(latent, codes, base, rate)
+    bpp = (bits.sum(dim=(1, 2)) + hyper_bits.sum(dim=(1, 2))) / (codes[0].numel() * STRIDE**2)
+    error = torch.einsum("bchw,c->bhw", (decoded - latent).square(), gains)
+    distortion = (lambdas(codes) * error).mean(dim=(1, 2))
+    return {
+        "loss": ((bpp + distortion) * balance(base)).mean(),
+        "bpp": bpp.mean(),
+        "mse": error.mean(),
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_runner_arguments(parser)
+    parser.add_argument("--codec", type=Path, required=True, help="folder of a codec or joint run")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument(
+        "--scenes", type=float, default=0.4, help="share of pictures that are of Scenes"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train; the run's checkpoint holds the whole codec."""
+    options = RunOptions.of(arguments)
+    codec = load_codec(arguments.codec)
+    for part in (codec.analysis, codec.synthesis):
+        part.requires_grad_(False)
+    codec.log_gain.requires_grad_(False)
+    runner = Runner(options, codec, arguments.rate)
+    rate = Rate().train()
+    rng = np.random.default_rng((options.seed, runner.steps_ever))
+    generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
+    scenes = SceneStream(
+        "train", options.data, runner.next_scene(FIRST_SCENE, arguments.batch), tuple(WORLDS)
+    )
+    photos = photographs(options.data, "train")
+    source = batches(photos, scenes, arguments.scenes, FRESH, SIDE, rng)
+    pool = LatentPool(codec, source, generator)
+    gains = energy_gains(codec, pool.batch(arguments.batch))
+
+    def loss_of_step(model: nn.Module, step: int) -> Losses:
+        latent = pool.batch(arguments.batch)
+        codes, base = random_codes(arguments.batch, SIDE // STRIDE, generator)
+        codes, base = codes.to(options.device), base.to(options.device)
+        return loss_of(codec, latent, codes, base, rate, gains)
+
+    info = {"config": asdict(codec.config), "before": {"codec": spent(arguments.codec, "codec")}}
+    runner.run(loss_of_step, validate_all(options.data), info)
