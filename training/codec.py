@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenes import WORLDS
+from shared.errors import UsageError
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
@@ -184,8 +185,17 @@ def validate_all(data: Path) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def load_codec(run: Path) -> Codec:
-    """The averaged codec of a run, or of a joint run, in evaluation mode."""
+    """The averaged codec of a run, or of a joint run, in evaluation mode.
+
+    Raises UsageError where it is a codec of another form.
+    """
     state = load_checkpoint(run)
     codec = Codec(NetConfig(**state["info"]["config"]))
-    codec.load_state_dict(part_of(state["average"], "codec"))
+    try:
+        codec.load_state_dict(part_of(state["average"], "codec"))
+    except RuntimeError as error:
+        raise UsageError(
+            f"{run} holds a codec of another form than this version trains",
+            hint="train on from what fits of it with `training codec --start`",
+        ) from error
     return codec.eval()

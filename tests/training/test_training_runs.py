@@ -113,6 +113,18 @@ def test_towers_that_do_not_fit_are_refused_in_one_line(
     assert "holds towers with other heads than this version trains" in told
 
 
+def test_a_codec_of_another_form_is_refused_in_one_line(
+    runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = load_checkpoint(runs.codec)
+    del older["average"]["entropy.hidden.3.weight"]
+    (tmp_path / "older").mkdir()
+    write_checkpoint(tmp_path / "older", older)
+    with pytest.raises(SystemExit):
+        train("entropy", tmp_path / "entropy", codec=tmp_path / "older", batch=2)
+    assert "holds a codec of another form than this version trains" in capsys.readouterr().err
+
+
 def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> None:
     state = load_checkpoint(runs.joint)
     before = load_checkpoint(runs.codec)["average"], load_checkpoint(runs.adapter)["average"]
