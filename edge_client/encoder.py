@@ -36,9 +36,9 @@ TILE: Final = 512  # pixels a side of what it takes at a time of larger pictures
 MARGIN: Final = 64  # pixels around a tile that it sees: 8 a block, of which `tiny` has 4
 BUDGET_SLACK: Final = 0.05
 MOST_PASSES: Final = 6
-CAUTION: Final = 0.95  # share of the way up to the aim
+BOLDER: Final = 1.4  # times the way up to the aim, for whoever fell short of it
 LAST_SHORTER: Final = 0.01  # of the budget
-MOST_WRONG: Final = 2.0  # times the expected growth
+MOST_WRONG: Final = 2.5  # times the expected growth
 COUNTED_EVERY: Final = 20  # codes
 BYTES_OF_VALUE: Final = 0.58  # what a latent value that is not zero takes, all zeros included
 BYTES_OF_CODE: Final = 0.003  # what a latent position takes more in each code, of hyper latent
@@ -133,8 +133,8 @@ class _Search:
     """Where the next coding pass should look for the best quality within a budget.
 
     `expected` f64 [181] rises by what a stream grows with the quality code, as far as that can be
-    told without coding; sizes over it are nearly straight. First upwards from the smallest, a
-    little short of the aim; once some size is too large, false position between the two ends, of
+    told without coding; sizes over it are nearly straight. First upwards from the smallest, where
+    that fell short boldly; once some size is too large, false position between the two ends, of
     which one that stays twice gets half its weight (the Illinois rule).
     """
 
@@ -156,7 +156,7 @@ class _Search:
             return None
         self._left -= 1
         if self._above is None:
-            change = CAUTION * self._below / self._slope
+            change = self._below / self._slope * (BOLDER if self._last else 1.0)
         else:
             # A last stream that is a byte too large is lost, one a little short is not.
             back = LAST_SHORTER * self._budget if self._left == 0 else 0.0
