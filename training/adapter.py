@@ -50,6 +50,7 @@ from training.world import (
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
+FALL = 75.0  # quality codes in which the high level loss falls to 1/e
 ECHOES = 2  # steps on each coded batch: drawing and coding it takes as long as a step
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
@@ -192,6 +193,15 @@ def random_qualities(count: int, generator: torch.Generator) -> tuple[Tensor, Te
     return base.long(), torch.tensor((0, *STEPS))[which]
 
 
+def balance(base: Tensor) -> Tensor:
+    """Weights [B] of the losses at base codes [B], so that a tenth less counts alike at each.
+
+    Their mean over `random_qualities` is 1.
+    """
+    codes = torch.linspace(0.0, 1.0, 1_000).square() * HIGHEST_CODE
+    return torch.exp(base / FALL) / torch.exp(codes / FALL).mean().to(base.device)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runner_arguments(parser)
     add_world_argument(parser)
@@ -225,25 +235,26 @@ def main(arguments: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
 
     @torch.no_grad()
-    def coded_batches() -> Iterator[CodedSquares]:
-        """Each batch is given out twice (Choi et al., "Faster Neural Network Training with Data
-        Echoing", arXiv 1907.05550)."""
+    def coded_batches() -> Iterator[tuple[CodedSquares, Tensor]]:
+        """With the base codes. Each batch is given out twice (Choi et al., "Faster Neural Network
+        Training with Data Echoing", arXiv 1907.05550)."""
         while True:
             samples = stream.batch(arguments.batch, stream.size())
             base, steps = random_qualities(len(samples), generator)
-            coded = towers.code(samples, base.to(options.device), steps.to(options.device))
-            yield from repeat(coded, ECHOES)
+            base = base.to(options.device)
+            coded = towers.code(samples, base, steps.to(options.device))
+            yield from repeat((coded, base), ECHOES)
 
     batches = coded_batches()
 
     def loss_of_step(model: Any, step: int) -> Losses:
-        coded = next(batches)
+        coded, base = next(batches)
         with mixed_precision(options.device):
             losses = losses_of(model, coded, prior=not arguments.no_prior)
-        losses = {name: each.mean() for name, each in losses.items()}
         warming = runner.progress < WARM_UP and arguments.low > 0.0 and options.start is None
         high = 0.0 if warming else arguments.high
-        return {"loss": arguments.low * losses["low"] + high * losses["high"], **losses}
+        loss = (arguments.low * losses["low"] + high * losses["high"]) * balance(base)
+        return {"loss": loss.mean(), **{name: each.mean() for name, each in losses.items()}}
 
     runner.run(
         loss_of_step,

@@ -26,7 +26,14 @@ from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
 from training.pictures import photographs, random_crop
-from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint, part_of
+from training.runner import (
+    Runner,
+    RunOptions,
+    add_runner_arguments,
+    load_checkpoint,
+    part_of,
+    spent,
+)
 from training.world import SIDE, SceneStream
 
 CELLS = (1, 2)  # latents a side
@@ -145,6 +152,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenes", type=float, default=0.5, help="share of crops that are of Scenes"
     )
+    parser.add_argument(
+        "--synthesis",
+        action="store_true",
+        help="train the synthesis alone: what decodes better streams that stay the same",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -153,7 +165,11 @@ def main(arguments: argparse.Namespace) -> None:
     config = NetConfig()
     # Convolutions run 8 % faster on a CPU with channels last.
     codec = Codec(config).to(memory_format=torch.channels_last)
+    if arguments.synthesis:
+        codec.requires_grad_(False).synthesis.requires_grad_(True)
     runner = Runner(options, codec, arguments.rate)
+    if options.start is not None:
+        runner.earlier = spent(options.start, "codec")
     rate = Rate().train()
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edge_client.encoder import Encoder
 from shared.bundle import Bundle, embedded
 from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train
-from training.adapter import load_adapter_run
+from training.adapter import balance, load_adapter_run, random_qualities
 from training.clip import load_clip
 from training.codec import load_codec
 from training.export import entropy_arrays
@@ -97,6 +98,13 @@ def test_an_adapter_is_trained_for_the_codec_that_is_named(
     assert not torch.equal(frozen, load_codec(runs.joint).analysis.linear.weight)
 
 
+def test_losses_of_an_adapter_count_alike_at_all_qualities() -> None:
+    base, _ = random_qualities(100_000, torch.Generator().manual_seed(0))
+    weights = balance(base)
+    assert float(weights.mean()) == pytest.approx(1.0, rel=0.01)
+    assert float(balance(torch.tensor(80)) / balance(torch.tensor(5))) == pytest.approx(math.e)
+
+
 def test_towers_that_do_not_fit_are_refused_in_one_line(
     runs: Runs, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +151,17 @@ def test_the_entropy_network_trains_and_the_transforms_do_not(runs: Runs) -> Non
     }
     told = load_checkpoint(runs.entropy)["info"]["before"]["codec"]
     assert told["step"] == load_checkpoint(runs.codec)["step"]
+
+
+def test_a_synthesis_trains_alone_and_streams_stay(
+    runs: Runs, train: Train, tmp_path: Path
+) -> None:
+    train("codec", tmp_path, start=runs.entropy, synthesis=True, batch=2, crop=64)
+    before, after = (load_codec(run).state_dict() for run in (runs.entropy, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {"synthesis"}
+    spent = (load_checkpoint(run)["step"] for run in (runs.codec, runs.entropy))
+    assert load_checkpoint(tmp_path)["earlier"]["step"] == sum(spent)
 
 
 @pytest.mark.parametrize("name", TRAINERS)
