@@ -34,9 +34,8 @@ class Inspection:
 
     @property
     def overhead(self) -> int:
-        """Bytes that are not entropy-coded payload, the level map's form among them."""
-        coded_map = max(0, len(self.stream.level_map) - 1)
-        return self.size - len(self.stream.latents) - coded_map
+        """Bytes that are not entropy-coded payload."""
+        return self.size - len(self.stream.latents) - len(self.stream.level_map)
 
     def chunks(self) -> list[tuple[int, str, int]]:
         """Type, name and payload bytes of each chunk, in the order of the stream."""

@@ -30,7 +30,7 @@ SHARE: Final = {
     **dict.fromkeys(("hyper1", "hyper2", "hyper_analysis2"), 1 / 16),
     **dict.fromkeys(("hyper3", "hyper_analysis1"), 1 / 4),
     "context": 3 / 4,
-    **{f"{name}.{k}": 1 / 4 for name in ("hidden", "mean", "scale") for k in range(len(PASSES))},
+    **dict.fromkeys(("hidden", "own", "mean", "scale"), 1 / len(PASSES)),
 }
 """At how many of the latent's positions a layer of the entropy model is computed; else at all."""
 
@@ -51,7 +51,7 @@ def multiply_adds(bundle: Bundle, width: int, height: int) -> dict[str, float]:
             for name in arrays.files
             if name.endswith(".weight")
         }
-    work = {name: count * SHARE.get(name, 1.0) for name, count in layers.items()}
+    work = {name: count * SHARE.get(name.partition(".")[0], 1.0) for name, count in layers.items()}
     reading = sum(count for name, count in work.items() if not name.startswith("hyper_analysis"))
     found = {"analysis": analysis, "coding": sum(work.values()), "entropy": reading}
     if bundle.has(ADAPTER):

@@ -1,7 +1,7 @@
 """The container: bytes and nothing else. docs/bitstream.md is its specification.
 
     magic   2  C7 54
-    version 1  3
+    version 1  5
     bundle  4  first bytes of the SHA-256 of the bundle's manifest
     width   v  pixels, 1..65535         (v: varint, 7 bits a byte, lowest first, at most 3 bytes)
     height  v
@@ -32,7 +32,7 @@ from shared.errors import (
 )
 
 MAGIC: Final = b"\xc7T"
-VERSION: Final = 4
+VERSION: Final = 5
 BUNDLE_ID_BYTES: Final = 4
 MAX_SIDE: Final = 65_535
 MAX_QUALITY_CODE: Final = 180

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.bitstream import BUNDLE_ID_BYTES
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 GUIDANCE: Final = "guidance.onnx"
 ENCODER: Final = "encoder.onnx"
@@ -79,7 +79,7 @@ class AdapterSettings(_Strict):
 class Manifest(_Strict):
     """manifest.json."""
 
-    format: Literal[2]
+    format: Literal[3]
     name: str = Field(pattern="^[a-z0-9][a-z0-9.-]{0,63}$")
     version: str
     licence: str

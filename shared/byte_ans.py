@@ -1,27 +1,21 @@
-"""ANS for a few hundred symbols: it ends within a byte or so of what they hold.
+"""ANS for a few hundred symbols: it ends within half a byte or so of what they hold.
 
-The coder of `shared/ans.py` divides 2**24 parts, and its first symbol fills as many bits. Here
-words have 8 bits, the state has 16 and a table divides 256 parts; each symbol brings its own table,
-and Python's own integers do the work.
+The coder of `shared/ans.py` divides 2**24 parts, and its first symbol fills as many bits. Here each
+symbol is a few decisions between two, and the states of one outcome lie evenly among those of the
+other (uABS in Duda, arXiv 1311.2540). So a state grows by what a decision tells even while it is
+small. Words have 8 bits, the state has 16, and Python's own integers do the work.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 PARTS: Final = 256
 
-Bounds = tuple[int, ...]
-"""Of n symbols, n + 1 rising numbers from 0 to 256: symbol k has the parts from the k-th on."""
-
-
-def bounds_of(counts: Sequence[int]) -> Bounds:
-    """The bounds of counts, all positive, that sum to 256. Raises ValueError for others."""
-    if min(counts) < 1 or sum(counts) != PARTS:
-        raise ValueError(f"counts {tuple(counts)} are not positive with a sum of {PARTS}")
-    return tuple(sum(counts[:k]) for k in range(len(counts) + 1))
+Table = tuple[int, ...]
+"""Of n symbols n - 1 chances, 1 to 255: how many times in 256 a symbol that is k or more is above
+k, for k from 0."""
 
 
 class ByteCoder:
@@ -34,26 +28,31 @@ class ByteCoder:
         self._state = 0
         self._refill()
 
-    def push(self, symbols: Sequence[int], tables: Sequence[Bounds]) -> None:
+    def push(self, symbols: Sequence[int], tables: Sequence[Table]) -> None:
         """Code symbols, each under its own table, so that `pop` finds them in this order."""
-        for symbol, bounds in zip(reversed(symbols), reversed(tables), strict=True):
-            low = bounds[symbol]
-            share = bounds[symbol + 1] - low
-            if self._state >= share << 8:
-                self._words.append(self._state & 0xFF)
-                self._state >>= 8
-            self._state = (self._state // share) * PARTS + low + self._state % share
+        for symbol, table in zip(reversed(symbols), reversed(tables), strict=True):
+            if symbol < len(table):
+                share = PARTS - table[symbol]
+                self._make_room(share)
+                self._state = self._state * PARTS // share
+            for share in reversed(table[:symbol]):
+                self._make_room(share)
+                self._state = (self._state * PARTS + PARTS - 1) // share
 
-    def pop(self, tables: Iterable[Bounds]) -> list[int]:
+    def pop(self, tables: Iterable[Table]) -> list[int]:
         """The next symbol under each table; a payload that has no more of them yields any."""
         symbols = []
-        for bounds in tables:
-            part = self._state % PARTS
-            symbol = bisect_right(bounds, part) - 1
+        for table in tables:
+            symbol = 0
+            for chance in table:
+                whole, part = divmod(self._state * chance, PARTS)
+                is_above = part >= PARTS - chance
+                self._state = whole if is_above else self._state - whole
+                self._refill()
+                if not is_above:
+                    break
+                symbol += 1
             symbols.append(symbol)
-            share = bounds[symbol + 1] - bounds[symbol]
-            self._state = (self._state // PARTS) * share + part - bounds[symbol]
-            self._refill()
         return symbols
 
     @property
@@ -64,6 +63,12 @@ class ByteCoder:
     def payload(self) -> bytes:
         """What was pushed, as bytes; zero bytes at the end are left out, a reader needs none."""
         return bytes(self._words + self._state.to_bytes(2, "little")).rstrip(b"\0")
+
+    def _make_room(self, share: int) -> None:
+        """Before a push of what has `share` of the states: keep the state within its bits."""
+        if self._state >= share << 8:
+            self._words.append(self._state & 0xFF)
+            self._state >>= 8
 
     def _refill(self) -> None:
         while self._state < PARTS and self._words:

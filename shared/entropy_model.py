@@ -5,9 +5,10 @@ Both ends run this file. What is needed to parse a stream is computed with integ
 
     payload --ANS--> hyper latent z [h/4, w/4, Cz]
                         |  integer network
-                     mean, scale index of a quarter of the latents --ANS--> its symbols
-                        |  integer network, with the neighbours that are known   |
-                        '-- the next quarter, four times  <----------------------'
+                     mean, scale index of some of the latents --ANS--> their symbols
+                        |  integer network, with all that is known       |
+                        '-- the next four groups of channels of a  <-----'
+                            quarter of the positions, four times
     latent = (symbol + mean / 16) / gain
 
 One ANS stream (`shared.ans`) holds it all.
@@ -103,12 +104,14 @@ class EntropyModel:
         passes: list[tuple[Array, Array]] = []
 
         def quantise(here: Here, mean: Array, index: Array) -> Array:
-            symbols = self._quantise(latent[here], quality[here], mean, index)
+            rows, columns, channels = here
+            gains = self._gains[quality[rows, columns], channels]
+            symbols = self._quantise(latent[here] * gains, mean, index)
             values[here] = symbols
             passes.append((symbols, index))
             return symbols
 
-        self._network.walk(self._network.features(z, quality), quantise)
+        self._network.walk(self._network.features(z, quality), quality, quantise)
         coder = open_coder()
         for symbols, index in reversed(passes):
             self._coder.push(coder, symbols, index)
@@ -153,7 +156,7 @@ class EntropyModel:
             values[here] = symbols = self._coder.pop(coder, index)
             return symbols
 
-        self._network.walk(self._network.features(z, quality), read)
+        self._network.walk(self._network.features(z, quality), quality, read)
         if not coder.is_empty() or _check(z, values) != check:
             raise DecoderMismatch(
                 "the decoded symbols do not match the stream's check",
@@ -180,13 +183,13 @@ class EntropyModel:
         z = np.where(self._hyper_scales[base_code] == 0, 0, z)
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
-    def _quantise(self, latent: Array, codes: Array, mean: Array, index: Array) -> Array:
-        """Symbols i16 of latents [r, c, C] at codes [r, c]; 0 where the scale index is 0."""
+    def _quantise(self, gained: Array, mean: Array, index: Array) -> Array:
+        """Symbols i16 of gained latents [r, c, G]; 0 where the scale index is 0."""
         symbols = np.empty(mean.shape, np.int16)
         for part in blocks(*mean.shape[:2]):
             distance = mean[part].astype(np.float32)
             distance *= np.float32(-1 / MEAN_UNIT)
-            distance += latent[part] * self._gains[codes[part]]
+            distance += gained[part]
             zone = self._dead_zones[index[part]]
             distance -= np.clip(distance, -zone, zone)
             distance += np.float32(0.5)

@@ -9,7 +9,9 @@ learned is trusted beyond its numbers.
     quality codes [h, w] -----------------------------------+--mix--> features [h, w, F]
       |
       '--> in each pass k of four, beside what `context` makes of the neighbours that are known
-           --hidden.k--> mean.k, scale.k --(the pass's symbols)--> context
+           --hidden.k--> for each group g of channels: mean.k.g, scale.k.g
+                           ^             --(the group's symbols)--> own.k.g --+
+                           '------------------- added ------------------------'
 
     0 2    The passes in each square of two by two latents: the first is read without neighbours,
     3 1    the next two with four of them, the last with all eight.
@@ -21,7 +23,8 @@ network is drawn in `shared.nets.entropy`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -34,11 +37,13 @@ WEIGHT_LIMIT: Final = 127
 CONTEXT_LIMIT: Final = 127  # half latent units
 MEAN_UNIT: Final = 16
 MEAN_LIMIT: Final = 2047
+HIDDEN_LIMIT: Final = 2047  # before the clipping to 0..255
+SYMBOL_SEEN: Final = 127  # of what earlier groups hold
 SCALES: Final = 64
 EXACT: Final = 1 << 24  # integers below it are exact in float32
 
 Array = NDArray[Any]
-Here = tuple[slice, slice]
+Here = tuple[slice, slice, slice]
 SymbolsOf = Callable[[Here, Array, Array], Array]
 _STRAIGHT = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -49,10 +54,25 @@ PASSES: Final = (
     ((1, 0), _STRAIGHT + _DIAGONAL),
 )
 """Of each pass row and column of its latents, modulo 2, and where their known neighbours are."""
+LAST_CODE: Final = CODES - 1
+RATIOS: Final = np.round(256 * 30 ** (np.arange(-LAST_CODE, LAST_CODE + 1) / LAST_CODE)).astype(int)
+"""By quality code less a neighbour's, plus 180: 256ths of the neighbour's quantiser step in the own
+one, as 30 lie between the first quality and the last. What is told of it counts in own steps."""
+GROUPS: Final = 6
+"""Of a pass the channels are read in groups, one after the other."""
 _COMMON = ("hyper1", "hyper2", "hyper3", "mix", "context")
-_LAYERS = (*_COMMON, *(f"{n}.{k}" for n in ("hidden", "mean", "scale") for k in range(len(PASSES))))
-_SIGNED_INPUT = {"hyper1", "context"}
-_OUTPUT_RANGE = {"mean": (-MEAN_LIMIT, MEAN_LIMIT), "scale": (0, SCALES - 1)}
+_LAYERS = (
+    *_COMMON,
+    *(f"hidden.{k}" for k in range(len(PASSES))),
+    *(f"own.{k}.{g}" for k in range(len(PASSES)) for g in range(GROUPS - 1)),
+    *(f"{n}.{k}.{g}" for n in ("mean", "scale") for k in range(len(PASSES)) for g in range(GROUPS)),
+)
+_SIGNED_INPUT = {"hyper1", "context", "own"}
+_OUTPUT_RANGE = {
+    **dict.fromkeys(("hidden", "own"), (-HIDDEN_LIMIT, HIDDEN_LIMIT)),
+    "mean": (-MEAN_LIMIT, MEAN_LIMIT),
+    "scale": (0, SCALES - 1),
+}
 _BLOCK = 512  # latents at a time: what lies between two layers stays in the cache
 _TENT = 12 * np.maximum(0, 20 - np.abs(np.arange(CODES)[:, None] - 20 * np.arange(KNOTS)))
 
@@ -66,8 +86,8 @@ class _Layer:
 
     weight: Array  # [inputs, outputs]
     bias: Array  # [outputs], holds the half that turns floor into rounding
-    low: int
-    high: int
+    low: Array  # [outputs], as high
+    high: Array
 
     def __call__(self, x: Array) -> Array:
         # Flat, since numpy multiplies stacks of matrices one by one.
@@ -91,7 +111,13 @@ class IntegerNetwork:
         _check_form(arrays, channels, hyper_channels)
         self._dtype = np.dtype(dtype)
         self._layers = {name: _build_layer(name, arrays, self._dtype) for name in _LAYERS}
+        self._both = {
+            (k, g): _side_by_side(self._layers[f"mean.{k}.{g}"], self._layers[f"scale.{k}.{g}"])
+            for k in range(len(PASSES))
+            for g in range(GROUPS)
+        }
         self._channels = channels
+        self._groups = _groups(arrays)
         self._context_width = len(self._layers["context"].bias)
 
     def features(self, z: Array, quality: Array) -> Array:
@@ -110,46 +136,89 @@ class IntegerNetwork:
             features[part] = mix(np.concatenate([x[part], tent[quality[part]]], axis=-1))
         return features
 
-    def walk(self, features: Array, symbols_of: SymbolsOf) -> None:
-        """Ask for the symbols of each pass, with what those before it told.
+    def walk(self, features: Array, quality: Array, symbols_of: SymbolsOf) -> None:
+        """Ask for the symbols of each group of each pass, with what those before it told.
 
-        features: u8 [h, w, F]. symbols_of(here, mean, index) is given where the pass's latents are
-        among [h, w], their means i16 [r, c, C] (1/16 units) and scale indices u8 [r, c, C], and
-        gives their symbols [r, c, C].
+        features: u8 [h, w, F]. quality: i32 [h, w]. symbols_of(here, mean, index) is given where
+        the group's latents are among [h, w, C], their means i16 [r, c, G] (1/16 units) and scale
+        indices u8 [r, c, G], and gives their symbols [r, c, G].
         """
         height, width = features.shape[:2]
         # With one more row and column on each side every latent has all its neighbours.
         grid = np.zeros((height + 2, width + 2, self._context_width), np.uint8)
+        codes = np.pad(quality, 1, mode="edge")
         for k, ((row, column), near) in enumerate(PASSES):
-            here = slice(row, None, 2), slice(column, None, 2)
-            seen = [
-                grid[1 + row + y : 1 + height + y : 2, 1 + column + x : 1 + width + x : 2]
+            rows, columns = slice(row, None, 2), slice(column, None, 2)
+            around = [
+                (slice(1 + row + y, 1 + height + y, 2), slice(1 + column + x, 1 + width + x, 2))
                 for y, x in near
             ]
-            mean, index = self._outputs(k, [features[here], *seen])
-            symbols = symbols_of(here, mean, index)
+            ratios = [RATIOS[LAST_CODE + quality[rows, columns] - codes[there]] for there in around]
+            seen = [grid[there] for there in around]
+            told = self._told(k, features[rows, columns], seen, ratios)
+            latents = np.empty((*told.shape[:2], self._channels), np.int32)
+            for g, channels in enumerate(self._groups):
+                mean, index = self._outputs(k, g, told)
+                symbols = symbols_of((rows, columns, channels), mean, index)
+                if g < GROUPS - 1:
+                    self._tell(k, g, symbols, told)
+                np.multiply(symbols, MEAN_UNIT, out=latents[..., channels], dtype=np.int32)
+                latents[..., channels] += mean
             if k < len(PASSES) - 1:
-                self._remember(grid[1:-1, 1:-1][here], symbols, mean)
+                self._remember(grid[1:-1, 1:-1][rows, columns], latents)
 
-    def _outputs(self, k: int, inputs: list[Array]) -> tuple[Array, Array]:
-        """Mean and scale index of pass `k`, [r, c, C] each, from what lies side by side."""
-        hidden, means, scales = (self._layers[f"{n}.{k}"] for n in ("hidden", "mean", "scale"))
-        shape = (*inputs[0].shape[:2], self._channels)
+    def _told(self, k: int, features: Array, seen: list[Array], ratios: list[Array]) -> Array:
+        """What pass `k` knows, [r, c, H], of neighbours u8 [r, c, K] at ratios [r, c] each."""
+        hidden = self._layers[f"hidden.{k}"]
+        told = np.empty((*features.shape[:2], len(hidden.bias)), self._dtype)
+        for part in blocks(*told.shape[:2]):
+            near = (_in_own_steps(x[part], r[part]) for x, r in zip(seen, ratios, strict=True))
+            x = np.concatenate([features[part], *near], axis=-1, dtype=self._dtype)
+            told[part] = hidden(x)
+        return told
+
+    def _outputs(self, k: int, g: int, told: Array) -> tuple[Array, Array]:
+        """Mean and scale index of group `g` of pass `k`, [r, c, G] each."""
+        both = self._both[k, g]
+        width = len(both.bias) // 2
+        shape = (*told.shape[:2], width)
         mean, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
         for part in blocks(*shape[:2]):
-            x = np.concatenate([each[part] for each in inputs], axis=-1, dtype=self._dtype)
-            x = hidden(x)
-            mean[part] = means(x)
-            index[part] = scales(x)
+            x = np.maximum(told[part], 0)
+            out = both(np.minimum(x, ACTIVATION_MAX, out=x))
+            mean[part], index[part] = out[..., :width], out[..., width:]
         return mean, index
 
-    def _remember(self, grid: Array, symbols: Array, mean: Array) -> None:
-        """Note in `grid` [r, c, K] what later passes see of latents."""
+    def _tell(self, k: int, g: int, symbols: Array, told: Array) -> None:
+        """Add to what pass `k` knows, [r, c, H], what the symbols of its group `g` say."""
+        own = self._layers[f"own.{k}.{g}"]
+        for part in blocks(*told.shape[:2]):
+            seen = np.clip(symbols[part], -SYMBOL_SEEN, SYMBOL_SEEN)
+            x = np.concatenate([seen, np.abs(seen)], axis=-1, dtype=self._dtype)
+            told[part] += own(x)
+
+    def _remember(self, grid: Array, latents: Array) -> None:
+        """Note in `grid` [r, c, K] what later passes see of latents [r, c, C] in sixteenths."""
         context = self._layers["context"]
-        for part in blocks(*mean.shape[:2]):
-            sixteenths = symbols[part].astype(np.int32) * MEAN_UNIT + mean[part]
-            near = np.clip((sixteenths + MEAN_UNIT // 4) >> 3, -CONTEXT_LIMIT, CONTEXT_LIMIT)
+        for part in blocks(*latents.shape[:2]):
+            halves = (latents[part] + MEAN_UNIT // 4) >> 3
+            near = np.clip(halves, -CONTEXT_LIMIT, CONTEXT_LIMIT)
             grid[part] = context(near.astype(self._dtype))
+
+
+def _in_own_steps(seen: Array, ratio: Array) -> Array:
+    """What is told of neighbours, [r, c, K], times 256ths [r, c]."""
+    if (ratio == 256).all():
+        return seen
+    scaled: Array = np.minimum((seen * ratio[..., None] + 128) >> 8, ACTIVATION_MAX)
+    return scaled
+
+
+def _groups(arrays: dict[str, Array]) -> list[slice]:
+    """The channels of each group: as many as its layers have outputs."""
+    widths = [arrays[f"mean.0.{g}.weight"].shape[-1] for g in range(GROUPS)]
+    ends = np.cumsum([0, *widths]).tolist()
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
@@ -165,12 +234,18 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
         "mix": outputs["hyper3"] // 4 + KNOTS,
         "context": channels,
     }
+    widths = [outputs[f"mean.0.{g}"] for g in range(GROUPS)]
+    if sum(widths) != channels:
+        raise ValueError(f"the groups hold {sum(widths)} channels instead of {channels}")
     for k, (_, near) in enumerate(PASSES):
         wanted[f"hidden.{k}"] = outputs["mix"] + len(near) * outputs["context"]
-        for name in (f"mean.{k}", f"scale.{k}"):
-            wanted[name] = outputs[f"hidden.{k}"]
-            if outputs[name] != channels:
-                raise ValueError(f"layer {name} is not {channels} channels wide")
+        for g, width in enumerate(widths):
+            for name in (f"mean.{k}.{g}", f"scale.{k}.{g}"):
+                wanted[name] = outputs[f"hidden.{k}"]
+                _check_width(name, outputs[name], width)
+        for g, width in enumerate(widths[:-1]):
+            wanted[f"own.{k}.{g}"] = 2 * width
+            _check_width(f"own.{k}.{g}", outputs[f"own.{k}.{g}"], outputs[f"hidden.{k}"])
     for name, count in wanted.items():
         if inputs[name] != count or outputs[name] < 1:
             raise ValueError(f"layer {name} takes {inputs[name]} inputs instead of {count}")
@@ -178,17 +253,33 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
             raise ValueError(f"layer {name} lacks a bias or shift for each output")
 
 
+def _check_width(name: str, outputs: int, wanted: int) -> None:
+    if outputs != wanted:
+        raise ValueError(f"layer {name} has {outputs} outputs instead of {wanted}")
+
+
 def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _Layer:
     weight = np.asarray(arrays[f"{name}.weight"], np.int64)
     bias = np.asarray(arrays[f"{name}.bias"], np.int64)
     shift = np.asarray(arrays[f"{name}.shift"], np.int64)
-    largest = WEIGHT_LIMIT if name in _SIGNED_INPUT else ACTIVATION_MAX
+    kind = name.partition(".")[0]
+    largest = WEIGHT_LIMIT if kind in _SIGNED_INPUT else ACTIVATION_MAX
     worst = np.abs(weight).sum(axis=0) * largest + np.abs(bias)
     if worst.max() >= EXACT or shift.min() < 0 or shift.max() > 23:
         raise ValueError(f"layer {name} can leave the exact range of float32")
-    low, high = _OUTPUT_RANGE.get(name.split(".")[0], (0, ACTIVATION_MAX))
+    low, high = _OUTPUT_RANGE.get(kind, (0, ACTIVATION_MAX))
     unit = np.exp2(-shift.astype(np.float64))
-    return _Layer((weight * unit).astype(dtype), (bias * unit).astype(dtype), low, high)
+    limits = (np.full(len(bias), limit, dtype) for limit in (low, high))
+    return _Layer((weight * unit).astype(dtype), (bias * unit).astype(dtype), *limits)
+
+
+def _side_by_side(left: _Layer, right: _Layer) -> _Layer:
+    """One layer with the outputs of both: one product is quicker than two narrow ones."""
+    parts = (
+        np.concatenate([getattr(left, field.name), getattr(right, field.name)], axis=-1)
+        for field in fields(_Layer)
+    )
+    return _Layer(*parts)
 
 
 def blocks(height: int, width: int) -> list[slice]:

@@ -5,10 +5,11 @@ A cell is a square of 16, 32 or 64 pixels. Its level moves the quality of its la
     importance f32 --mu -+ k sigma--> levels u8 --+--> quality codes of the latents
                                                   `--> payload of the level map chunk
 
-Payload: one byte of form (bits 0-1: log2(cell / 16); bits 2-3: two, three or five levels; bits 4-7:
-the step in quarters of a quality), then an ANS stream of the cells, coarse to fine: every fourth
-cell of every fourth row, then, twice, the cells diagonally between those that are there and the
-cells straight between them. The coded neighbours of a cell pick the table that it is coded under.
+Payload: an ANS stream of the form (bits 0-1: log2(cell / 16); bits 2-3: two, three or five levels;
+bits 4-7: the step in quarters of a quality), then of the cells, coarse to fine: every sixteenth
+cell of every sixteenth row, then, four times, the cells diagonally between those that are there and
+the cells straight between them. The coded neighbours of a cell pick the table that it is coded
+under.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.byte_ans import Bounds, ByteCoder, bounds_of
+from shared.byte_ans import ByteCoder, Table
 from shared.errors import StreamMalformed
-from shared.level_tables import ALONE, COUNTS, DIAGONAL, STRAIGHT
+from shared.level_tables import ALONE, CHANCES, DIAGONAL, STRAIGHT
 
 STRIDE: Final = 16  # pixels of a latent
 CELLS: Final = (16, 32, 64)
@@ -35,7 +36,10 @@ THRESHOLDS: Final = {2: (1,), 3: (-1, 1), 5: (-2, -1, 1, 2)}
 STEP_UNIT: Final = 5
 MAX_STEP: Final = 75
 MAX_CODE: Final = 180
-COARSEST: Final = 4  # cells between those of the first pass
+USUAL_FORM: Final = 0x60  # cells of 16 pixels, two levels, step 30
+AS_USUAL: Final[Table] = (252,)  # a bit of the form: eight of them take a fifth of one
+COARSEST: Final = 16  # cells from one of the first pass to the next
+FARTHEST: Final = 4  # cells; neighbours that are farther away are taken to be as far
 
 Array = NDArray[Any]
 
@@ -76,27 +80,28 @@ class LevelMap:
         form |= self.step // STEP_UNIT << 4
         values = self.values.astype(np.int32)
         coder = ByteCoder()
-        for places, bounds in reversed(list(_passes(values, self.levels))):
-            coder.push(values[places].tolist(), bounds)
-        return bytes([form]) + coder.payload()
+        for grid, places, tables in reversed(list(_passes(values, self.levels))):
+            coder.push(grid[places].tolist(), tables)
+        coder.push([(form ^ USUAL_FORM) >> bit & 1 ^ 1 for bit in range(8)], [AS_USUAL] * 8)
+        return coder.payload()
 
     @classmethod
     def decode(cls, payload: bytes, width: int, height: int) -> LevelMap:
         """Read a payload for a picture of that size. Raises StreamMalformed where it is none."""
-        if not payload:
-            raise StreamMalformed("the level map is empty")
-        form = payload[0]
+        try:
+            coder = ByteCoder(payload)
+        except ValueError as error:
+            raise StreamMalformed(f"the level map is not an ANS stream: {error}") from error
+        # What is as usual is coded as 1: an empty payload, which reads as zeros, is never written.
+        as_usual = coder.pop([AS_USUAL] * 8)
+        form = USUAL_FORM ^ sum((bit ^ 1) << place for place, bit in enumerate(as_usual))
         size, count = form & 3, form >> 2 & 3
         if size >= len(CELLS) or count >= len(LEVELS):
             raise StreamMalformed("the level map has cells of an unknown size or number of levels")
         cell, levels = CELLS[size], LEVELS[count]
         values = np.zeros(cell_shape(width, height, cell), np.int32)
-        try:
-            coder = ByteCoder(payload[1:])
-        except ValueError as error:
-            raise StreamMalformed(f"the level map is not an ANS stream: {error}") from error
-        for places, bounds in _passes(values, levels):
-            values[places] = coder.pop(bounds)
+        for grid, places, tables in _passes(values, levels):
+            grid[places] = coder.pop(tables)
         if not coder.is_empty:
             raise StreamMalformed("the level map is longer than its cells")
         return cls(values.astype(np.uint8), cell, levels, (form >> 4) * STEP_UNIT)
@@ -132,47 +137,50 @@ def flat_codes(base: int, width: int, height: int) -> Array:
 
 
 @cache
-def _bounds(levels: int) -> tuple[Bounds, ...]:
-    """Bounds of the contexts by their number, that of ALONE for those which cannot be."""
-    counts = COUNTS[levels]
-    alone = bounds_of(counts[ALONE])
-    found = [alone] * (_number(ALONE) + 1)
-    for context, row in counts.items():
-        found[_number(context)] = bounds_of(row)
+def _tables(levels: int) -> tuple[Table, ...]:
+    """Tables of the contexts by their number, that of ALONE for those which cannot be."""
+    chances = CHANCES[levels]
+    found = [chances[ALONE]] * (_number(ALONE) + 1)
+    for context, table in chances.items():
+        found[_number(context)] = table
     return tuple(found)
 
 
 def _number(context: tuple[Any, Any, Any]) -> Any:
-    where, below, above = context
-    return 25 * where + 5 * below + above
+    where, second, third = context
+    return 25 * where + 5 * second + third
 
 
-def _passes(values: Array, levels: int) -> Iterator[tuple[Array, list[Bounds]]]:
-    """For each pass: where its cells are, and the bounds of each, from `values` as it is then."""
-    bounds, signs = _bounds(levels), np.sign(OFFSETS[levels])
-    rows, columns = np.indices(values.shape)
-    first = (rows % COARSEST == 0) & (columns % COARSEST == 0)
-    yield first, [bounds[_number(ALONE)]] * int(first.sum())
-    step = COARSEST
-    while step > 1:
-        half = step // 2
-        odd_rows, odd_columns = rows % step == half, columns % step == half
-        on_grid = (rows % half == 0) & (columns % half == 0)
+def _passes(values: Array, levels: int) -> Iterator[tuple[Array, Array, list[Table]]]:
+    """For each pass: a part of `values`, where in it the pass's cells are, and the table of each.
+
+    The part is a view, the tables follow from `values` as it is when they are asked for.
+    """
+    tables, signs = _tables(levels), np.sign(OFFSETS[levels])
+    grid = values[::COARSEST, ::COARSEST]
+    yield grid, np.ones(grid.shape, bool), [tables[_number(ALONE)]] * grid.size
+    distance = COARSEST // 2
+    while distance:
+        grid = values[::distance, ::distance]
+        odd_rows, odd_columns = np.indices(grid.shape) % 2 == 1
         for where, places, near in (
             (DIAGONAL, odd_rows & odd_columns, ((-1, -1), (-1, 1), (1, -1), (1, 1))),
-            (STRAIGHT, on_grid & (odd_rows != odd_columns), ((-1, 0), (1, 0), (0, -1), (0, 1))),
+            (STRAIGHT, odd_rows != odd_columns, ((-1, 0), (1, 0), (0, -1), (0, 1))),
         ):
-            known, below, above = (np.zeros(values.shape, np.int32) for _ in range(3))
-            padded = np.pad(values, half, constant_values=-1)
+            known, below, above = (np.zeros(grid.shape, np.int32) for _ in range(3))
+            padded = np.pad(grid, 1, constant_values=-1)
             for dy, dx in near:
-                top, left = half * (1 + dy), half * (1 + dx)
-                window = padded[top : top + values.shape[0], left : left + values.shape[1]]
+                top, left = 1 + dy, 1 + dx
+                window = padded[top : top + grid.shape[0], left : left + grid.shape[1]]
                 inside = window >= 0
                 known += inside
                 below += inside & (signs[window] < 0)
                 above += inside & (signs[window] > 0)
-            most = np.maximum(known, 1)
-            number = _number((where, 4 * below // most, 4 * above // most))
-            number[known == 0] = _number(ALONE)
-            yield places, [bounds[n] for n in number[places].tolist()]
-        step = half
+            if levels == 2:
+                number = _number((where, min(distance, FARTHEST), above))
+            else:
+                most = np.maximum(known, 1)
+                number = _number((where, 4 * below // most, 4 * above // most))
+                number[known == 0] = _number(ALONE)
+            yield grid, places, [tables[n] for n in number[places].tolist()]
+        distance //= 2

@@ -127,7 +127,7 @@ def restore_integers(layer: IntegerConv, arrays: dict[str, NDArray[Any]], name: 
     unit = torch.exp2(_tensor(arrays[f"{name}.shift"]).float())
     outputs, inputs, height, width = layer.weight.shape
     matrix = _tensor(arrays[f"{name}.weight"]).float().view(height, width, inputs, outputs)
-    layer.weight.copy_(matrix.permute(3, 2, 0, 1) / unit.view(-1, 1, 1, 1))
+    layer.weight.copy_(matrix.permute(3, 2, 0, 1) / unit.view(-1, 1, 1, 1) / layer.unit)
     bias = _tensor(arrays[f"{name}.bias"]).float() - torch.floor(unit / 2)
     layer.bias.copy_(bias / unit / BIAS_UNIT)
 

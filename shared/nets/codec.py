@@ -241,7 +241,7 @@ class Codec(nn.Module):
         z = torch.where(hyper_index == 0, torch.zeros_like(z), round_through(z))
 
         features = self.entropy.features(z, codes, quantised)
-        mean, index = self.entropy(features, gained, self._decoded, quantised)
+        mean, index = self.entropy(features, codes, gained, self._decoded, quantised)
         latent_bits = rate(self._drawn(gained - mean, index) + mean, scales_of(index), mean)
         decoded = self._decoded(gained, mean, index) / gain
         return decoded, latent_bits.sum(1), hyper_bits.sum(1)

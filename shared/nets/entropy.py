@@ -17,6 +17,7 @@ latents without neighbours; in these passes it is a quarter.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -28,11 +29,15 @@ from shared.integer_network import (
     ACTIVATION_MAX,
     CONTEXT_LIMIT,
     EXACT,
+    HIDDEN_LIMIT,
     KNOTS,
+    LAST_CODE,
     MEAN_LIMIT,
     MEAN_UNIT,
     PASSES,
+    RATIOS,
     SCALES,
+    SYMBOL_SEEN,
     WEIGHT_LIMIT,
 )
 from shared.symbol_coder import LOG_SCALE_MIN, LOG_SCALE_STEP
@@ -41,6 +46,8 @@ Decode = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MAX_SHIFT = 16
 BIAS_UNIT = 32.0
+GROUP_ENDS = (3, 8, 20, 44, 88, 192)  # of the channels: each group holds bits at some quality
+OWN_UNIT = 32.0
 HIDDEN = {"hyper": 128, "hyper_out": 96, "features": 128, "context": 64, "hidden": 192}
 
 
@@ -57,32 +64,52 @@ def tent(codes: Tensor) -> Tensor:
 
 
 def neighbour(x: Tensor, row: int, column: int) -> Tensor:
-    """x [B, C, h, w] with the value of (i + row, j + column), each of -1..1, at (i, j)."""
+    """x [..., h, w] with the value of (i + row, j + column), each of -1..1, at (i, j)."""
     return F.pad(x, (-column, column, -row, row))
+
+
+def in_own_steps(seen: Tensor, more: Tensor, quantised: bool = True) -> Tensor:
+    """What is told of neighbours, [B, K, h, w], in own quantiser steps instead of theirs.
+
+    more: by how much the own quality code is above theirs, [B, h, w].
+    """
+    ratios = torch.from_numpy(RATIOS).to(seen.device, torch.float32) / 256.0
+    scaled = seen * ratios[(LAST_CODE + more).round().long()].unsqueeze(1)
+    return (round_through(scaled) if quantised else scaled).clamp_max(ACTIVATION_MAX)
 
 
 class IntegerConv(nn.Module):
     """A convolution in integers: int8 weights, one power-of-two shift a channel, clipped output."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, low: int = 0, high: int = ACTIVATION_MAX
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        low: int = 0,
+        high: int = ACTIVATION_MAX,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.low, self.high = low, high
+        self.low, self.high, self.unit = low, high, unit
         nn.init.normal_(self.weight, std=math.sqrt(2.0 / (inputs * kernel * kernel)))
+
+    def scaled(self) -> Tensor:
+        """The weight that inputs meet: `unit` brings what is trained near to one."""
+        return self.weight * self.unit
 
     def shifts(self) -> Tensor:
         """[outputs] integers: the weight of a channel is its int8 times 2 ** -shift."""
-        sizes = self.weight.detach().abs().flatten(1).clamp_min(1e-8)
+        sizes = self.scaled().detach().abs().flatten(1).clamp_min(1e-8)
         # Products with the largest inputs leave an eighth of the exact range to the bias.
         most = EXACT * 7 / 8 / ACTIVATION_MAX
         unit = torch.minimum(WEIGHT_LIMIT / sizes.amax(1), most / sizes.sum(1))
         return torch.floor(torch.log2(unit)).clamp(0, MAX_SHIFT)
 
     def forward(self, x: Tensor, quantised: bool = True) -> Tensor:
-        weight, bias = self.weight, self.bias * BIAS_UNIT
+        weight, bias = self.scaled(), self.bias * BIAS_UNIT
         if quantised:
             unit = torch.exp2(self.shifts())
             scaled = weight * unit.view(-1, 1, 1, 1)
@@ -98,7 +125,7 @@ class IntegerConv(nn.Module):
         """For `entropy.npz`: weight [inputs * k * k, outputs], bias with the half, shift."""
         shift = self.shifts()
         unit = torch.exp2(shift)
-        weight = torch.floor(self.weight.detach() * unit.view(-1, 1, 1, 1) + 0.5)
+        weight = torch.floor(self.scaled().detach() * unit.view(-1, 1, 1, 1) + 0.5)
         weight = weight.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         bias = torch.floor(self.bias.detach() * BIAS_UNIT * unit + 0.5) + torch.floor(unit / 2)
         # Taps outside channels: the numpy side gathers the 3x3 neighbourhood tap by tap.
@@ -124,19 +151,28 @@ class EntropyNet(nn.Module):
         self.hyper3 = IntegerConv(wide, out * 4)
         self.mix = IntegerConv(out + KNOTS, features)
         self.context = IntegerConv(latent_channels, context)
-        self.hidden, self.mean, self.scale = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for _, near in PASSES:
-            self.hidden.append(IntegerConv(features + len(near) * context, hidden))
-            self.mean.append(IntegerConv(hidden, latent_channels, 1, -MEAN_LIMIT, MEAN_LIMIT))
-            self.scale.append(IntegerConv(hidden, latent_channels, 1, 0, SCALES - 1))
+        widths = group_widths(latent_channels)
+        signed = {"low": -HIDDEN_LIMIT, "high": HIDDEN_LIMIT}
+        self.hidden = nn.ModuleList(
+            IntegerConv(features + len(near) * context, hidden, **signed) for _, near in PASSES
+        )
+        self.own, self.mean, self.scale = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for _ in PASSES:
+            own = (IntegerConv(2 * n, hidden, unit=OWN_UNIT, **signed) for n in widths[:-1])
+            mean = (IntegerConv(hidden, n, 1, -MEAN_LIMIT, MEAN_LIMIT) for n in widths)
+            scale = (IntegerConv(hidden, n, 1, 0, SCALES - 1) for n in widths)
+            self.own.append(nn.ModuleList(own))
+            self.mean.append(nn.ModuleList(mean))
+            self.scale.append(nn.ModuleList(scale))
         with torch.no_grad():
             # Hyper latents are a few units, activations tens: bring the first to the second.
             self.hyper1.weight.mul_(12.0)
             self.context.weight.mul_(8.0)
-            for mean, scale in zip(self.mean, self.scale, strict=True):
-                mean.weight.mul_(0.05)
-                scale.weight.mul_(0.2)
-                scale.bias.fill_(20.0 / BIAS_UNIT)
+            for name, layer in self.layers().items():
+                kind = name.partition(".")[0]
+                layer.weight.mul_({"mean": 0.05, "scale": 0.2, "own": 0.0}.get(kind, 1.0))
+                if kind == "scale":
+                    layer.bias.fill_(20.0 / BIAS_UNIT)
 
     def layers(self) -> dict[str, IntegerConv]:
         """All layers by the names that they have in `entropy.npz`."""
@@ -152,7 +188,12 @@ class EntropyNet(nn.Module):
         return self.mix(torch.cat([x, quality], dim=1), quantised)
 
     def forward(
-        self, features: Tensor, gained: Tensor, decode: Decode, quantised: bool = True
+        self,
+        features: Tensor,
+        codes: Tensor,
+        gained: Tensor,
+        decode: Decode,
+        quantised: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Mean (latent units) and scale index, [B, C, h, w] each, of gained latents like them.
 
@@ -164,17 +205,49 @@ class EntropyNet(nn.Module):
             here = (..., slice(row, None, 2), slice(column, None, 2))
             if not gained[here].numel():
                 continue  # of a picture one latent high or wide
-            around = [neighbour(known, *step)[here] for step in near]
-            x = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
-            mean, index = self.mean[k](x, quantised) / MEAN_UNIT, self.scale[k](x, quantised)
+            around = [
+                in_own_steps(
+                    neighbour(known, *step)[here],
+                    codes[here] - neighbour(codes, *step)[here],
+                    quantised,
+                )
+                for step in near
+            ]
+            told = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
+            mean, index, decoded = self._groups(k, told, gained[here], decode, quantised)
             means[here], indices[here] = mean, index
             if k < len(PASSES) - 1:
-                half = decode(gained[here], mean, index) * 2.0
+                half = decoded * 2.0
                 half = round_through(half) if quantised else half
                 seen = self.context(half.clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT), quantised)
                 known = known.clone()  # what earlier passes saw is part of their gradient
                 known[here] = seen
         return means, indices
+
+    def _groups(
+        self, k: int, told: Tensor, gained: Tensor, decode: Decode, quantised: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, scale index and decoded latents of pass `k`, each group after those before it."""
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        groups = gained.split(group_widths(self.latent_channels), dim=1)
+        for g, group in enumerate(groups):
+            x = told.clamp(0, ACTIVATION_MAX)
+            mean = self.mean[k][g](x, quantised) / MEAN_UNIT
+            index = self.scale[k][g](x, quantised)
+            decoded = decode(group, mean, index)
+            parts.append((mean, index, decoded))
+            if g < len(groups) - 1:
+                symbols = (decoded - mean).clamp(-SYMBOL_SEEN, SYMBOL_SEEN)
+                # Where symbols are large, so are later ones, of either sign.
+                told = told + self.own[k][g](torch.cat([symbols, symbols.abs()], 1), quantised)
+        mean, index, decoded = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        return mean, index, decoded
+
+
+def group_widths(channels: int) -> list[int]:
+    """How many of a latent's channels each group holds: of fewer than 192 the same shares."""
+    inner = [max(g + 1, end * channels // GROUP_ENDS[-1]) for g, end in enumerate(GROUP_ENDS)]
+    return [end - start for start, end in itertools.pairwise([0, *inner])]
 
 
 def scales_of(index: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def test_streams_that_decode_to_something_else(server_url: str, stream: bytes) -
 
 
 def test_bad_level_map(server_url: str, stream: bytes) -> None:
-    refused(ask(server_url, _changed(stream, level_map=b"\x03")), 400, "stream_malformed")
+    refused(ask(server_url, _changed(stream, level_map=b"\x03\x00")), 400, "stream_malformed")
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

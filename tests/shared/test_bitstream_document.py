@@ -18,7 +18,7 @@ import pytest
 from shared.bitstream import Bitstream
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, cell_shape, latent_shape
-from shared.level_tables import ALONE, COUNTS
+from shared.level_tables import ALONE, CHANCES
 
 Arrays = dict[str, np.ndarray]
 TEXT = (Path(__file__).parents[2] / "docs" / "bitstream.md").read_text(encoding="utf-8")
@@ -44,15 +44,15 @@ def example() -> bytes:
 
 
 class Reader:
-    """Section 2: the entropy coder, with words of `width` bits and 2**`parts` parts."""
+    """Section 2: the entropy coders, with words of `width` bits."""
 
-    def __init__(self, payload: bytes, width: int = 32, parts: int = 24) -> None:
+    def __init__(self, payload: bytes, width: int = 32) -> None:
         size = width // 8
         payload += b"\0" * (-len(payload) % size)
         self.words = [
             int.from_bytes(payload[i : i + size], "little") for i in range(0, len(payload), size)
         ]
-        self.width, self.parts = width, parts
+        self.width = width
         self.state = 0
         self.refill()
 
@@ -61,11 +61,18 @@ class Reader:
             self.state = self.state << self.width | self.words.pop()
 
     def symbol(self, bounds: Sequence[int]) -> int:
-        r = self.state % (1 << self.parts)
+        r = self.state % (1 << 24)
         k = bisect_right(bounds, r) - 1
-        self.state = (self.state >> self.parts) * (bounds[k + 1] - bounds[k]) + r - bounds[k]
+        self.state = (self.state >> 24) * (bounds[k + 1] - bounds[k]) + r - bounds[k]
         self.refill()
         return k
+
+    def decision(self, c: int) -> bool:
+        t = self.state * c
+        one = t % 256 >= 256 - c
+        self.state = t >> 8 if one else self.state - (t >> 8)
+        self.refill()
+        return one
 
     @property
     def done(self) -> bool:
@@ -81,42 +88,48 @@ def bounds_of(counts: Sequence[int]) -> list[int]:
     return [*bounds, 1 << 24]
 
 
-def read_levels(payload: bytes, rows: int, columns: int) -> list[tuple[int, int, int, str, int]]:
-    """Section 3: (pass, row, column, context, level) of every cell in the order of reading."""
-    count = (2, 3, 5)[payload[0] >> 2 & 3]
+def read_levels(
+    payload: bytes, width: int, height: int
+) -> tuple[int, list[tuple[int, int, int, str, int]]]:
+    """Section 3: the form; (pass, row, column, context, level) of the cells as they are read."""
+    reader = Reader(payload, 8)
+    form = sum((0x60 >> bit & 1 ^ 1 ^ reader.decision(252)) << bit for bit in range(8))
+    cell, count = (16, 32, 64)[form & 3], (2, 3, 5)[form >> 2 & 3]
+    rows, columns = -(-height // cell), -(-width // cell)
     steps = {2: (-1, 1), 3: (-1, 0, 1), 5: (-2, -1, 0, 1, 2)}[count]
     tables = {
-        row[0]: [0, *itertools.accumulate(int(cell) for cell in row[1:])]
+        row[0]: [int(chance) for chance in row[1:]]
         for row in table(f"<!-- tables: {count} levels -->")
     }
     cells = [(r, c) for r in range(rows) for c in range(columns)]
-    passes = [(1, "alone", 0, [(r, c) for r, c in cells if r % 4 == 0 and c % 4 == 0])]
-    for number, s in ((2, 4), (4, 2)):
-        half = s // 2
-        diagonal = [(r, c) for r, c in cells if r % s == half and c % s == half]
-        straight = [
-            (r, c)
-            for r, c in cells
-            if r % half == 0 and c % half == 0 and (r % s == 0) + (c % s == 0) == 1
-        ]
-        passes += [(number, "diagonal", half, diagonal), (number + 1, "straight", half, straight)]
+    passes = [(1, "alone", 0, [(r, c) for r, c in cells if r % 16 == 0 and c % 16 == 0])]
+    for number, d in ((2, 8), (4, 4), (6, 2), (8, 1)):
+        on = [(r, c) for r, c in cells if r % d == 0 and c % d == 0]
+        odd = {place: sum(n // d % 2 for n in place) for place in on}
+        passes.append((number, "diagonal", d, [place for place in on if odd[place] == 2]))
+        passes.append((number + 1, "straight", d, [place for place in on if odd[place] == 1]))
     ways = {
         "alone": [],
         "diagonal": [(-1, -1), (-1, 1), (1, -1), (1, 1)],
         "straight": [(-1, 0), (1, 0), (0, -1), (0, 1)],
     }
-    reader, found, read = Reader(payload[1:], 8, 8), {}, []
-    for number, where, far, places in passes:
+    found, read = {}, []
+    for number, where, d, places in passes:
         for r, c in places:
-            around = [(r + far * y, c + far * x) for y, x in ways[where]]
+            around = [(r + d * y, c + d * x) for y, x in ways[where]]
             near = [found[place] for place in around if place in found]
             m = len(near)
             low, high = sum(steps[n] < 0 for n in near), sum(steps[n] > 0 for n in near)
-            context = f"{where} {4 * low // m} {4 * high // m}" if m else "alone"
-            found[r, c] = reader.symbol(tables[context])
+            if where == "alone" or (count > 2 and not m):
+                context = "alone"
+            elif count == 2:
+                context = f"{where} {min(d, 4)} {high}"
+            else:
+                context = f"{where} {4 * low // m} {4 * high // m}"
+            found[r, c] = sum(1 for _ in itertools.takewhile(reader.decision, tables[context]))
             read.append((number, r, c, context, found[r, c]))
     assert reader.done
-    return read
+    return form, read
 
 
 def test_the_example_is_a_stream() -> None:
@@ -128,7 +141,7 @@ def test_the_example_is_a_stream() -> None:
         height=80,
         quality_code=60,
         check=0x1234,
-        level_map=bytes.fromhex("65e700c110"),
+        level_map=bytes.fromhex("b840a0"),
         latents=bytes.fromhex("00112233445566778899"),
         extras=((200, b"hi"),),
     )
@@ -138,14 +151,15 @@ def test_the_example_is_a_stream() -> None:
 
 def test_the_example_is_read_as_the_page_says() -> None:
     stream = Bitstream.from_bytes(example())
-    read = read_levels(stream.level_map, 3, 3)
+    form, read = read_levels(stream.level_map, stream.width, stream.height)
+    assert f"form 0x{form:02x}" in TEXT
     told = [
         (int(number), *(int(n) for n in place.split(",")), context, int(level))
         for number, place, context, level in table("Levels as they are read:\n")
     ]
     assert read == told
     level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
-    assert (level_map.cell, level_map.levels, level_map.step) == (32, 3, 30)
+    assert (level_map.cell, level_map.levels, level_map.step) == (32, 2, 30)
     for _, row, column, _, level in read:
         assert level_map.values[row, column] == level
 
@@ -155,21 +169,23 @@ def test_the_tables_are_those_of_the_code(count: int) -> None:
     rows = table(f"<!-- tables: {count} levels -->")
     names = {
         context: " ".join((("diagonal", "straight")[context[0]], *map(str, context[1:])))
-        for context in COUNTS[count]
+        for context in CHANCES[count]
         if context != ALONE
     }
-    wanted = {names.get(context, "alone"): row for context, row in COUNTS[count].items()}
+    wanted = {names.get(context, "alone"): row for context, row in CHANCES[count].items()}
     assert {row[0]: tuple(int(cell) for cell in row[1:]) for row in rows} == wanted
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_second_reader_reads_level_maps(count: int) -> None:
     chance = np.random.default_rng(count)
-    for width, height, cell in ((1, 1, 16), (300, 170, 16), (64, 400, 32), (500, 90, 64)):
-        shape = cell_shape(width, height, cell)
-        values = chance.integers(0, count, shape).astype(np.uint8)
-        payload = LevelMap(values, cell, count).encode()
-        read = read_levels(payload, *shape)
+    for width, height, cell in ((1, 1, 16), (600, 170, 16), (64, 400, 32), (500, 90, 64)):
+        values = chance.integers(0, count, cell_shape(width, height, cell)).astype(np.uint8)
+        wanted = LevelMap(values, cell, count, 5 * int(chance.integers(16)))
+        form, read = read_levels(wanted.encode(), width, height)
+        assert (
+            form == (16, 32, 64).index(cell) | (2, 3, 5).index(count) << 2 | wanted.step // 5 << 4
+        )
         assert len(read) == values.size
         assert all(values[row, column] == level for _, row, column, _, level in read)
 
@@ -195,7 +211,8 @@ class Network:
 
     def layer(self, name: str, x: np.ndarray) -> np.ndarray:
         weight, bias, shift = (self.arrays[f"{name}.{k}"] for k in ("weight", "bias", "shift"))
-        low, high = (-2047, 2047) if name.startswith("mean") else (0, 255)
+        signed = name.startswith(("hidden", "own", "mean"))
+        low, high = (-2047, 2047) if signed else (0, 255)
         high = 63 if name.startswith("scale") else high
         return np.clip((x @ weight + bias) >> shift, low, high)
 
@@ -234,15 +251,28 @@ class Network:
                     d[i::2, j::2] = a[:, :, 2 * i + j :: 4]
         tent = [12 * np.maximum(0, 20 - abs(codes - 20 * k)) for k in range(10)]
         features = self.layer("mix", np.concatenate([d[:h, :w], np.stack(tent, -1)], -1))
-        channels = self.arrays["mean.0.bias"].shape[0]
+        ends = np.cumsum([0, *(len(self.arrays[f"mean.0.{j}.bias"]) for j in range(6))])
+        groups = [slice(*pair) for pair in itertools.pairwise(ends)]
+        channels = ends[-1]
         symbols, means = (np.zeros((h, w, channels), np.int64) for _ in range(2))
         g = np.zeros((h + 2, w + 2, self.arrays["context.bias"].shape[0]), np.int64)
+        padded_codes = np.pad(codes, 1)
         for k, row, column, near in self.passes:
-            known = [g[1 + y : 1 + y + h, 1 + x : 1 + x + w] for y, x in near]
+            known = []
+            for y, x in near:
+                there = slice(1 + y, 1 + y + h), slice(1 + x, 1 + x + w)
+                r = np.round(256 * 30 ** ((codes - padded_codes[there]) / 180)).astype(np.int64)
+                known.append(np.minimum(255, (g[there] * r[..., None] + 128) >> 8))
             here = slice(row, None, 2), slice(column, None, 2)
             e = self.layer(f"hidden.{k}", np.concatenate([features, *known], -1)[here])
-            means[here] = self.layer(f"mean.{k}", e)
-            symbols[here] = self.symbols(reader, self.layer(f"scale.{k}", e))
+            for j, group in enumerate(groups):
+                x = np.clip(e, 0, 255)
+                means[(*here, group)] = self.layer(f"mean.{k}.{j}", x)
+                read = self.symbols(reader, self.layer(f"scale.{k}.{j}", x))
+                symbols[(*here, group)] = read
+                if j < 5:
+                    s = np.clip(read, -127, 127)
+                    e = e + self.layer(f"own.{k}.{j}", np.concatenate([s, abs(s)], -1))
             n = np.clip((16 * symbols[here] + means[here] + 4) >> 3, -127, 127)
             g[1:-1, 1:-1][here] = self.layer("context", n)
         assert reader.done

@@ -123,8 +123,8 @@ def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 1},
-        {"format": 3},
+        {"format": bundles.FORMAT - 1},
+        {"format": bundles.FORMAT + 1},
         {"name": "Not A Name"},
         {"name": None},
         {"quality": 10},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
-from shared.integer_network import CODES, EXACT, PASSES, SCALES
+from shared.integer_network import CODES, EXACT, GROUPS, PASSES, SCALES
 from shared.level_map import LevelMap, cell_shape, latent_shape
 from shared.symbol_coder import TABLE_TOTAL, scale_tables
 
@@ -74,16 +75,19 @@ def permuted(arrays: Arrays, seed: int) -> Arrays:
             enter(f"hidden.{k}", context, len(features) + side * len(context))
         order = chance.permutation(width(f"hidden.{k}"))
         leave(f"hidden.{k}", order)
-        enter(f"mean.{k}", order)
-        enter(f"scale.{k}", order)
+        for g in range(GROUPS):
+            enter(f"mean.{k}.{g}", order)
+            enter(f"scale.{k}.{g}", order)
+        for g in range(GROUPS - 1):
+            leave(f"own.{k}.{g}", order)
     return out
 
 
 def with_scale(arrays: Arrays, index: int) -> Arrays:
     """The network with every latent at one scale index and a mean of zero."""
     out = dict(arrays)
-    for k in range(len(PASSES)):
-        for name, value in ((f"mean.{k}", 0), (f"scale.{k}", index)):
+    for k, g in itertools.product(range(len(PASSES)), range(GROUPS)):
+        for name, value in ((f"mean.{k}.{g}", 0), (f"scale.{k}.{g}", index)):
             out[f"{name}.weight"] = np.zeros_like(arrays[f"{name}.weight"])
             out[f"{name}.bias"] = np.full_like(arrays[f"{name}.bias"], value)
             out[f"{name}.shift"] = np.zeros_like(arrays[f"{name}.shift"])
@@ -270,7 +274,10 @@ def test_files_that_are_no_network_are_named_corrupt(
         {"mix.bias": np.full(128, EXACT, np.int32)},
         {"tables": np.ones(9_550, np.int32)},
         {"table_ends": np.arange(64, dtype=np.int32)},
-        {"mean.2.weight": np.zeros((192, 8), np.int8)},
+        {"mean.2.5.weight": np.zeros((192, 8), np.int8)},
+        {"mean.0.0.weight": np.zeros((192, 7), np.int8)},
+        {"own.1.0.weight": np.zeros((3, 192), np.int8)},  # without magnitudes
+        {"own.3.4.weight": np.zeros((88, 191), np.int8)},
         {"hidden.3.weight": np.zeros((384, 192), np.int8)},  # of four neighbours
         {"gains": np.array([None, "x"], object)},
     ],

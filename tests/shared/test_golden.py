@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from shared import ans
 from shared.bitstream import Bitstream
 from shared.entropy_model import EntropyModel
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import CELLS, LEVELS, LevelMap, flat_codes
 
 FOLDER = Path(__file__).parent / "golden"
 HASHES: dict[str, str] = json.loads((FOLDER / "hashes.json").read_text())
@@ -42,8 +43,12 @@ def test_there_are_twenty_of_all_kinds() -> None:
     streams = [Bitstream.from_bytes((FOLDER / name).read_bytes()) for name in HASHES]
     assert sorted(HASHES) == sorted(path.name for path in FOLDER.glob("*.cotam"))
     assert len(streams) == 20
-    forms = {stream.level_map[0] & 15 for stream in streams if stream.level_map}
-    assert forms == {cell | levels << 2 for cell in range(3) for levels in range(3)}
+    maps = [
+        LevelMap.decode(stream.level_map, stream.width, stream.height)
+        for stream in streams
+        if stream.level_map
+    ]
+    assert {(m.cell, m.levels) for m in maps} == set(itertools.product(CELLS, LEVELS))
     assert {stream.quality_code for stream in streams} >= {0, 180}
     assert any(stream.extras for stream in streams)
     assert not all(stream.level_map for stream in streams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.byte_ans import ByteCoder
 from shared.errors import StreamMalformed
 from shared.level_map import (
+    AS_USUAL,
     CELLS,
     LEVELS,
     MAX_CODE,
@@ -18,13 +21,14 @@ from shared.level_map import (
     OFFSETS,
     STEP_UNIT,
     STRIDE,
+    USUAL_FORM,
     LevelMap,
     cell_shape,
     flat_codes,
     latent_shape,
     quantise_importance,
 )
-from shared.level_tables import ALONE, COUNTS
+from shared.level_tables import ALONE, CHANCES
 
 sides = st.integers(1, 700)
 cells = st.sampled_from(CELLS)
@@ -46,26 +50,22 @@ def random_map(width: int, height: int, cell: int, count: int, step: int, seed: 
 
 def test_tables_are_whole() -> None:
     for count in LEVELS:
-        # Of two levels each neighbour has one or the other; rounding down loses one of four.
-        fewest = 3 if count == 2 else 0
-        contexts = {
-            (where, below, above)
-            for where in (0, 1)
-            for below in range(5)
-            for above in range(5 - below)
-            if below + above >= fewest
-        }
-        assert set(COUNTS[count]) == contexts | {ALONE}
-        for row in COUNTS[count].values():
-            assert len(row) == count
-            assert sum(row) == 256
-            assert min(row) > 0
+        if count == 2:
+            found = itertools.product((0, 1), (1, 2, 4), range(5))
+        else:
+            found = ((w, b, a) for w in (0, 1) for b in range(5) for a in range(5 - b))
+        assert set(CHANCES[count]) == {*found, ALONE}
+        for row in CHANCES[count].values():
+            assert len(row) == count - 1
+            assert all(0 < chance < 256 for chance in row)
 
 
 @given(sides, sides, cells, levels, steps, seeds)
+@example(1, 1, 16, 2, 0, 0)
 @example(1, 1, 16, 3, 0, 0)
 @example(1, 65_535, 64, 5, 75, 1)
 @example(65_535, 1, 16, 3, 30, 2)
+@example(600, 500, 16, 2, 30, 3)
 def test_a_map_comes_back(
     width: int, height: int, cell: int, count: int, step: int, seed: int
 ) -> None:
@@ -82,14 +82,27 @@ def test_a_map_of_blobs_costs_less_than_a_bit_a_cell() -> None:
     values = np.zeros((16, 16), np.uint8)
     values[3:10, 4:13] = 1
     values[4:9, 5:12] = 2
-    assert len(LevelMap(values, 16).encode()) <= 1 + 256 // 8
+    assert len(LevelMap(values, 16).encode()) <= 256 // 8
+
+
+def test_a_usual_map_of_one_blob_takes_a_few_bytes() -> None:
+    values = np.zeros((16, 16), np.uint8)
+    assert len(LevelMap(values, 16, 2, 30).encode()) <= 2
+    values[4:9, 5:12] = 1
+    assert len(LevelMap(values, 16, 2, 30).encode()) <= 9
+
+
+@given(sides, sides, cells, levels, steps)
+@example(1, 1, 16, 2, 30)
+def test_no_payload_is_empty(width: int, height: int, cell: int, count: int, step: int) -> None:
+    # A stream without a map has the base quality everywhere: an empty payload would be read so.
+    lowest = np.zeros(cell_shape(width, height, cell), np.uint8)
+    assert LevelMap(lowest, cell, count, step).encode()
 
 
 @given(st.binary(max_size=60), sides, sides)
 @example(b"", 256, 256)
 @example(b"\x03", 256, 256)
-@example(b"\x0c", 256, 256)
-@example(b"\x64", 256, 256)
 @example(b"\x64\x00", 256, 256)
 @example(b"\xff" * 60, 256, 256)
 def test_hostile_payloads_are_malformed_or_a_map(payload: bytes, width: int, height: int) -> None:
@@ -104,24 +117,48 @@ def test_hostile_payloads_are_malformed_or_a_map(payload: bytes, width: int, hei
 
 
 def test_every_damage_of_one_payload_is_malformed_or_another_map() -> None:
+    # Little is left over that damage could show in: the container's CRC finds it.
     payload = random_map(256, 192, 16, 3, 30, 7).encode()
     damaged = [payload[:end] for end in range(len(payload))] + [payload + b"\x01"]
     for place in range(len(payload)):
         damaged += [payload[:place] + bytes([v]) + payload[place + 1 :] for v in range(0, 256, 5)]
-    refused = 0
+    found = {payload}
     for bad in damaged:
         try:
-            LevelMap.decode(bad, 256, 192)
+            found.add(LevelMap.decode(bad, 256, 192).encode())
         except StreamMalformed:
-            refused += 1
-    assert refused > len(damaged) // 2
+            continue
+        assert bad in found
+    assert 1 < len(found) < len(set(damaged))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_forms_that_no_map_has_are_malformed(size: int, count: int) -> None:
+    form = size | count << 2 | 6 << 4
+    coder = ByteCoder()
+    coder.push([0], [CHANCES[LEVELS[count]][ALONE] if count < 3 else (128,)])
+    bits = [int(form >> place & 1 == USUAL_FORM >> place & 1) for place in range(8)]
+    coder.push(bits, [AS_USUAL] * 8)
+    if size < 3 and count < 3:
+        found = LevelMap.decode(coder.payload(), 16, 16)
+        assert (found.cell, found.levels, found.step) == (CELLS[size], LEVELS[count], 30)
+    else:
+        with pytest.raises(StreamMalformed, match="unknown size or number"):
+            LevelMap.decode(coder.payload(), 16, 16)
+
+
+def of_a_form(size: int) -> bytes:
+    """Bytes that no map is coded in, but whose end, which is read first, is the form of one."""
+    return b"\x55" * size + LevelMap(np.ones((9, 9), np.uint8), 16, 3, 30).encode()
 
 
 def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
+    payload = of_a_form(60_000)
     tracemalloc.start()
     try:
-        with pytest.raises(StreamMalformed):
-            LevelMap.decode(b"\x64" + b"\x55" * 60_000, 8_000, 8_000)
+        with pytest.raises(StreamMalformed, match="longer than its cells"):
+            LevelMap.decode(payload, 8_000, 8_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -129,10 +166,10 @@ def test_a_small_payload_for_a_large_picture_allocates_little() -> None:
 
 
 def test_a_large_payload_for_a_small_picture_allocates_little_more_than_itself() -> None:
-    payload = b"\x64" + b"\x55" * (8 << 20)
+    payload = of_a_form(8 << 20)
     tracemalloc.start()
     try:
-        with pytest.raises(StreamMalformed):
+        with pytest.raises(StreamMalformed, match="longer than its cells"):
             LevelMap.decode(payload, 64, 64)
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -36,11 +36,14 @@ from shared.symbol_coder import scale_tables  # noqa: E402
 SEED = 20261124
 BUNDLE_ID = b"gold"
 CHANNELS, HYPER = 24, 8
+WIDTHS = (1, 2, 3, 5, 6, 7)  # of the groups of channels
 INPUTS = {
     **{"hyper1": (9 * HYPER, 32), "hyper2": (32, 128), "hyper3": (32, 96)},
     **{"mix": (24 + KNOTS, 32), "context": (CHANNELS, 16)},
     **{f"hidden.{k}": (32 + 16 * len(near), 48) for k, (_, near) in enumerate(PASSES)},
-    **{f"{name}.{k}": (48, CHANNELS) for name in ("mean", "scale") for k in range(len(PASSES))},
+    **{f"own.{k}.{g}": (2 * n, 48) for k in range(len(PASSES)) for g, n in enumerate(WIDTHS[:-1])},
+    **{f"mean.{k}.{g}": (48, n) for k in range(len(PASSES)) for g, n in enumerate(WIDTHS)},
+    **{f"scale.{k}.{g}": (48, n) for k in range(len(PASSES)) for g, n in enumerate(WIDTHS)},
 }
 SIZES = (
     *((1, 1), (16, 16), (17, 15), (33, 1), (1, 100), (64, 64), (65, 63), (128, 96), (250, 130)),
@@ -56,7 +59,7 @@ def network(chance: np.random.Generator) -> dict[str, np.ndarray]:
     for name, (inputs, outputs) in INPUTS.items():
         arrays[f"{name}.weight"] = chance.integers(-90, 91, (inputs, outputs)).astype(np.int8)
         kind = name.partition(".")[0]
-        shift = {"scale": 10, "mean": 8, "hyper1": 7, "context": 7}.get(kind, 9)
+        shift = {"scale": 10, "mean": 8, "hyper1": 7, "context": 7, "own": 5}.get(kind, 9)
         low, high = {"scale": (-8, 64), "mean": (-40, 40)}.get(kind, (-6, 6))
         arrays[f"{name}.shift"] = np.full(outputs, shift, np.int8)
         arrays[f"{name}.bias"] = chance.integers(low << shift, high << shift, outputs, np.int32)
