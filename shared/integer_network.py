@@ -57,7 +57,8 @@ PASSES: Final = (
 LAST_CODE: Final = CODES - 1
 RATIOS: Final = np.round(256 * 30 ** (np.arange(-LAST_CODE, LAST_CODE + 1) / LAST_CODE)).astype(int)
 """By quality code less a neighbour's, plus 180: 256ths of the neighbour's quantiser step in the own
-one, as 30 lie between the first quality and the last. What is told of it counts in own steps."""
+one, as 30 lie between the first quality and the last. What is told of it counts in own steps. No
+value lies within 9e-5 of a half: every machine rounds it alike."""
 GROUPS: Final = 6
 """Of a pass the channels are read in groups, one after the other."""
 _COMMON = ("hyper1", "hyper2", "hyper3", "mix", "context")
