@@ -10,6 +10,7 @@ is the cheap part and can be repeated.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -36,12 +37,12 @@ TILE: Final = 512  # pixels a side of what it takes at a time of larger pictures
 MARGIN: Final = 64  # pixels around a tile that it sees: 8 a block, of which `tiny` has 4
 BUDGET_SLACK: Final = 0.05
 MOST_PASSES: Final = 6
-BOLDER: Final = 1.4  # times the way up to the aim, for whoever fell short of it
-LAST_SHORTER: Final = 0.01  # of the budget
+BOLDER: Final = 1.2  # times the way to the aim, for whoever missed it twice on the same side
 MOST_WRONG: Final = 2.5  # times the expected growth
 COUNTED_EVERY: Final = 20  # codes
 BYTES_OF_VALUE: Final = 0.58  # what a latent value that is not zero takes, all zeros included
 BYTES_OF_CODE: Final = 0.003  # what a latent position takes more in each code, of hyper latent
+BYTES_OF_NONE: Final = 24  # what is not of values: container, level map, the start of the coder
 
 
 @dataclass
@@ -77,24 +78,24 @@ class Analysed:
         Raises UsageError, which names the smallest possible size, where the budget is below it.
         """
         with _timed(self.timings_ms, "coding"):
-            best = self._code(0)
-            size = len(best.to_bytes())
-            if size > budget:
-                raise UsageError(
-                    f"the picture does not fit into {budget} bytes: the smallest possible stream "
-                    f"has {size}",
-                    hint="raise the budget, lower --resolution"
-                    + ("" if self.level_map is None else " or leave the guidance out"),
-                )
-            search = _Search(budget, size, self._expected_growth())
+            search = _Search(budget, self._expected_sizes())
+            best, most = None, 0
             while (code := search.next_code()) is not None:
                 stream = self._code(code)
-                if search.found(code, len(stream.to_bytes())):
-                    best = stream
+                size = search.sizes[code] = len(stream.to_bytes())
+                if most < size <= budget:
+                    best, most = stream, size
+        if best is None:
+            raise UsageError(
+                f"the picture does not fit into {budget} bytes: the smallest possible stream "
+                f"has {min(search.sizes.values())}",
+                hint="raise the budget, lower --resolution"
+                + ("" if self.level_map is None else " or leave the guidance out"),
+            )
         return best
 
-    def _expected_growth(self) -> NDArray[np.float64]:
-        """Bytes f64 [181] of a stream at each code, up to a constant, told from its zeros.
+    def _expected_sizes(self) -> NDArray[np.float64]:
+        """Bytes f64 [181] of a stream at each code, about, told from its zeros; they rise.
 
         Bits are nearly linear in the number of values that are not zero: He and Mitra, "Optimum
         bit allocation and accurate rate control for video coding via rho-domain source modeling"
@@ -106,8 +107,8 @@ class Analysed:
         positions = self.latent.shape[1] * self.latent.shape[2]
         # Learnt gains need not rise in every channel; what the search stands on has to.
         rising = np.maximum.accumulate(values)
-        growth: NDArray[np.float64] = BYTES_OF_VALUE * np.interp(every, counted, rising)
-        return growth + BYTES_OF_CODE * positions * every
+        of_values: NDArray[np.float64] = BYTES_OF_VALUE * np.interp(every, counted, rising)
+        return BYTES_OF_NONE + of_values + BYTES_OF_CODE * positions * every
 
     def _codes(self, code: int) -> NDArray[np.int32]:
         """Quality codes i32 [h, w] of the latents at a base code."""
@@ -130,57 +131,51 @@ class Analysed:
 
 
 class _Search:
-    """Where the next coding pass should look for the best quality within a budget.
+    """Where the next coding pass should look for a quality that fills a budget.
 
-    `expected` f64 [181] rises by what a stream grows with the quality code, as far as that can be
-    told without coding; sizes over it are nearly straight. First upwards from the smallest, where
-    that fell short boldly; once some size is too large, false position between the two ends, of
-    which one that stays twice gets half its weight (the Illinois rule).
+    `expected` f64 [181]: the size at each code as far as it can be told without coding, which says
+    where to begin, and where to go on while all sizes are too small, or all too large. Between two
+    ends the logarithm of sizes is nearly straight over the code, but jagged: one code more may be a
+    few bytes less.
     """
 
-    def __init__(self, budget: int, smallest: int, expected: NDArray[np.float64]) -> None:
+    def __init__(self, budget: int, expected: NDArray[np.float64]) -> None:
+        self.sizes: dict[int, int] = {}  # bytes by code, of the passes so far
         self._budget, self._expected = budget, expected
-        self._target = budget * (1 - BUDGET_SLACK / 2)
-        self._low, self._high = 0, MAX_QUALITY_CODE + 1
-        self._size = smallest
-        self._below = self._target - smallest
-        self._above: float | None = None
-        self._slope = 1.0
-        self._last: bool | None = None
-        self._left = MOST_PASSES - 1
+        self._aim = budget * (1 - BUDGET_SLACK / 2)
 
     def next_code(self) -> int | None:
-        """A code strictly inside the bracket, or None where another pass would gain nothing."""
-        near = self._size >= self._budget * (1 - BUDGET_SLACK)
-        if self._left == 0 or self._high - self._low <= 1 or near:
+        """A code that was not tried, or None where another pass would gain nothing."""
+        sizes, budget = self.sizes, self._budget
+        filled = any(budget * (1 - BUDGET_SLACK) <= size <= budget for size in sizes.values())
+        too_small = sizes.get(0, 0) * (1 - BUDGET_SLACK) > budget  # no other is so much shorter
+        too_large = sizes.get(MAX_QUALITY_CODE, budget + 1) <= budget
+        if filled or too_small or too_large or len(sizes) == MOST_PASSES:
             return None
-        self._left -= 1
-        if self._above is None:
-            change = self._below / self._slope * (BOLDER if self._last else 1.0)
-        else:
-            # A last stream that is a byte too large is lost, one a little short is not.
-            back = LAST_SHORTER * self._budget if self._left == 0 else 0.0
-            way = self._expected[self._high] - self._expected[self._low]
-            change = max(self._below - back, 0.0) / max(self._below + self._above, 1e-9) * way
-        wanted = self._expected[self._low] + change
-        code = round(float(np.interp(wanted, self._expected, np.arange(MAX_QUALITY_CODE + 1))))
-        return min(max(code, self._low + 1), self._high - 1)
+        high = min((code for code, size in sizes.items() if size > budget), default=None)
+        low = max((code for code in sizes if high is None or code < high), default=None)
+        if low is None and 0 not in sizes and len(sizes) == MOST_PASSES - 1:
+            return 0  # of all the likeliest to fit, and what an error has to name
+        wanted = self._wanted(low, high)
+        untried = (code for code in range(MAX_QUALITY_CODE + 1) if code not in sizes)
+        return min(untried, key=lambda code: abs(code - wanted))
 
-    def found(self, code: int, size: int) -> bool:
-        """Take in the size of a pass; whether it fits."""
-        fits = size <= self._budget
-        if fits:
-            grown = (size - self._size) / (self._expected[code] - self._expected[self._low])
-            self._slope = min(max(grown, 1 / MOST_WRONG), MOST_WRONG)
-            self._low, self._below, self._size = code, max(self._target - size, 0.0), size
-            if self._last is True and self._above is not None:
-                self._above /= 2
+    def _wanted(self, low: int | None, high: int | None) -> float:
+        """The code that the sizes so far speak for; low fits, high does not, None: no such."""
+        sizes, expected = self.sizes, self._expected
+        if low is not None and high is not None:
+            share = math.log(self._aim / sizes[low]) / math.log(sizes[high] / sizes[low])
+            return low + share * (high - low)
+        if sizes:
+            end, *others = sorted(sizes, reverse=high is None)
+            change = self._aim - sizes[end]
+            if others:
+                slope = (sizes[others[0]] - sizes[end]) / (expected[others[0]] - expected[end])
+                change *= BOLDER / min(max(slope, 1 / MOST_WRONG), MOST_WRONG)
+            size = expected[end] + change
         else:
-            self._high, self._above = code, size - self._target
-            if self._last is False:
-                self._below /= 2
-        self._last = fits
-        return fits
+            size = self._aim
+        return float(np.interp(size, expected, np.arange(len(expected))))
 
 
 class Encoder:
