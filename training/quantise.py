@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,24 @@ FLOAT = ("/linear/Conv", "/enter/Conv", "/leave/Conv")
 """The linear path and both ends of the residual one: a tenth of the work, a third of the error."""
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    # The quantiser warns by the root logger of what it does by itself.
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+@_quietly()
 def quantise_encoder(path: Path, photos: Path) -> None:
     """Replace a float encoder.onnx; ranges of activations are those on crops of photographs.
 
     Weights have 7 bits: 8 can overflow on x86 without VNNI, and are no better here.
     """
-    _quieten()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
@@ -57,12 +71,12 @@ def quantise_encoder(path: Path, photos: Path) -> None:
         )
 
 
+@_quietly()
 def quantise_guidance(path: Path) -> None:
     """Replace a float guidance.onnx; ranges of activations are found as it runs.
 
     The patch embedding stays in float: integer convolutions take five times as long.
     """
-    _quieten()
     quantize_dynamic(
         str(path),
         str(path),
@@ -84,8 +98,3 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._left, None)
-
-
-def _quieten() -> None:
-    # The quantiser warns by the root logger of what it does by itself.
-    logging.getLogger().setLevel(logging.ERROR)
