@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tracemalloc
@@ -206,50 +205,6 @@ def test_more_quality_is_more_bytes(
 def test_qualities_that_are_none(quality: float, encoder: Encoder, draw: Draw) -> None:
     with pytest.raises(UsageError, match="quality"):
         encoder.analyse(draw(16, 16)).code(quality)
-
-
-@pytest.mark.parametrize("kind", ["drawn", "drawn otherwise", "photograph", "noise", "faint noise"])
-def test_budgets_are_filled_in_six_passes(kind: str, encoder: Encoder, draw: Draw) -> None:
-    chance = np.random.default_rng(2)
-    pictures = {
-        "drawn": draw(300, 200, seed=0),
-        "drawn otherwise": draw(300, 200, seed=1),
-        "photograph": load(EXAMPLES / "beach.png"),
-        "noise": chance.integers(0, 256, (200, 200, 3), np.uint8),
-        "faint noise": chance.integers(118, 139, (200, 200, 3)).astype(np.uint8),
-    }
-    analysed = encoder.analyse(pictures[kind])
-    streams = [analysed._code(code) for code in range(181)]
-    sizes = np.array([len(stream.to_bytes()) for stream in streams])
-    passes = 0
-
-    def counted(code: int) -> Bitstream:
-        nonlocal passes
-        passes += 1
-        return streams[code]
-
-    analysed._code = counted  # type: ignore[method-assign]
-    missed = 0
-    for budget in np.geomspace(sizes.min(), sizes.max(), 200).astype(int):
-        passes = 0
-        size = len(analysed.code_within(int(budget)).to_bytes())
-        assert passes <= 6
-        assert size <= budget
-        # What no quality fills, no search does.
-        fills = (sizes <= budget) & (sizes >= 0.95 * budget)
-        missed += size < 0.95 * budget and bool(fills.any())
-    # Sizes of noise jump: docs/decisions.md has how often a search is led astray by them.
-    assert missed <= (4 if "noise" in kind else 0)
-    assert len(analysed.code_within(10 * int(sizes.max())).to_bytes()) == sizes[-1]
-    for budget in (1, int(0.9 * sizes.min()), int(sizes.min()) - 1):
-        passes = 0
-        with pytest.raises(UsageError) as caught:
-            analysed.code_within(budget)
-        assert passes <= 6
-        named = re.search(r"the smallest possible stream has (\d+)", str(caught.value))
-        assert named is not None
-        assert sizes.min() <= int(named[1]) <= sizes[0]
-        assert len(analysed.code_within(int(named[1])).to_bytes()) <= int(named[1])
 
 
 # -- exactness --------------------------------------------------------------------------------
