@@ -10,7 +10,6 @@ is the cheap part and can be repeated.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -22,26 +21,24 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_client.budget import Pass, Search
 from edge_client.guidance import Guide
 from edge_client.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
-from shared.entropy_model import EntropyModel
+from shared.entropy_model import Encoded, EntropyModel
 from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
+from shared.symbol_coder import BIT_PRICE
 from shared.tiles import spans
 
 MAX_QUALITY: Final = MAX_QUALITY_CODE / 20
 WHOLE: Final = 1152  # pixels a side of what the transform takes in one piece, which is quickest
 TILE: Final = 512  # pixels a side of what it takes at a time of larger pictures
 MARGIN: Final = 64  # pixels around a tile that it sees: 8 a block, of which `tiny` has 4
-BUDGET_SLACK: Final = 0.05
-MOST_PASSES: Final = 6
-BOLDER: Final = 1.2  # times the way to the aim, for whoever missed it twice on the same side
-MOST_WRONG: Final = 2.5  # times the expected growth
 COUNTED_EVERY: Final = 20  # codes
-BYTES_OF_VALUE: Final = 0.58  # what a latent value that is not zero takes, all zeros included
-BYTES_OF_CODE: Final = 0.003  # what a latent position takes more in each code, of hyper latent
+BYTES_OF_VALUE: Final = 0.49  # what a latent value that is not zero takes, all zeros included
+BYTES_OF_CODE: Final = 0.0005  # what a latent position takes more in each code, of hyper latent
 BYTES_OF_NONE: Final = 24  # what is not of values: container, level map, the start of the coder
 
 
@@ -68,28 +65,28 @@ class Analysed:
                 f"the quality is {quality:g}", hint=f"0 to {MAX_QUALITY:g} can be coded"
             )
         with _timed(self.timings_ms, "coding"):
-            return self._code(round(quality * 20))
+            return self._code(round(quality * 20))[0]
 
     def code_within(self, budget: int) -> Bitstream:
-        """The best stream of at most `budget` bytes that at most 6 coding passes find.
+        """A stream of at most `budget` bytes that fills 95 % of it, in at most 6 coding passes.
 
-        It fills at least 95 % of the budget where the picture has a quality that does: not where
-        the best quality is smaller, nor where streams are so short that one step is a jump. Sizes
-        of noise jump so often that the search misses some two budgets in a hundred there.
-        Raises UsageError, which names the smallest possible size, where the budget is below it.
+        It is smaller where the best quality is, and where streams are so short, as of faint noise,
+        that six passes may find none. Raises UsageError, which names the smallest possible size,
+        where the budget is below it.
         """
         with _timed(self.timings_ms, "coding"):
-            search = _Search(budget, self._expected_sizes())
+            search = Search(budget, self._expected_sizes())
             best, most = None, 0
-            while (code := search.next_code()) is not None:
-                stream = self._code(code)
-                size = search.sizes[code] = len(stream.to_bytes())
+            while (wanted := search.next_pass()) is not None:
+                stream, encoded = self._code(*wanted)
+                size = len(stream.to_bytes())
+                search.passes.append(Pass(*wanted, size, encoded))
                 if most < size <= budget:
                     best, most = stream, size
         if best is None:
             raise UsageError(
                 f"the picture does not fit into {budget} bytes: the smallest possible stream "
-                f"has {min(search.sizes.values())}",
+                f"has {min(each.size for each in search.passes)}",
                 hint="raise the budget, lower --resolution"
                 + ("" if self.level_map is None else " or leave the guidance out"),
             )
@@ -117,10 +114,10 @@ class Analysed:
             return flat_codes(code, self.width, self.height)
         return self.level_map.codes(code, self.width, self.height)
 
-    def _code(self, code: int) -> Bitstream:
+    def _code(self, code: int, price: float = BIT_PRICE) -> tuple[Bitstream, Encoded]:
         payload = b"" if self.level_map is None else self.level_map.encode()
-        encoded = self.model.encode(self.latent, self._codes(code), code)
-        return Bitstream(
+        encoded = self.model.encode(self.latent, self._codes(code), code, price)
+        stream = Bitstream(
             bundle_id=self.bundle_id,
             width=self.width,
             height=self.height,
@@ -129,54 +126,7 @@ class Analysed:
             level_map=payload,
             latents=encoded.payload,
         )
-
-
-class _Search:
-    """Where the next coding pass should look for a quality that fills a budget.
-
-    `expected` f64 [181]: the size at each code as far as it can be told without coding, which says
-    where to begin, and where to go on while all sizes are too small, or all too large. Between two
-    ends the logarithm of sizes is nearly straight over the code, but jagged: one code more may be a
-    few bytes less.
-    """
-
-    def __init__(self, budget: int, expected: NDArray[np.float64]) -> None:
-        self.sizes: dict[int, int] = {}  # bytes by code, of the passes so far
-        self._budget, self._expected = budget, expected
-        self._aim = budget * (1 - BUDGET_SLACK / 2)
-
-    def next_code(self) -> int | None:
-        """A code that was not tried, or None where another pass would gain nothing."""
-        sizes, budget = self.sizes, self._budget
-        filled = any(budget * (1 - BUDGET_SLACK) <= size <= budget for size in sizes.values())
-        too_small = sizes.get(0, 0) * (1 - BUDGET_SLACK) > budget  # no other is so much shorter
-        too_large = sizes.get(MAX_QUALITY_CODE, budget + 1) <= budget
-        if filled or too_small or too_large or len(sizes) == MOST_PASSES:
-            return None
-        high = min((code for code, size in sizes.items() if size > budget), default=None)
-        low = max((code for code in sizes if high is None or code < high), default=None)
-        if low is None and 0 not in sizes and len(sizes) == MOST_PASSES - 1:
-            return 0  # of all the likeliest to fit, and what an error has to name
-        wanted = self._wanted(low, high)
-        untried = (code for code in range(MAX_QUALITY_CODE + 1) if code not in sizes)
-        return min(untried, key=lambda code: abs(code - wanted))
-
-    def _wanted(self, low: int | None, high: int | None) -> float:
-        """The code that the sizes so far speak for; low fits, high does not, None: no such."""
-        sizes, expected = self.sizes, self._expected
-        if low is not None and high is not None:
-            share = math.log(self._aim / sizes[low]) / math.log(sizes[high] / sizes[low])
-            return low + share * (high - low)
-        if sizes:
-            end, *others = sorted(sizes, reverse=high is None)
-            change = self._aim - sizes[end]
-            if others:
-                slope = (sizes[others[0]] - sizes[end]) / (expected[others[0]] - expected[end])
-                change *= BOLDER / min(max(slope, 1 / MOST_WRONG), MOST_WRONG)
-            size = expected[end] + change
-        else:
-            size = self._aim
-        return float(np.interp(size, expected, np.arange(len(expected))))
+        return stream, encoded
 
 
 class Encoder:

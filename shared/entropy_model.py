@@ -17,7 +17,7 @@ One ANS stream (`shared.ans`) holds it all.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from shared.integer_network import (
     IntegerNetwork,
     blocks,
 )
-from shared.symbol_coder import SymbolCoder, dead_zones
+from shared.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
 
 SYMBOL_LIMIT: Final = 30_000
 _BAND: Final = 64  # rows of latents whose hyper latents are found at a time
@@ -45,10 +45,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One coded picture: its ANS bytes and the 16-bit check of its symbols."""
+    """One coded picture: its ANS bytes and the 16-bit check of its symbols.
+
+    prices, bits: f32 [n] of each symbol other than zero. At that price of a bit it would be written
+    one nearer to zero, in so many bits less.
+    """
 
     payload: bytes
     check: int
+    prices: Array = field(compare=False)
+    bits: Array = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class EntropyModel:
         _check_form(arrays, self.latent_channels, self.hyper_channels)
         self._network = IntegerNetwork(arrays, self.latent_channels, self.hyper_channels, dtype)
         self._coder = SymbolCoder(arrays["tables"], arrays["table_ends"])
-        self._dead_zones = dead_zones(arrays["tables"], arrays["table_ends"])
+        self._bits_of_one = bits_of_one(arrays["tables"], arrays["table_ends"])
         self._gains = np.asarray(arrays["gains"], np.float32)  # [181, C]
         self._hyper_gains = np.asarray(arrays["hyper_gains"], np.float32)  # [181, Cz]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
@@ -96,19 +102,28 @@ class EntropyModel:
                 hint="fetch or export the bundle again",
             ) from error
 
-    def encode(self, latent: Array, quality: Array, base_code: int) -> Encoded:
-        """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180)."""
+    def encode(
+        self, latent: Array, quality: Array, base_code: int, price: float = BIT_PRICE
+    ) -> Encoded:
+        """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180).
+
+        price: squared error, in squared quantiser steps, that a bit must save to be written.
+        """
+        zones = dead_zones(self._bits_of_one, price)
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
         z = self._analyse_hyper(latent, quality, base_code)
         values = np.empty(latent.shape, np.int16)
         passes: list[tuple[Array, Array]] = []
+        steps: list[tuple[Array, Array]] = []
 
         def quantise(here: Here, mean: Array, index: Array) -> Array:
             rows, columns, channels = here
             gains = self._gains[quality[rows, columns], channels]
-            symbols = self._quantise(latent[here] * gains, mean, index)
+            gained = latent[here] * gains
+            symbols = _quantise(gained, mean, index, zones)
             values[here] = symbols
             passes.append((symbols, index))
+            steps.append(self._steps(gained, mean, index, symbols))
             return symbols
 
         self._network.walk(self._network.features(z, quality), quality, quantise)
@@ -116,7 +131,19 @@ class EntropyModel:
         for symbols, index in reversed(passes):
             self._coder.push(coder, symbols, index)
         self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
-        return Encoded(coder.payload(), _check(z, values))
+        prices, bits = (np.concatenate(each) for each in zip(*steps, strict=True))
+        return Encoded(coder.payload(), _check(z, values), prices, bits)
+
+    def _steps(
+        self, gained: Array, mean: Array, index: Array, symbols: Array
+    ) -> tuple[Array, Array]:
+        """Prices and bits of `Encoded`, of one group of a pass."""
+        some = np.flatnonzero(symbols)
+        size = np.abs(symbols.ravel()[some]).astype(np.float32)
+        distance = gained.ravel()[some] - mean.ravel()[some] * np.float32(1 / MEAN_UNIT)
+        of_one = self._bits_of_one[index.ravel()[some]]
+        # Under a Gaussian the step from n to n - 1 saves 2n - 1 times what that from 1 to 0 does.
+        return 2 * (np.abs(distance) - size + 0.5) / of_one, of_one * (2 * size - 1)
 
     def significant(self, latent: Array, quality: Array) -> int:
         """How many values of a latent as for `encode` are half a step or more from zero."""
@@ -183,21 +210,6 @@ class EntropyModel:
         z = np.where(self._hyper_scales[base_code] == 0, 0, z)
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
-    def _quantise(self, gained: Array, mean: Array, index: Array) -> Array:
-        """Symbols i16 of gained latents [r, c, G]; 0 where the scale index is 0."""
-        symbols = np.empty(mean.shape, np.int16)
-        for part in blocks(*mean.shape[:2]):
-            distance = mean[part].astype(np.float32)
-            distance *= np.float32(-1 / MEAN_UNIT)
-            distance += gained[part]
-            zone = self._dead_zones[index[part]]
-            distance -= np.clip(distance, -zone, zone)
-            distance += np.float32(0.5)
-            np.floor(distance, out=distance)
-            symbols[part] = np.clip(distance, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=distance)
-            symbols[part] *= index[part] != 0
-        return symbols
-
 
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
     """Raise ValueError or KeyError where gains are absent or have another form."""
@@ -207,6 +219,25 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
             raise ValueError(f"{name} is not {CODES} codes by {width} channels")
     if arrays["hyper_scales"].max() >= SCALES:
         raise ValueError(f"a scale index of the hyper latent is over {SCALES - 1}")
+
+
+def _quantise(gained: Array, mean: Array, index: Array, zones: Array) -> Array:
+    """Symbols i16 of gained latents [r, c, G], drawn to zero by dead zones [64] of the scales.
+
+    They are 0 where the scale index is 0.
+    """
+    symbols = np.empty(mean.shape, np.int16)
+    for part in blocks(*mean.shape[:2]):
+        distance = mean[part].astype(np.float32)
+        distance *= np.float32(-1 / MEAN_UNIT)
+        distance += gained[part]
+        zone = zones[index[part]]
+        distance -= np.clip(distance, -zone, zone)
+        distance += np.float32(0.5)
+        np.floor(distance, out=distance)
+        symbols[part] = np.clip(distance, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=distance)
+        symbols[part] *= index[part] != 0
+    return symbols
 
 
 def _check(z: Array, values: Array) -> int:

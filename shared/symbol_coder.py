@@ -91,16 +91,22 @@ def scale_tables() -> tuple[Array, Array]:
     return np.concatenate(tables).astype(np.int32), np.array(ends, np.int32)
 
 
-def dead_zones(tables: Array, ends: Array, price: float = BIT_PRICE) -> Array:
-    """How far a distance to the mean is drawn to zero before it is rounded: f32 [64], by scale.
+def bits_of_one(tables: Array, ends: Array) -> Array:
+    """How many bits a 1 costs more than a 0: f32 [64], by scale."""
+    counts = np.split(tables, ends[:-1])
+    middle = [(len(each) - 2) // 2 for each in counts]
+    bits = [np.log2(each[m] / each[m + 1]) for each, m in zip(counts, middle, strict=True)]
+    return np.array(bits, np.float32)
+
+
+def dead_zones(bits: Array, price: float = BIT_PRICE) -> Array:
+    """How far a distance to the mean is drawn to zero before it is rounded: f32, of `bits_of_one`.
 
     Where a 1 costs b bits more than a 0, and a bit is worth `price` of squared error, a 1 pays from
     the distance 1/2 + price * b / 2 on.
     """
-    counts = np.split(tables, ends[:-1])
-    middle = [(len(each) - 2) // 2 for each in counts]
-    bits = [np.log2(each[m] / each[m + 1]) for each, m in zip(counts, middle, strict=True)]
-    return np.array(bits, np.float32) * np.float32(price / 2)
+    zones: Array = bits * np.float32(price / 2)
+    return zones
 
 
 def _check_form(tables: Array, ends: Array) -> None:

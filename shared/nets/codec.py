@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from shared.integer_network import KNOTS
 from shared.nets.entropy import EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision
-from shared.symbol_coder import dead_zones, scale_tables
+from shared.symbol_coder import bits_of_one, dead_zones, scale_tables
 
 STRIDE = 16
 FIRST_STEP, LAST_STEP = 420.0, 14.0  # quantiser steps of knots 0 and 9, in 8-bit units
@@ -199,7 +199,7 @@ class Codec(nn.Module):
         self.log_gain = nn.Parameter(-steps.repeat(1, config.latent_channels))
         self.hyper_log_gain = nn.Parameter(torch.zeros(KNOTS, config.hyper_channels))
         self.hyper_scale = nn.Parameter(torch.full((KNOTS, config.hyper_channels), 24.0 / 32.0))
-        zones = torch.from_numpy(dead_zones(*scale_tables()))
+        zones = torch.from_numpy(dead_zones(bits_of_one(*scale_tables())))
         self.register_buffer("dead_zones", zones, persistent=False)
 
     def gains(self, codes: Tensor) -> Tensor:

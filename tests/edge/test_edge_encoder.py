@@ -196,7 +196,7 @@ def test_more_quality_is_more_bytes(
         "noise": lambda: chance.integers(0, 256, (200, 200, 3), np.uint8),
     }.get(name, lambda: load(EXAMPLES / f"{name}.png"))()
     analysed = encoder.analyse(picture, guidance)
-    sizes = np.array([len(analysed._code(code).to_bytes()) for code in range(0, 181, 5)])
+    sizes = np.array([len(analysed._code(code)[0].to_bytes()) for code in range(0, 181, 5)])
     assert (np.diff(sizes[::2]) > 0).all()
     assert (np.diff(sizes) > -0.02 * sizes[:-1] - 12).all()
 

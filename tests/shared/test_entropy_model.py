@@ -19,7 +19,7 @@ from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
 from shared.integer_network import CODES, EXACT, GROUPS, PASSES, SCALES
 from shared.level_map import LevelMap, cell_shape, latent_shape
-from shared.symbol_coder import TABLE_TOTAL, scale_tables
+from shared.symbol_coder import BIT_PRICE, TABLE_TOTAL, scale_tables
 
 Arrays = dict[str, np.ndarray]
 
@@ -182,6 +182,22 @@ def test_latents_are_within_half_a_step(network: Arrays) -> None:
     gain = np.moveaxis(network["gains"][local], -1, 0)
     inside = np.abs(latent * gain) < SYMBOL_LIMIT
     assert np.abs((decoded - latent) * gain)[inside].max() <= 0.5 + 1e-2
+
+
+@given(seeds, codes)
+def test_a_dearer_bit_drops_what_it_is_said_to(entropy: EntropyModel, seed: int, base: int) -> None:
+    latent, quality = picture(entropy, 48, 32, base, seed)
+    latent = np.clip(latent, -9, 9)  # of large symbols float32 does not tell the price so well
+    usual = entropy.encode(latent, quality, base)
+    assert usual.prices.shape == usual.bits.shape
+    assert (usual.bits > 0).all()
+    if len(usual.prices):
+        first = float(usual.prices.min())
+        assert first > 0.999 * BIT_PRICE
+        below = entropy.encode(latent, quality, base, 0.999 * first)
+        assert (below.payload, below.check) == (usual.payload, usual.check)
+        above = entropy.encode(latent, quality, base, 1.001 * first)
+        assert above.payload != usual.payload
 
 
 def test_scale_index_zero_costs_nothing(network: Arrays) -> None:
