@@ -70,21 +70,20 @@ class Search:
         budget = self._budget
         made = {(p.code, p.price): p.size for p in self.passes}
         filled = any(budget * (1 - SLACK) <= size <= budget for size in made.values())
-        hopeless = made.get(SMALLEST, 0) > budget
+        hopeless = made.get(SMALLEST, budget) > budget
         all_of_it = made.get(LARGEST, budget + 1) <= budget
         if filled or hopeless or all_of_it or len(made) == MOST_PASSES:
             return None
         if len(made) == MOST_PASSES - 1 and min(made.values()) > budget:
             return SMALLEST  # of all the likeliest to fit, and what an error has to name
         dearer = [each for code in {p.code for p in self.passes} if (each := self._dearer(code))]
-        untried = [(price, code) for price, code in dearer if (code, price) not in made]
+        untried = [each for each in dearer if each not in made]
         if untried:
-            price, code = min(untried)
-            return code, price
+            return min(untried, key=lambda each: each[1])
         return self._code(), BIT_PRICE
 
-    def _dearer(self, code: int) -> tuple[float, int] | None:
-        """Price and code that the passes at a code speak for, where a higher price may do."""
+    def _dearer(self, code: int) -> tuple[int, float] | None:
+        """What the passes at a code speak for, where a higher price may do there or beside it."""
         passes = sorted((p for p in self.passes if p.code == code), key=lambda p: p.price)
         over = [p for p in passes if p.size > self._budget]
         if not over:
@@ -92,20 +91,19 @@ class Search:
         low = over[-1]
         if low.price == DEAREST:
             near = low.size * (1 - SLACK) <= self._budget
-            return (DEAREST, max(code - _FEWER, 0)) if near else None
+            return (max(code - _FEWER, 0), DEAREST) if near else None
         spare = low.size - self._budget * (1 - SLACK / 2)
         if low is passes[-1]:
             price = max(low.price_that_saves(spare / _SPREAD), low.price * _APART)
             reached = low.size - low.saved(DEAREST) <= self._budget
-            return (min(price, DEAREST), code) if code == 0 or reached else None
+            return (code, min(price, DEAREST)) if code == 0 or reached else None
         high = passes[len(over)]
         if high.price < low.price * _APART:
-            # Too small a stream jumps here; a neighbour's jumps elsewhere.
-            return low.price, min(code + 1, MAX_QUALITY_CODE)
+            return max(code - 1, 0), low.price  # over the budget by a jump: less of it, elsewhere
         spread = (low.size - high.size) / max(low.saved(high.price), 1.0)
         way = (high.price / low.price) ** _INSIDE
         price = low.price_that_saves(spare / spread)
-        return min(max(price, low.price * way), high.price / way), code
+        return code, min(max(price, low.price * way), high.price / way)
 
     def _code(self) -> int:
         """The untried code nearest to what the sizes so far speak for, all at the usual price."""

@@ -47,7 +47,7 @@ def test_budgets_are_filled_in_six_passes(kind: str, encoder: Encoder, draw: Dra
         assert 0.95 * budget <= size <= budget
         assert passes <= 6
     assert len(analysed.code_within(10 * largest).to_bytes()) == largest
-    for budget in (1, int(0.9 * smallest), smallest - 1):
+    for budget in (-1, 1, int(0.9 * smallest), smallest - 1):
         passes = 0
         with pytest.raises(UsageError) as caught:
             analysed.code_within(budget)
