@@ -54,6 +54,10 @@ class Pass:
         last = int(np.searchsorted(saved, size))
         return float(self.encoded.prices[order[last]]) if last < len(order) else math.inf
 
+    def spread(self, dearer: Pass) -> float:
+        """What a dearer pass at that code saved over what was told of it, 0.3 at least."""
+        return max((self.size - dearer.size) / max(self.saved(dearer.price), 1.0), 0.3)
+
 
 class Search:
     """Says which pass to make next, and keeps those that were made.
@@ -94,15 +98,15 @@ class Search:
             return (max(code - _FEWER, 0), DEAREST) if near else None
         spare = low.size - self._budget * (1 - SLACK / 2)
         if low is passes[-1]:
-            price = max(low.price_that_saves(spare / _SPREAD), low.price * _APART)
+            spread = _SPREAD if low is over[0] else over[-2].spread(low)
+            price = max(low.price_that_saves(spare / spread), low.price * _APART)
             reached = low.size - low.saved(DEAREST) <= self._budget
             return (code, min(price, DEAREST)) if code == 0 or reached else None
         high = passes[len(over)]
         if high.price < low.price * _APART:
             return max(code - 1, 0), low.price  # over the budget by a jump: less of it, elsewhere
-        spread = (low.size - high.size) / max(low.saved(high.price), 1.0)
         way = (high.price / low.price) ** _INSIDE
-        price = low.price_that_saves(spare / spread)
+        price = low.price_that_saves(spare / low.spread(high))
         return code, min(max(price, low.price * way), high.price / way)
 
     def _code(self) -> int:
