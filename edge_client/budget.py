@@ -29,7 +29,7 @@ LARGEST: Final = (MAX_QUALITY_CODE, BIT_PRICE)
 _SPREAD: Final = 1.15  # what a price saves over what its symbols cost, for they tell of each other
 _APART: Final = 1.05  # times a price, for another pass at that code
 _INSIDE: Final = 0.2  # of the way between two prices that a third one keeps from both
-_FEWER: Final = 3  # quality codes, where the dearest bits at one take a few bytes too many
+_FEWER: Final = 5  # quality codes, where the dearest bits at one take a few bytes too many
 _BOLDER: Final = 1.5  # times the way to the budget, for whoever missed it twice on the same side
 _MOST_WRONG: Final = 2.5  # times the expected growth
 

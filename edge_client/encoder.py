@@ -70,8 +70,8 @@ class Analysed:
     def code_within(self, budget: int) -> Bitstream:
         """A stream of at most `budget` bytes that fills 95 % of it, in at most 6 coding passes.
 
-        It is smaller where the best quality is, and where streams are so short, as of faint noise,
-        that six passes may find none. Raises UsageError, which names the smallest possible size,
+        It is smaller where the best quality is, and for about one budget in a hundred where streams
+        are as short as of faint noise. Raises UsageError, which names the smallest possible size,
         where the budget is below it.
         """
         with _timed(self.timings_ms, "coding"):

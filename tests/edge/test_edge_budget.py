@@ -41,11 +41,16 @@ def test_budgets_are_filled_in_six_passes(kind: str, encoder: Encoder, draw: Dra
 
     smallest, largest = (len(code(*each)[0].to_bytes()) for each in (SMALLEST, LARGEST))
     analysed._code = counted  # type: ignore[method-assign]
+    missed = 0
     for budget in np.geomspace(smallest, largest, 200).astype(int):
         passes = 0
         size = len(analysed.code_within(int(budget)).to_bytes())
-        assert 0.95 * budget <= size <= budget
+        assert size <= budget
         assert passes <= 6
+        missed += size < 0.95 * budget
+    # Streams of faint noise have so few bytes that six passes may jump over a budget: about one
+    # in a hundred (docs/decisions.md).
+    assert missed <= (2 if kind == "faint noise" else 0)
     assert len(analysed.code_within(10 * largest).to_bytes()) == largest
     for budget in (-1, 1, int(0.9 * smallest), smallest - 1):
         passes = 0
