@@ -22,6 +22,7 @@ TABLE_TOTAL: Final = 1 << 24
 ESCAPE_BITS: Final = 16
 BIT_PRICE: Final = 0.015
 """Squared error, in squared quantiser steps, that a bit must save: measured, see decisions."""
+LEAST_BITS: Final = 1e-4
 
 Array = NDArray[Any]
 
@@ -92,11 +93,14 @@ def scale_tables() -> tuple[Array, Array]:
 
 
 def bits_of_one(tables: Array, ends: Array) -> Array:
-    """How many bits a 1 costs more than a 0: f32 [64], by scale."""
+    """How many bits a 1 costs more than a 0: f32 [64], by scale, above 0.
+
+    In the widest tables what rounding left over makes a 0 the rarer by a hair.
+    """
     counts = np.split(tables, ends[:-1])
     middle = [(len(each) - 2) // 2 for each in counts]
     bits = [np.log2(each[m] / each[m + 1]) for each, m in zip(counts, middle, strict=True)]
-    return np.array(bits, np.float32)
+    return np.maximum(bits, LEAST_BITS, dtype=np.float32)
 
 
 def dead_zones(bits: Array, price: float = BIT_PRICE) -> Array:

