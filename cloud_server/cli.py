@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cloud_server.keys import entry_of, new_key
-from cloud_server.logs import configure
+from cloud_server.guard.keys import entry_of, new_key
+from cloud_server.observe.logs import configure
 from cloud_server.settings import PREFIX, Settings, default_of, load_settings
 from shared.errors import CotamError, exit_code
 
@@ -115,7 +115,7 @@ def key(name: Annotated[str, typer.Argument(help="who gets the key")]) -> None:
 def api() -> None:
     """Print the page of the HTTP interface (docs/api.md)."""
     from cloud_server.app import create_app
-    from cloud_server.openapi import document, page
+    from cloud_server.routes.openapi import document, page
 
     with _one_line():
         typer.echo(page(document(create_app())), nl=False)

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cloud_server.app import create_app
-from cloud_server.heads import MOST_BYTES, Http
+from cloud_server.guard.heads import MOST_BYTES, Http
 from cloud_server.service import Service
 from cloud_server.settings import PREFIX, Settings
 from shared.errors import UsageError

@@ -8,22 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, Literal
 
-from cloud_server.images import ImageStore
-from cloud_server.keys import KeyRing
-from cloud_server.limits import Admission, RateLimit
-from cloud_server.metrics import Metrics
-from cloud_server.replays import Replays
+from cloud_server.inference.image_store import ImageStore
+from cloud_server.guard.keys import KeyRing
+from cloud_server.guard.limits import Admission, RateLimit
+from cloud_server.observe.metrics import Metrics
+from cloud_server.guard.idempotency import Replays
 from cloud_server.settings import Settings
-from cloud_server.tracing import Tracing
-from cloud_server.work import Work
+from cloud_server.observe.tracing import Tracing
+from cloud_server.inference.work import Work
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
 from shared.errors import CotamError, NotReady
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
-    from cloud_server.engine import Engine
-    from cloud_server.worker import Worker
+    from cloud_server.inference.engine import Engine
+    from cloud_server.inference.worker import Worker
 
 STUCK: Final = 3.0  # deadlines after which a batch will not end any more
 
@@ -141,10 +141,10 @@ class Service:
 
     def _load(self) -> None:
         # torch and transformers take seconds to import: the probes answer before.
-        from cloud_server.engine import Engine
-        from cloud_server.mllm.load import Weights
-        from cloud_server.mllm.upstream import UpstreamOptions
-        from cloud_server.worker import Worker
+        from cloud_server.inference.engine import Engine
+        from cloud_server.inference.mllm.load import Weights
+        from cloud_server.inference.mllm.upstream import UpstreamOptions
+        from cloud_server.inference.worker import Worker
 
         try:
             settings = self.settings

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_server.mllm.base import Backend, Question
-from cloud_server.mllm.load import load_backend
-from cloud_server.mllm.upstream import UpstreamOptions
+from cloud_server.inference.mllm.base import Backend, Question
+from cloud_server.inference.mllm.load import load_backend
+from cloud_server.inference.mllm.upstream import UpstreamOptions
 from edge_client.images import Picture, fit
 from evaluation.accuracy import ORIGINAL, VIEWS, Condition
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples

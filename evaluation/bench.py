@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cloud_server.adapter import Adapters
-from cloud_server.decoder import Decoded
+from cloud_server.inference.adapter import Adapters
+from cloud_server.inference.decoder import Decoded
 from edge_client.images import Picture
 from evaluation import arithmetic, peak_memory
 from evaluation.classical import AVIF, JPEG, Classical, decode, nearest_quality

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from cloud_server.decoder import Decoded, Decoder
+from cloud_server.inference.decoder import Decoded, Decoder
 from edge_client.encoder import Analysed, Encoder
 from edge_client.images import Picture
 from shared.bitstream import Bitstream

@@ -21,9 +21,9 @@ from torch import Tensor
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
-from cloud_server.decoder import Decoded
-from cloud_server.mllm.chat import image_token, prompt_text
-from cloud_server.mllm.llava import Llava
+from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.chat import image_token, prompt_text
+from cloud_server.inference.mllm.llava import Llava
 from scenes import Question
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError

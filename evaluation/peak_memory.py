@@ -46,7 +46,7 @@ def _encode(bundle: Bundle, picture: str, stream: str) -> None:
 def _decode(bundle: Bundle, stream: str) -> None:
     import torch
 
-    from cloud_server.decoder import Decoder
+    from cloud_server.inference.decoder import Decoder
     from shared.bitstream import Bitstream
 
     decoder = Decoder(bundle, torch.device("cpu"))

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import torch
 
-from cloud_server.engine import Engine
-from cloud_server.work import Work
+from cloud_server.inference.engine import Engine
+from cloud_server.inference.work import Work
 from evaluation.bench import adapters_of
 from evaluation.ours import Ours
 from shared.bitstream import Bitstream

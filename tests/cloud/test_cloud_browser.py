@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloud_server.keys import hash_key, new_key
+from cloud_server.guard.keys import hash_key, new_key
 
 Serve = Callable[..., str]
 KEY = new_key()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_server.chat_schemas import DATA_URL
+from cloud_server.routes.schemas import DATA_URL
 
 Serve = Callable[..., str]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_server.decoder import Decoder
+from cloud_server.inference.decoder import Decoder
 from edge_client.encoder import Encoder
 from shared import bundle as bundles
 from shared.bitstream import Bitstream
@@ -103,7 +103,7 @@ def test_tiles_leave_no_seams(
     decoder = Decoder(bundle, CPU)
     latents = decoder.read(encoder.analyse(picture).code(6.0))
     (whole,) = decoder.restore([latents])
-    monkeypatch.setattr("cloud_server.decoder.TILE", 4)
+    monkeypatch.setattr("cloud_server.inference.decoder.TILE", 4)
     (tiled,) = decoder.restore([latents])
     assert np.abs(whole.picture.astype(int) - tiled.picture).max() <= 1
     assert (whole.picture != tiled.picture).mean() < 1e-3

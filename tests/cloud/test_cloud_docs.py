@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cloud_server.app import create_app
-from cloud_server.openapi import document, page
+from cloud_server.routes.openapi import document, page
 from cloud_server.settings import Settings, default_of, load_settings
 from shared.errors import CotamError
 

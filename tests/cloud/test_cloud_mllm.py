@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cloud_server.engine import Engine
-from cloud_server.mllm.image_text import ImageText
-from cloud_server.mllm.llava import Llava
-from cloud_server.mllm.load import Weights
-from cloud_server.work import Work
-from cloud_server.worker import Worker
+from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.image_text import ImageText
+from cloud_server.inference.mllm.llava import Llava
+from cloud_server.inference.mllm.load import Weights
+from cloud_server.inference.work import Work
+from cloud_server.inference.worker import Worker
 from edge_client.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, embedded

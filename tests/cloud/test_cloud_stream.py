@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cloud_server.images import ImageStore
-from cloud_server.mllm.base import Seen
+from cloud_server.inference.image_store import ImageStore
+from cloud_server.inference.mllm.base import Seen
 from shared.errors import NotFound
 from shared.schemas import ImageInfo, QueryResponse
 

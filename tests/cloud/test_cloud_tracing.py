@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from cloud_server.settings import load_settings
-from cloud_server.tracing import Tracing
+from cloud_server.observe.tracing import Tracing
 from shared.errors import UsageError
 
 Serve = Callable[..., str]

@@ -18,14 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cloud_server.chat_schemas import DATA_URL
-from cloud_server.decoder import Decoder
-from cloud_server.engine import Engine
-from cloud_server.mllm.circuit import Circuit
-from cloud_server.mllm.upstream import Upstream, UpstreamOptions
+from cloud_server.routes.schemas import DATA_URL
+from cloud_server.inference.decoder import Decoder
+from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.circuit import Circuit
+from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from cloud_server.service import Service
 from cloud_server.settings import load_settings
-from cloud_server.work import Work
+from cloud_server.inference.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import NotReady, UpstreamError, UsageError
@@ -342,6 +342,6 @@ def test_a_model_that_answers_nothing_is_never_ready(stub: Stub) -> None:
 
 
 def _question(prompt: str) -> Any:
-    from cloud_server.mllm.base import Question, Seen
+    from cloud_server.inference.mllm.base import Question, Seen
 
     return Question(Seen("picture", "data:,", 6), prompt, 4)

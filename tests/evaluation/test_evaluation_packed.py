@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cloud_server.mllm.base import Question as Asking
+from cloud_server.inference.mllm.base import Question as Asking
 from evaluation.ours import Ours, bare, without_adapter
 from evaluation.packed import PackedLlava
 from scenes import Backgrounds, Question, render

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cloud_server.scale import Scale, load_scale
+from cloud_server.ray.settings import Scale, load_scale
 from cloud_server.settings import Settings
 from shared.errors import UsageError
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage import data
 
-from cloud_server.decoder import Decoder
+from cloud_server.inference.decoder import Decoder
 from edge_client.encoder import Encoder
 from shared.bundle import Bundle, embedded
 from shared.entropy_model import EntropyModel

@@ -1,0 +1,101 @@
+"""Errors as problem+json (RFC 9457), each with the request's id."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from cloud_server.guard.request_id import request_id_of
+from shared.errors import (
+    BundleUnknown,
+    CotamError,
+    FieldInvalid,
+    KeyMissing,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    http_status,
+)
+from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
+
+log = logging.getLogger(__name__)
+
+
+def problem(error: CotamError, request_id: str, bundles: list[str]) -> Problem:
+    """The problem of an error; `bundles` are named where the stream's is not among them."""
+    found = problem_of(error, request_id)
+    if isinstance(error, BundleUnknown):
+        found = found.model_copy(update={"bundles": bundles})
+    return found
+
+
+def answer_problem(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The response that carries a problem."""
+    return Response(
+        found.model_dump_json(),
+        status_code=found.status,
+        headers=dict(headers or {}),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def headers_of(error: CotamError) -> dict[str, str]:
+    """Retry-After in whole seconds, and how to authenticate."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, KeyMissing):
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app as a problem."""
+
+    async def of_ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CotamError)
+        service = request.app.state.service
+        service.metrics.failed(error.code)
+        found = problem(error, request_id_of(request.scope), service.bundle_ids())
+        if found.status in (500, 502):
+            log.warning("%s", error, exc_info=error.__cause__)
+        return answer_problem(found, headers_of(error))
+
+    async def of_starlette(request: Request, error: Exception) -> Response:
+        """Unknown routes and methods."""
+        assert isinstance(error, HTTPException)
+        path = request.scope["path"]
+        ours: CotamError = RequestError(str(error.detail))
+        if error.status_code == 404:
+            ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
+        elif error.status_code == 405:
+            taken = (error.headers or {}).get("Allow", "")
+            ours = MethodNotAllowed(f"{path} does not take {request.method}", hint=f"use {taken}")
+        request.app.state.service.metrics.failed(ours.code)
+        found = problem_of(ours, request_id_of(request.scope))
+        found = found.model_copy(update={"status": error.status_code})
+        return answer_problem(found, error.headers)
+
+    async def of_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first: Any = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+        return await of_ours(request, FieldInvalid(f"{where}: {first['msg']}"))
+
+    app.add_exception_handler(CotamError, of_ours)
+    app.add_exception_handler(HTTPException, of_starlette)
+    app.add_exception_handler(RequestValidationError, of_validation)
+
+
+def unexpected(error: Exception, request_id: str) -> Response:
+    """500, without a word of what is inside; the log has it under the request's id."""
+    log.error("unexpected error", exc_info=error)
+    ours = CotamError("the server failed on this request", hint="the server's log says more")
+    assert http_status(ours) == 500
+    return answer_problem(problem_of(ours, request_id))

@@ -1,0 +1,1 @@
+"""From a stream and a question to an answer: decoder, adapter, engine, worker, language models."""

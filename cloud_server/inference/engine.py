@@ -1,0 +1,179 @@
+"""Everything that computes, in the order of the data, for a batch of requests.
+
+    Bitstream --Decoder--> Decoded --Backend.see--> Seen --Backend.answer--> Answer
+
+An Engine is used by one thread; `worker.py` is that thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from cloud_server.inference.decoder import Decoder, device_of
+from cloud_server.inference.mllm.base import Answer, Backend, Question
+from cloud_server.inference.mllm.load import Weights, load_backend
+from cloud_server.inference.mllm.upstream import UpstreamOptions
+from cloud_server.inference.work import Work
+from shared.bitstream import Bitstream
+from shared.bundle import Bundle
+from shared.errors import CotamError, DeadlineExceeded, UpstreamError
+from shared.level_map import flat_codes, latent_shape
+
+WARM_UP_SIDE: Final = 64
+WARM_UP_CODE: Final = 60
+TOGETHER: Final = 4096  # latents of the pictures that are restored at once, a megapixel
+
+
+class Engine:
+    """The decoders of the bundles and the language model, loaded."""
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        mllm: str,
+        device: str,
+        threads: int,
+        upstream: UpstreamOptions | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = device_of(device)
+        self.bundles = list(bundles)
+        self.crashes = 0  # in a row, of the model and not of the request
+        self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
+        self.backend: Backend = load_backend(
+            mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights
+        )
+
+    def run(self, batch: Sequence[Work]) -> None:
+        """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
+        for work in batch:
+            work.batch = len(batch)
+            self._guarded([work], self._read)
+        for group in self._alike([w for w in batch if w.error is None and w.latents is not None]):
+            self._guarded(group, self._restore)
+        self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
+        self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
+
+    def warm_up(self) -> None:
+        """Decode a small grey picture and answer about it. Raises what fails."""
+        work = Work(self._grey(self.bundles[0]), "what is this?", 2)
+        self.run([work])
+        if work.error is not None:
+            raise work.error
+
+    def _read(self, batch: Sequence[Work]) -> None:
+        for work in batch:
+            if work.stopped is not None and work.stopped():
+                raise DeadlineExceeded("nobody waits for this answer any more")
+            if work.prompt is not None:
+                self.backend.check(work.prompt, work.max_new_tokens)
+            if work.seen is None and work.decoded is None:
+                assert work.stream is not None
+                start = time.perf_counter()
+                work.latents = self._decoders[work.stream.bundle_id].read(work.stream)
+                work.took("decode", start)
+
+    def _alike(self, batch: Sequence[Work]) -> list[list[Work]]:
+        """Works whose pictures are restored together: of one bundle and shape, and not too many.
+
+        A CPU gains nothing by that, and would pay for it with memory.
+        """
+        groups: dict[Any, list[list[Work]]] = {}
+        for work in batch:
+            assert work.latents is not None
+            shape = work.latents.latent.shape
+            found = groups.setdefault((work.latents.stream.bundle_id, shape), [[]])
+            most = 1 if self.device.type == "cpu" else TOGETHER // (shape[1] * shape[2])
+            if len(found[-1]) >= max(1, most):
+                found.append([])
+            found[-1].append(work)
+        return [group for found in groups.values() for group in found]
+
+    def _restore(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+        latents = [work.latents for work in batch]
+        found = self._decoders[latents[0].stream.bundle_id].restore(latents)
+        for work, decoded in zip(batch, found, strict=True):
+            work.decoded, work.latents = decoded, None
+            read, (begin, _) = work.times["decode"], work.spans["decode"]
+            work.took("decode", start)
+            work.times["decode"] += read  # without the wait for others between its two halves
+            work.spans["decode"] = (begin, work.spans["decode"][1])
+
+    def _see(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+        found = self.backend.see([work.decoded for work in batch])
+        for work, seen in zip(batch, found, strict=True):
+            work.seen = seen
+            if not work.keeps_decoded:
+                work.decoded = None
+            work.took("vision", start)
+
+    def _answer(self, batch: Sequence[Work]) -> None:
+        start = time.perf_counter()
+
+        def question(work: Work) -> Question:
+            assert work.seen is not None
+            assert work.prompt is not None
+            return Question(
+                work.seen,
+                work.prompt,
+                work.max_new_tokens,
+                work.say,
+                lambda answer: self._finish(work, answer, start),
+                work.stopped,
+            )
+
+        answers = self.backend.answer([question(work) for work in batch])
+        for work, answer in zip(batch, answers, strict=True):
+            self._finish(work, answer, start)
+
+    def _finish(self, work: Work, answer: Answer | CotamError, start: float) -> None:
+        """Note an answer, once; who waits for it need not wait for the rest of the batch."""
+        if work.answer is not None:
+            return
+        work.took("generate", start)
+        if isinstance(answer, CotamError):
+            work.error = answer
+            return
+        work.answer = answer
+        self.crashes = 0
+        if work.on_answer is not None:
+            work.on_answer()
+
+    def _guarded(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
+        """Run a step; where a batch fails, each of it alone: the fault stays with its cause."""
+        if not batch:
+            return
+        try:
+            step(batch)
+        except Exception as error:
+            left = [work for work in batch if work.answer is None]
+            if len(batch) > 1 and not any(work.begun for work in left):
+                for work in left:
+                    self._guarded([work], step)
+                return
+            if isinstance(error, CotamError):
+                failure = error
+            else:
+                self.crashes += 1
+                failure = UpstreamError("the model failed on this request")
+                failure.__cause__ = error
+            for work in left:
+                work.error = failure
+
+    def _grey(self, bundle: Bundle) -> Bitstream:
+        """A stream of a flat picture, made with the integer network alone."""
+        side = WARM_UP_SIDE
+        codes = flat_codes(WARM_UP_CODE, side, side)
+        channels = bundle.manifest.latent_channels
+        latent = np.zeros((channels, *latent_shape(side, side)), np.float32)
+        encoded = self._decoders[bundle.id].entropy.encode(latent, codes, WARM_UP_CODE)
+        return Bitstream(bundle.id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload)

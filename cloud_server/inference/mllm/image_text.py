@@ -1,0 +1,52 @@
+"""Any other transformers image-text model, on the decoded picture alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.base import Answer, Question, Seen
+from cloud_server.inference.mllm.chat import prompt_text
+from cloud_server.inference.mllm.generation import check_prompt, generate
+from shared.schemas import View
+
+
+class ImageText:
+    """`AutoModelForImageTextToText` and its processor as a Backend."""
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name = name
+        self._model = model
+        self._processor = processor
+        text = model.config.get_text_config()
+        self._context = int(getattr(text, "max_position_embeddings", None) or 4096)
+
+    def view(self, bundle_id: bytes) -> View:
+        """Always the decoded picture."""
+        return "picture"
+
+    def check(self, prompt: str, max_new_tokens: int) -> None:
+        """Raise FieldInvalid for control tokens and for more text than the context holds."""
+        check_prompt(prompt, self._processor.tokenizer, self._context - max_new_tokens)
+
+    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+        """`content` is the picture: such models fuse text and picture in their own processor."""
+        return [
+            Seen("picture", Image.fromarray(one.picture), one.picture.nbytes) for one in pictures
+        ]
+
+    @torch.inference_mode()
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Greedy answers; rows are padded on the left."""
+        inputs = self._processor(
+            text=[prompt_text(self._processor, one.prompt) for one in questions],
+            images=[[one.seen.content] for one in questions],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self._model.device, self._model.dtype)
+        return generate(self._model, self._processor.tokenizer, dict(inputs), questions)
