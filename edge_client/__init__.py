@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_client.client import AsyncEdgeClient, EdgeClient
+    from edge_client.server.client import AsyncEdgeClient, EdgeClient
 
 __all__ = ["AsyncEdgeClient", "EdgeClient"]
 
@@ -20,7 +20,7 @@ __all__ = ["AsyncEdgeClient", "EdgeClient"]
 def __getattr__(name: str) -> Any:
     """The clients, imported when first asked for: `edge_client --version` needs neither."""
     if name in __all__:
-        from edge_client import client
+        from edge_client.server import client
 
         return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from cloud_server.inference.mllm.base import Backend, Question
 from cloud_server.inference.mllm.load import load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
-from edge_client.images import Picture, fit
+from edge_client.pictures.images import Picture, fit
 from evaluation.accuracy import ORIGINAL, VIEWS, Condition
 from evaluation.bootstrap import RESAMPLES, SEED, interval, resamples
 from evaluation.classical import FORMATS

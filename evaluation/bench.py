@@ -19,7 +19,7 @@ from PIL import Image
 
 from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
-from edge_client.images import Picture
+from edge_client.pictures.images import Picture
 from evaluation import arithmetic, peak_memory
 from evaluation.classical import AVIF, JPEG, Classical, decode, nearest_quality
 from evaluation.learned import compress, decompress, find_learned, untrained

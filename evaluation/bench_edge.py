@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from edge_client.benchmark import drawn
+from edge_client.coding.benchmark import drawn
 from evaluation.records import Records
 from evaluation.report import command_line, table, write_section
 from shared.errors import UsageError

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_client.images import Picture, load
+from edge_client.pictures.images import Picture, load
 from scenes import Backgrounds, render
 from scenes.questions import family
 from shared.errors import UsageError

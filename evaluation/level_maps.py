@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from edge_client.guidance import pool
-from edge_client.images import Picture
+from edge_client.coding.guidance import pool
+from edge_client.pictures.images import Picture
 from evaluation.towers import Tower
 from shared.errors import UsageError
 from shared.level_map import (

@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 import numpy as np
 
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from evaluation.records import Fields, Records
 from evaluation.report import command_line, percent, table, write_section
 from evaluation.server_process import ServerProcess

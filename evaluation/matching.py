@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_client.images import Picture
+from edge_client.pictures.images import Picture
 from evaluation.classical import Classical, nearest_quality
 from evaluation.ours import Ours
 from evaluation.records import Records

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from cloud_server.inference.decoder import Decoded, Decoder
-from edge_client.encoder import Analysed, Encoder
-from edge_client.images import Picture
+from edge_client.coding.encoder import Analysed, Encoder
+from edge_client.pictures.images import Picture
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 

@@ -36,8 +36,8 @@ def _child(*words: str) -> float:
 
 def _encode(bundle: Bundle, picture: str, stream: str) -> None:
     # The edge's code alone: what is imported counts, and torch is not at the edge.
-    from edge_client.encoder import Encoder
-    from edge_client.images import load
+    from edge_client.coding.encoder import Encoder
+    from edge_client.pictures.images import load
 
     analysed = Encoder(bundle).analyse(load(picture))
     Path(stream).write_bytes(analysed.code(bundle.manifest.quality).to_bytes())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_client.images import Picture
+from edge_client.pictures.images import Picture
 from evaluation import plots
 from evaluation.classical import FORMATS, best_within, decode
 from evaluation.ours import Ours

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from edge_client.encoder import Analysed
-from edge_client.images import Picture
+from edge_client.coding.encoder import Analysed
+from edge_client.pictures.images import Picture
 from evaluation.accuracy import ORIGINAL, VIEWS, Condition
 from evaluation.classical import FORMATS, decode
 from evaluation.ours import Ours, Shown, bare, without_adapter

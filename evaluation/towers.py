@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from edge_client.images import Picture
+from edge_client.pictures.images import Picture
 from shared.errors import UsageError
 from shared.nets.adapter import place, place_picture, tower_fingerprint
 

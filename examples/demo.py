@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from edge_client import EdgeClient
-from edge_client.images import Picture, fit, load
-from edge_client.question import Question
+from edge_client.pictures.images import Picture, fit, load
+from edge_client.server.question import Question
 
 FOLDER: Final = Path(__file__).parent
 ASKED: Final = (

@@ -19,7 +19,7 @@ app = typer.Typer(help="Weights to code with.")
 @app.command("list")
 def list_(json: options.Json = False) -> None:
     """List the bundles of this device: those of the package, and those that were fetched."""
-    from edge_client.bundles import here
+    from edge_client.server.bundles import here
 
     talk = Output(json)
     for bundle in here():
@@ -44,10 +44,10 @@ def fetch(
     settings = options.resolve_options(server, api_key).settings
     import httpx
 
-    from edge_client import bundles
-    from edge_client.client import http_options
-    from edge_client.core import Core
-    from edge_client.protocol import unreachable
+    from edge_client.server import bundles
+    from edge_client.server.client import http_options
+    from edge_client.server.core import Core
+    from edge_client.server.protocol import unreachable
 
     talk = Output(json)
     core = Core(settings.server, api_key=settings.api_key)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_client.inputs import STDIN
+from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, UsageError, exit_code
 
 if TYPE_CHECKING:
-    from edge_client.core import Core
-    from edge_client.images import Picture
+    from edge_client.server.core import Core
+    from edge_client.pictures.images import Picture
 
 
 def encode_named(core: Core, picture: str) -> Bitstream:

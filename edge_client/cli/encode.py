@@ -12,7 +12,7 @@ from edge_client.batch import ordered_map
 from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, encode_named, end_code, record_of
 from edge_client.cli.output import Output, error_record, put_bytes
-from edge_client.inputs import expand
+from edge_client.pictures.inputs import expand
 from shared.bitstream import Bitstream
 from shared.errors import CotamError, UsageError
 
@@ -60,7 +60,7 @@ def encode(
         raise UsageError("no picture is named", hint="edge_client encode photo.jpg")
     if output == "-" and len(pictures) > 1:
         raise UsageError(f"{len(pictures)} streams do not fit into one pipe", hint="-o DIR")
-    from edge_client.core import Core
+    from edge_client.server.core import Core
 
     core = Core(
         bundle=settings.bundle,

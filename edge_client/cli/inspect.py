@@ -13,7 +13,7 @@ from edge_client.cli.output import Output
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_client.inspection import Inspection
+    from edge_client.coding.inspection import Inspection
 
 
 def inspect(
@@ -36,16 +36,16 @@ def inspect(
 
     edge_client encode photo.jpg -o - | edge_client inspect - --json
     """
-    from edge_client import inspection
+    from edge_client.coding import inspection
 
     found = inspection.inspect(_read(stream))
     if picture is not None:
-        from edge_client.overlay import png
+        from edge_client.pictures.overlay import png
 
         options.write_beside(picture, png(found.picture()))
     verified = ""
     if verify:
-        from edge_client.bundles import AUTO, find_named, here
+        from edge_client.server.bundles import AUTO, find_named, here
 
         name = options.resolve_options(bundle=bundle).settings.bundle
         candidates = here() if name == AUTO else [find_named(name)]

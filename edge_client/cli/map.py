@@ -36,8 +36,8 @@ def map_(
     """
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
-    from edge_client import overlay
-    from edge_client.core import Core
+    from edge_client.pictures import overlay
+    from edge_client.server.core import Core
 
     core = Core(bundle=settings.bundle, resolution=size)
     pixels = pixels_named(core, picture)

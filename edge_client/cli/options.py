@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_client.settings import Resolved, resolve, xdg
-from edge_client.spool import MAX_AGE, MAX_BYTES, Spool
+from edge_client.spool.store import MAX_AGE, MAX_BYTES, Spool
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_client.images import Resolution
+    from edge_client.pictures.images import Resolution
 
 Pictures = Annotated[
     list[str] | None,

@@ -16,17 +16,17 @@ from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, end_code, pixels_named, record_of
 from edge_client.cli.output import Output, error_record
 from edge_client.cli.spool import report
-from edge_client.forward import Forwarded, forward
-from edge_client.inputs import expand
-from edge_client.question import Question, check_prompt
-from edge_client.retries import RETRIED
-from edge_client.spool import Spool
+from edge_client.spool.forward import Forwarded, forward
+from edge_client.pictures.inputs import expand
+from edge_client.server.question import Question, check_prompt
+from edge_client.server.retries import RETRIED
+from edge_client.spool.store import Spool
 from shared.bitstream import Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from edge_client.client import EdgeClient
-    from edge_client.images import Picture
+    from edge_client.server.client import EdgeClient
+    from edge_client.pictures.images import Picture
     from shared.schemas import QueryResponse
 
 
@@ -88,7 +88,7 @@ def send(
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
     if watch is not None and not watch.is_dir():
         raise UsageError(f"{watch} is no folder to watch")
-    from edge_client.client import EdgeClient, Retries, Timeouts
+    from edge_client.server.client import EdgeClient, Retries, Timeouts
 
     talk = Output(json, quiet)
     with EdgeClient(
@@ -244,7 +244,7 @@ def _record(result: _Result) -> dict[str, Any]:
 
 
 def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
-    from edge_client.watch import new_pictures
+    from edge_client.pictures.watch import new_pictures
 
     talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
     sender.end_batch()

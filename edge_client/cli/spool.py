@@ -9,11 +9,11 @@ import typer
 
 from edge_client.cli import options
 from edge_client.cli.output import Output, error_record
-from edge_client.spool import Entry, JobUnreadable, Spool
+from edge_client.spool.store import Entry, JobUnreadable, Spool
 from shared.errors import CotamError, exit_code
 
 if TYPE_CHECKING:
-    from edge_client.forward import Forwarded
+    from edge_client.spool.forward import Forwarded
 
 app = typer.Typer(help="Questions that wait for their server.")
 
@@ -65,8 +65,8 @@ def flush(
     if not waiting:
         talk.say("nothing waits")
         return
-    from edge_client.client import EdgeClient, Retries
-    from edge_client.forward import forward
+    from edge_client.server.client import EdgeClient, Retries
+    from edge_client.spool.forward import forward
 
     last: CotamError | None = None
     with (

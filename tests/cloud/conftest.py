@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bundle import MLLM, Bundle
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cloud_server.inference.decoder import Decoder
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle

@@ -18,7 +18,7 @@ from cloud_server.inference.mllm.llava import Llava
 from cloud_server.inference.mllm.load import Weights
 from cloud_server.inference.work import Work
 from cloud_server.inference.worker import Worker
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, embedded
 from shared.errors import DecoderMismatch, FieldInvalid, UpstreamError, UsageError

@@ -26,7 +26,7 @@ from cloud_server.playground.pictures import (
     psnr,
     read_png,
 )
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bundle import Bundle
 from shared.errors import CotamError, DeadlineExceeded, PictureTooLarge, PictureUnreadable
 

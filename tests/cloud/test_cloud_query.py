@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.schemas import (

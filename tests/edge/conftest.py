@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from edge_client.batch import ordered_map
-from edge_client.inputs import expand
-from edge_client.watch import new_pictures
+from edge_client.pictures.inputs import expand
+from edge_client.pictures.watch import new_pictures
 from shared.bitstream import Bitstream
 from shared.errors import UsageError
 

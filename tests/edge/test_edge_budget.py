@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_client.budget import LARGEST, SMALLEST
-from edge_client.encoder import Encoder
-from edge_client.images import load
+from edge_client.coding.budget import LARGEST, SMALLEST
+from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import load
 from shared.bitstream import Bitstream
 from shared.entropy_model import Encoded
 from shared.errors import UsageError

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from edge_client import AsyncEdgeClient, EdgeClient, bundles
+from edge_client import AsyncEdgeClient, EdgeClient
+from edge_client.server import bundles
 from shared.bitstream import Bitstream
 from shared.bundle import MANIFEST, Bundle
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown, NotFound, ServerUnreachable

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
-from edge_client.client import Retries, Timeouts
-from edge_client.question import Question
+from edge_client.server.client import Retries, Timeouts
+from edge_client.server.question import Question
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import (

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_client.encoder import Encoder
-from edge_client.guidance import CELL_OF_LARGE, FILL, pool, shrink
-from edge_client.images import fitted, load
+from edge_client.coding.encoder import Encoder
+from edge_client.coding.guidance import CELL_OF_LARGE, FILL, pool, shrink
+from edge_client.pictures.images import fitted, load
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
 from shared.entropy_model import EntropyModel

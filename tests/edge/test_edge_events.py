@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.events import EventReader
+from edge_client.server.events import EventReader
 from shared.errors import CotamError, Overloaded, UpstreamError
 
 

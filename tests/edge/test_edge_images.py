@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from edge_client.images import fit, load
+from edge_client.pictures.images import fit, load
 from shared.errors import PictureError, PictureTooLarge, PictureUnreadable, UsageError
 
 Draw = Callable[..., np.ndarray]

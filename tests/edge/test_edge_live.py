@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
-from edge_client.question import Question
+from edge_client.server.question import Question
 from shared.bundle import Bundle
 from shared.errors import BundleUnknown, DecoderMismatch, StreamError, UsageError
 from shared.schemas import QueryResponse

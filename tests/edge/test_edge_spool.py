@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_client.forward import forward
-from edge_client.question import Question
-from edge_client.spool import MAX_TRIES, JobUnreadable, Spool
+from edge_client.spool.forward import forward
+from edge_client.server.question import Question
+from edge_client.spool.store import MAX_TRIES, JobUnreadable, Spool
 from shared.errors import (
     CotamError,
     KeyRefused,
@@ -79,7 +79,7 @@ def test_order_holds_when_the_clock_goes_back(
 ) -> None:
     spool = Spool(tmp_path)
     ticks = iter([1000, 10, 1])
-    monkeypatch.setattr("edge_client.spool.time.time_ns", lambda: next(ticks))
+    monkeypatch.setattr("edge_client.spool.store.time.time_ns", lambda: next(ticks))
     added = [spool.add(question(name), "") for name in "abc"]
     assert spool.entries() == added
 
@@ -228,7 +228,7 @@ def test_watching_catches_up_when_the_server_is_back(
 ) -> None:
     cli("send", photo, "earlier?", "-s", "http://127.0.0.1:9", "--retries", 0)
     # Real pictures, but the watcher's endless wait ends after two of them.
-    monkeypatch.setattr("edge_client.watch.new_pictures", lambda _: iter([photo, photo]))
+    monkeypatch.setattr("edge_client.pictures.watch.new_pictures", lambda _: iter([photo, photo]))
     done = cli("send", "--watch", photo.parent, "now?", "-s", server.url)
     assert done.code == 0
     assert [seen.prompt for seen in server.seen] == ["now?", "earlier?", "now?"]
@@ -270,10 +270,10 @@ KILLED = """
 import os, random, signal, sys
 from pathlib import Path
 import httpx
-from edge_client.client import EdgeClient, Retries
-from edge_client.forward import forward
-from edge_client.question import Question
-from edge_client.spool import Spool
+from edge_client.server.client import EdgeClient, Retries
+from edge_client.spool.forward import forward
+from edge_client.server.question import Question
+from edge_client.spool.store import Spool
 
 root, url, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 stream = Path(sys.argv[4]).read_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_client.guidance import pool
+from edge_client.coding.guidance import pool
 from evaluation import ablations, guidance
 from evaluation.__main__ import main
 from evaluation.level_maps import Guiding, attention_of, parse_guiding

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_client.images import Picture
+from edge_client.pictures.images import Picture
 from evaluation.ours import Ours
 from evaluation.sheet import OURS, best_fit, photograph
 from shared.bundle import Bundle

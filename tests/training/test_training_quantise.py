@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_client.encoder import Encoder
-from edge_client.images import load
+from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import load
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, flat_codes

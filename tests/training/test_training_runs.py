@@ -12,7 +12,7 @@ import torch
 from skimage import data
 
 from cloud_server.inference.decoder import Decoder
-from edge_client.encoder import Encoder
+from edge_client.coding.encoder import Encoder
 from shared.bundle import Bundle, embedded
 from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train

@@ -6,16 +6,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_client.bundles import AUTO, find_named
-from edge_client.images import Picture, Resolution, Source, fit, load, long_side
-from edge_client.retries import Retries
+from edge_client.server.bundles import AUTO, find_named
+from edge_client.pictures.images import Picture, Resolution, Source, fit, load, long_side
+from edge_client.server.retries import Retries
 from edge_client.settings import DEFAULT_SERVER
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle
 from shared.errors import PictureTooLarge, UsageError
 
 if TYPE_CHECKING:
-    from edge_client.encoder import Encoder
+    from edge_client.coding.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Core:
         """The bundle's networks, loaded when a picture is first coded."""
         with self._loading:
             if self._encoder is None:
-                from edge_client.encoder import Encoder
+                from edge_client.coding.encoder import Encoder
 
                 self._encoder = Encoder(self.bundle, self._threads)
             return self._encoder

@@ -16,15 +16,15 @@ from typing import Any
 
 import httpx
 
-from edge_client import bundles
+from edge_client.server import bundles
 from edge_client.batch import ordered_map
-from edge_client.core import Core, Timeouts
-from edge_client.events import EventReader
-from edge_client.images import Picture, Source
-from edge_client.protocol import answer_of, check_status, request_of
-from edge_client.protocol import unreachable as unreachable_of
-from edge_client.question import Question, check_prompt
-from edge_client.retries import Retries
+from edge_client.server.core import Core, Timeouts
+from edge_client.server.events import EventReader
+from edge_client.pictures.images import Picture, Source
+from edge_client.server.protocol import answer_of, check_status, request_of
+from edge_client.server.protocol import unreachable as unreachable_of
+from edge_client.server.question import Question, check_prompt
+from edge_client.server.retries import Retries
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import BundleUnknown, CotamError

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from edge_client.files import sync_folder, write_atomically
-from edge_client.question import Question
+from edge_client.server.question import Question
 from shared.errors import CotamError, UsageError
 
 MAX_BYTES: Final = 256 << 20

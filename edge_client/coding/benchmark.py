@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, features
 
-from edge_client.encoder import Encoder
-from edge_client.images import Picture, load
+from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import Picture, load
 
 PEERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "jpeg": ("JPEG", {"quality": 50}),

@@ -69,7 +69,7 @@ def find_named(name: str) -> Bundle:
 
 def of_server(http: httpx.Client) -> list[str]:
     """Hexadecimal ids of the bundles that a server takes streams of."""
-    from edge_client.protocol import check_status  # httpx, which `encode` does without
+    from edge_client.server.protocol import check_status  # httpx, which `encode` does without
 
     response = http.get("/v1/models")
     check_status(response)
@@ -134,7 +134,7 @@ def fetch(http: httpx.Client, hex_id: str) -> Bundle:
 
 
 def _download(http: httpx.Client, url: str, most: int, what: str) -> Iterator[bytes]:
-    from edge_client.protocol import check_status
+    from edge_client.server.protocol import check_status
 
     with http.stream("GET", url) as response:
         if not response.is_success:

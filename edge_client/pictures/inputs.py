@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_client.suffixes import SUFFIXES
+from edge_client.pictures.suffixes import SUFFIXES
 from shared.errors import UsageError
 
 STDIN: Final = "-"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 from pydantic import ValidationError
 
-from edge_client.question import Question
+from edge_client.server.question import Question
 from shared.bitstream import MEDIA_TYPE, SUFFIX
 from shared.errors import (
     BodyTooLarge,

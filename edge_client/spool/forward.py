@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_client.question import Question
-from edge_client.retries import RETRIED
-from edge_client.spool import Entry, Job, JobUnreadable, Spool
+from edge_client.server.question import Question
+from edge_client.server.retries import RETRIED
+from edge_client.spool.store import Entry, Job, JobUnreadable, Spool
 from shared.errors import (
     BundleUnknown,
     CotamError,

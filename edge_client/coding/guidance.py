@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_client.images import Picture, fitted, scale
+from edge_client.pictures.images import Picture, fitted, scale
 from shared.bundle import Bundle, GuidanceSettings
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 from shared.tiles import starts

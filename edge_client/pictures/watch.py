@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge_client.inputs import pictures_in
+from edge_client.pictures.inputs import pictures_in
 from shared.errors import UsageError
 
 Seen = dict[Path, tuple[int, int]]

@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_client.budget import Pass, Search
-from edge_client.guidance import Guide
-from edge_client.images import Picture
+from edge_client.coding.budget import Pass, Search
+from edge_client.coding.guidance import Guide
+from edge_client.pictures.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import Encoded, EntropyModel

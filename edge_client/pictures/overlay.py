@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_client.guidance import Importance
-from edge_client.images import Picture
+from edge_client.coding.guidance import Importance
+from edge_client.pictures.images import Picture
 from shared.level_map import LevelMap
 
 RAMP: Final = ((24, 24, 96), (32, 128, 160), (240, 220, 60), (220, 40, 30))

@@ -1,0 +1,1 @@
+"""From a picture to a stream: guidance, encoder, budget."""

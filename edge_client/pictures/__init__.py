@@ -1,0 +1,1 @@
+"""Pictures: found, read, scaled, and shown with their importance."""
