@@ -32,7 +32,7 @@ def main() -> None:
         # Commands import torch, some transformers: load what was asked for alone.
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
-    module = importlib.import_module(f"evaluation.{chosen.command}")
+    module = importlib.import_module(f"evaluation.commands.{chosen.command}")
     own = argparse.ArgumentParser(
         prog=f"python -m evaluation {chosen.command}", description=COMMANDS[chosen.command]
     )

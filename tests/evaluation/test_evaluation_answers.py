@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.__main__ import main
-from evaluation.dataset import is_right, read_dataset, scene_items
+from evaluation.judges.dataset import is_right, read_dataset, scene_items
 from scenes import Backgrounds
 from scenes.__main__ import render_files
 from shared.bundle import MLLM, Bundle

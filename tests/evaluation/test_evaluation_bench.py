@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluation import bench_edge, peak_memory
-from evaluation.bench import (
+from evaluation.machine import bench_edge
+from evaluation.machine import peak_memory
+from evaluation.commands.bench import (
     REFERENCE,
     STAGES,
     adapters_of,
@@ -21,9 +22,9 @@ from evaluation.bench import (
     time_ours,
     time_peer,
 )
-from evaluation.bench_edge import copy_source
-from evaluation.learned import untrained
-from evaluation.ours import Ours
+from evaluation.machine.bench_edge import copy_source
+from evaluation.codecs.compressai_zoo import untrained
+from evaluation.codecs.cotam import Ours
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import UsageError

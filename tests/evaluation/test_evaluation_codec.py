@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import codec
-from evaluation.classical import AVIF, FORMATS, JPEG, best_within, decode, nearest_quality
-from evaluation.distortion import ms_ssim_db, psnr
-from evaluation.ours import Ours
-from evaluation.pictures import picture_set
-from evaluation.records import Records
+from evaluation.commands import codec
+from evaluation.codecs.pillow_formats import AVIF, FORMATS, JPEG, best_within, decode, nearest_quality
+from evaluation.codecs.distortion import ms_ssim_db, psnr
+from evaluation.codecs.cotam import Ours
+from evaluation.codecs.pictures import picture_set
+from evaluation.report.records import Records
 from scenes import Backgrounds, render
 from shared.bundle import Bundle
 from shared.errors import UsageError

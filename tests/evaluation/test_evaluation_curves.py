@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.curves import Curve, bd_rate, bd_rate_monotone, isotonic
+from evaluation.stats.curves import Curve, bd_rate, bd_rate_monotone, isotonic
 
 RATES = np.array([0.04, 0.08, 0.16, 0.32, 0.64])
 QUALITIES = np.array([22.0, 25.5, 28.5, 31.0, 33.0])

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from evaluation.accuracy import blind_scores
-from evaluation.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL, Posed, is_of_a_kind
+from evaluation.judges.accuracy import blind_scores
+from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL, Posed, is_of_a_kind
 from scenes import Backgrounds, render
 from scenes.questions import family
 from scenes.world import PLURALS

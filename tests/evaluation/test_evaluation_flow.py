@@ -25,8 +25,8 @@ from transformers import (
     ViTModel,
 )
 
-from evaluation.information_flow import attention_distances, findings, local_stage, similarity
-from evaluation.towers import load_tower
+from evaluation.commands.information_flow import attention_distances, findings, local_stage, similarity
+from evaluation.towers.attention import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import tower_fingerprint

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from edge_client.coding.guidance import pool
-from evaluation import ablations, guidance
+from evaluation.commands import ablations
+from evaluation.commands import guidance
 from evaluation.__main__ import main
-from evaluation.level_maps import Guiding, attention_of, parse_guiding
-from evaluation.ours import Ours
-from evaluation.towers import Tower, load_tower
+from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
+from evaluation.codecs.cotam import Ours
+from evaluation.towers.attention import Tower, load_tower
 from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, MLLM, Bundle
 from shared.errors import UsageError

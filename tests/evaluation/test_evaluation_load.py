@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import load
-from evaluation.load import Outcome, add_arguments, main, run, scene_streams
-from evaluation.server_process import ServerProcess
-from evaluation.server_share import measure_share
+from evaluation.commands import load
+from evaluation.commands.load import Outcome, add_arguments, main, run, scene_streams
+from evaluation.machine.server_process import ServerProcess
+from evaluation.machine.server_share import measure_share
 from shared.bundle import Bundle
 from shared.errors import UsageError
 

@@ -10,7 +10,7 @@ import open_clip
 import pytest
 import torch
 
-from evaluation.towers import load_tower
+from evaluation.towers.attention import load_tower
 from scenes import Backgrounds, Scene, render
 from shared.nets.adapter import tower_fingerprint
 from training.clip import CONFIG, tokenize

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cloud_server.inference.mllm.base import Question as Asking
-from evaluation.ours import Ours, bare, without_adapter
-from evaluation.packed import PackedLlava
+from evaluation.codecs.cotam import Ours, bare, without_adapter
+from evaluation.judges.packed_questions import PackedLlava
 from scenes import Backgrounds, Question, render
 from shared.bundle import Bundle
 

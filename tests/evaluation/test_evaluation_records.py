@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.records import Fields, Records
+from evaluation.report.records import Fields, Records
 
 
 def never() -> Fields:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report import command_line, table, write_section
+from evaluation.report.document import command_line, table, write_section
 from shared.errors import UsageError
 
 PAGE = "# Results\n\nAbove.\n\n<!-- a:begin -->\nold\n<!-- a:end -->\n\nBelow.\n"

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation import rate_accuracy, scenes
-from evaluation.accuracy import (
+from evaluation.commands import rate_accuracy
+from evaluation.commands import scenes
+from evaluation.judges.accuracy import (
     GUESSES,
     ORIGINAL,
     VIEWS,
@@ -22,11 +23,11 @@ from evaluation.accuracy import (
     guesses,
     key_of,
 )
-from evaluation.bootstrap import interval, resamples
-from evaluation.equal_accuracy import changes
-from evaluation.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
-from evaluation.records import Records
-from evaluation.variants import Variant, names_of, read_variants
+from evaluation.stats.bootstrap import interval, resamples
+from evaluation.stats.equal_accuracy import changes
+from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
+from evaluation.report.records import Records
+from evaluation.judges.variants import Variant, names_of, read_variants
 from scenes import WORDS, Backgrounds
 from shared.bundle import ADAPTER, DECODER, ENCODER, ENTROPY, GUIDANCE, MANIFEST, Bundle
 from shared.errors import UsageError

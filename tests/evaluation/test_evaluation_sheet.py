@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from edge_client.pictures.images import Picture
-from evaluation.ours import Ours
-from evaluation.sheet import OURS, best_fit, photograph
+from evaluation.codecs.cotam import Ours
+from evaluation.commands.sheet import OURS, best_fit, photograph
 from shared.bundle import Bundle
 
 

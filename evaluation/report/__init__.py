@@ -1,0 +1,1 @@
+"""Raw records, plots, and the documents that are made from them."""

@@ -1,0 +1,1 @@
+"""Curves, equal accuracy, intervals."""

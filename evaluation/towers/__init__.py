@@ -1,0 +1,1 @@
+"""Vision towers of others, with their attention laid open."""
