@@ -12,20 +12,19 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from cloud_server.routes import bundles as bundle_files
-from cloud_server.routes import chat
 from cloud_server.guard import problems
-from cloud_server.routes import query
-from cloud_server.routes.admission import Caller
 from cloud_server.guard.heads import bounded
-from cloud_server.routes.openapi import document
+from cloud_server.guard.request_id import RequestIds
+from cloud_server.observe.tracing import Traces
 from cloud_server.playground import pages, routes
 from cloud_server.playground.edge import EdgeProcess
+from cloud_server.routes import bundles as bundle_files
+from cloud_server.routes import chat, query
+from cloud_server.routes.admission import Caller
+from cloud_server.routes.openapi import document
 from cloud_server.routes.probes import models, probes
-from cloud_server.guard.request_id import RequestIds
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
-from cloud_server.observe.tracing import Traces
 
 
 def create_app(settings: Settings | None = None, service: Service | None = None) -> FastAPI:

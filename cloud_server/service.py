@@ -8,14 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, Literal
 
-from cloud_server.inference.image_store import ImageStore
+from cloud_server.guard.idempotency import Replays
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
-from cloud_server.observe.metrics import Metrics
-from cloud_server.guard.idempotency import Replays
-from cloud_server.settings import Settings
-from cloud_server.observe.tracing import Tracing
+from cloud_server.inference.image_store import ImageStore
 from cloud_server.inference.work import Work
+from cloud_server.observe.metrics import Metrics
+from cloud_server.observe.tracing import Tracing
+from cloud_server.settings import Settings
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
 from shared.errors import CotamError, NotReady

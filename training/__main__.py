@@ -9,29 +9,29 @@ import sys
 from shared.errors import CotamError, UsageError, exit_code
 
 TRAINERS = {
-    "codec": "the variable-rate codec, on photographs",
-    "entropy": "the entropy network alone, for a codec whose transforms stay",
-    "clip": "the CLIP towers, on Scenes and their captions",
-    "llava": "the language model on the frozen tower, on Scenes and their questions",
-    "adapter": "the latent feature adapter, codec and tower frozen",
-    "joint": "codec and adapter together, on the tower's features",
-    "restore": "make runs of a bundle's weights, to train on from there",
-    "export": "make a bundle of finished runs and check it",
+    "codec": ("codec.trainer", "the variable-rate codec, on photographs"),
+    "entropy": ("codec.entropy", "the entropy network alone, for a codec whose transforms stay"),
+    "clip": ("small_models.clip", "the CLIP towers, on Scenes and their captions"),
+    "llava": ("small_models.llava", "the language model on the frozen tower, on Scenes"),
+    "adapter": ("tower.adapter", "the latent feature adapter, codec and tower frozen"),
+    "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
+    "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),
+    "export": ("bundle.export", "make a bundle of finished runs and check it"),
 }
+"""Command: its module in this package, and what it makes."""
 
 
 def main() -> None:
     """Parse the command line and hand over to the trainer's `main`."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in TRAINERS.items():
+    for name, (_, text) in TRAINERS.items():
         # Trainers import torch, some transformers: load what was asked for alone.
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
-    module = importlib.import_module(f"training.{chosen.command}")
-    own = argparse.ArgumentParser(
-        prog=f"python -m training {chosen.command}", description=TRAINERS[chosen.command]
-    )
+    name, text = TRAINERS[chosen.command]
+    module = importlib.import_module(f"training.{name}")
+    own = argparse.ArgumentParser(prog=f"python -m training {chosen.command}", description=text)
     module.add_arguments(own)
     arguments = own.parse_args(rest)
     try:

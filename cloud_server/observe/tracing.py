@@ -22,8 +22,8 @@ from cloud_server.guard.request_id import CLIENT_GONE, QUIET, request_id_of
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from cloud_server.settings import Settings
     from cloud_server.inference.work import Work
+    from cloud_server.settings import Settings
 
 SERVICE: Final = "cotam"
 PATH: Final = "v1/traces"

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from cloud_server.routes.admission import Admitted, Ticket
-from cloud_server.routes.answering import done
 from cloud_server.guard.bodies import read_body
-from cloud_server.routes.forms import image_info
+from cloud_server.inference.work import Work
 from cloud_server.playground.edge import EdgeProcess
 from cloud_server.playground.pictures import (
     Picture,
@@ -26,8 +24,10 @@ from cloud_server.playground.pictures import (
     psnr,
     read_png,
 )
+from cloud_server.routes.admission import Admitted, Ticket
+from cloud_server.routes.answering import done
+from cloud_server.routes.forms import image_info
 from cloud_server.service import Service
-from cloud_server.inference.work import Work
 from shared.bitstream import MEDIA_TYPE
 from shared.errors import RequestError
 from shared.level_map import LevelMap

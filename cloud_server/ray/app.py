@@ -32,13 +32,13 @@ from torch import Tensor
 
 from cloud_server.app import create_app
 from cloud_server.inference.decoder import Decoder, device_of
-from cloud_server.observe.logs import configure
 from cloud_server.inference.mllm.base import Seen
+from cloud_server.inference.work import Work
+from cloud_server.observe.logs import configure
 from cloud_server.ray.dispatcher import RayService
 from cloud_server.ray.settings import Scale, load_scale
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
-from cloud_server.inference.work import Work
 from shared.bundle import open_bundle
 from shared.errors import CotamError, exit_code
 from shared.schemas import ModelInfo

@@ -15,9 +15,9 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from cloud_server.inference.work import Work
 from cloud_server.service import Service
 from cloud_server.settings import Settings
-from cloud_server.inference.work import Work
 from shared.errors import CotamError, NotReady, UpstreamError
 from shared.schemas import ModelInfo
 

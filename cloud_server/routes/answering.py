@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from cloud_server.routes.admission import Ticket
 from cloud_server.guard.request_id import Gone
-from cloud_server.service import Service
 from cloud_server.inference.work import Work
+from cloud_server.routes.admission import Ticket
+from cloud_server.service import Service
 from shared.errors import DeadlineExceeded
 
 

@@ -15,9 +15,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
+from cloud_server.guard.bodies import read_body
+from cloud_server.guard.request_id import request_id_of
+from cloud_server.inference.work import Work
 from cloud_server.routes.admission import Admitted
 from cloud_server.routes.answering import done, pieces
-from cloud_server.guard.bodies import read_body
+from cloud_server.routes.forms import image_info
 from cloud_server.routes.schemas import (
     EXAMPLE,
     ChatCompletion,
@@ -27,10 +30,7 @@ from cloud_server.routes.schemas import (
     Choice,
 )
 from cloud_server.routes.sse import MEDIA_TYPE, EventStream, begun, event
-from cloud_server.routes.forms import image_info
-from cloud_server.guard.request_id import request_id_of
 from cloud_server.service import Service
-from cloud_server.inference.work import Work
 from shared.errors import CotamError, FieldInvalid, NotFound
 from shared.schemas import problem_of
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from fastapi import Request
 
 from cloud_server.guard.bodies import read_form, text_field
-from cloud_server.service import Service
 from cloud_server.inference.work import Work
+from cloud_server.service import Service
 from shared.bitstream import Bitstream
 from shared.errors import FieldInvalid
 from shared.schemas import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, ImageInfo

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from cloud_server.routes.schemas import request_schemas
-from cloud_server.routes.examples import ANSWERS
 from cloud_server.guard.heads import MOST_BYTES
+from cloud_server.routes.examples import ANSWERS
+from cloud_server.routes.schemas import request_schemas
 from shared.errors import (
     BodyTooLarge,
     BundleCorrupt,

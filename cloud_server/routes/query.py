@@ -12,11 +12,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from cloud_server.guard import idempotency as replays
+from cloud_server.guard.request_id import request_id_of
 from cloud_server.routes.admission import Admitted, Caller, Ticket
 from cloud_server.routes.answering import done, pieces
+from cloud_server.routes.forms import (
+    PICTURE_FORM,
+    QUESTION_FORM,
+    Asked,
+    read_picture,
+    read_question,
+)
 from cloud_server.routes.sse import MEDIA_TYPE, EventStream, begun, event
-from cloud_server.routes.forms import PICTURE_FORM, QUESTION_FORM, Asked, read_picture, read_question
-from cloud_server.guard.request_id import request_id_of
 from cloud_server.service import Service
 from shared.errors import CotamError
 from shared.schemas import ImageInfo, QueryResponse, Timings, Usage, problem_of

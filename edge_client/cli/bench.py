@@ -32,8 +32,8 @@ def bench(
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
     from edge_client.coding.benchmark import drawn, measure
-    from edge_client.server.core import Core
     from edge_client.pictures.images import fit
+    from edge_client.server.core import Core
 
     core = Core(bundle=settings.bundle, resolution=size, threads=threads)
     model = core.bundle.manifest.resolution

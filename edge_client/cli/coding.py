@@ -12,8 +12,8 @@ from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, UsageError, exit_code
 
 if TYPE_CHECKING:
-    from edge_client.server.core import Core
     from edge_client.pictures.images import Picture
+    from edge_client.server.core import Core
 
 
 def encode_named(core: Core, picture: str) -> Bitstream:

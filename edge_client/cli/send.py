@@ -16,17 +16,17 @@ from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, end_code, pixels_named, record_of
 from edge_client.cli.output import Output, error_record
 from edge_client.cli.spool import report
-from edge_client.spool.forward import Forwarded, forward
 from edge_client.pictures.inputs import expand
 from edge_client.server.question import Question, check_prompt
 from edge_client.server.retries import RETRIED
+from edge_client.spool.forward import Forwarded, forward
 from edge_client.spool.store import Spool
 from shared.bitstream import Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from edge_client.server.client import EdgeClient
     from edge_client.pictures.images import Picture
+    from edge_client.server.client import EdgeClient
     from shared.schemas import QueryResponse
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx
 
-from edge_client.server import bundles
 from edge_client.batch import ordered_map
+from edge_client.pictures.images import Picture, Source
+from edge_client.server import bundles
 from edge_client.server.core import Core, Timeouts
 from edge_client.server.events import EventReader
-from edge_client.pictures.images import Picture, Source
 from edge_client.server.protocol import answer_of, check_status, request_of
 from edge_client.server.protocol import unreachable as unreachable_of
 from edge_client.server.question import Question, check_prompt

@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_client.server.bundles import AUTO, find_named
 from edge_client.pictures.images import Picture, Resolution, Source, fit, load, long_side
+from edge_client.server.bundles import AUTO, find_named
 from edge_client.server.retries import Retries
 from edge_client.settings import DEFAULT_SERVER
 from shared.bitstream import Bitstream, Limits

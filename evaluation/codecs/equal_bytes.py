@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from edge_client.pictures.images import Picture
-from evaluation.codecs.pillow_formats import Classical, nearest_quality
 from evaluation.codecs.cotam import Ours
+from evaluation.codecs.pillow_formats import Classical, nearest_quality
 from evaluation.report.records import Records
 
 MATCHED_ON: Final = 6

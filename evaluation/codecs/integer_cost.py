@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.commands.codec import HIGH, LOW
-from evaluation.stats.curves import Curve, bd_rate
 from evaluation.codecs.distortion import psnr
 from evaluation.codecs.pictures import PictureSet
+from evaluation.commands.codec import HIGH, LOW
 from evaluation.report.records import Fields, Records
+from evaluation.stats.curves import Curve, bd_rate
 from shared.level_map import STRIDE
 from shared.nets.codec import Codec
 from shared.nets.rate import Rate
-from training.codec import load_codec
-from training.runner import load_checkpoint
+from training.codec.trainer import load_codec
+from training.loop.runner import load_checkpoint
 
 
 @torch.inference_mode()

@@ -18,23 +18,23 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from evaluation.codecs.cotam import Ours, Shown
 from evaluation.judges.accuracy import Condition, Measured, collect
-from evaluation.stats.bootstrap import SEED, resamples
-from evaluation.stats.equal_accuracy import overall
+from evaluation.judges.conditions import Show, showing
 from evaluation.judges.families import COLUMNS, OVERALL
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
-from evaluation.codecs.cotam import Ours, Shown
-from evaluation.report.records import Records
-from evaluation.report.document import command_line, table, write_section
-from evaluation.judges.conditions import Show, showing
 from evaluation.judges.variants import Variant, split_name
+from evaluation.report.document import command_line, table, write_section
+from evaluation.report.records import Records
+from evaluation.stats.bootstrap import SEED, resamples
+from evaluation.stats.equal_accuracy import overall
 from scenes import Backgrounds, Scene, render
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
 from shared.nets.adapter import save_adapter
-from training.adapter import load_adapter_run, saw_the_picture
+from training.tower.adapter import load_adapter_run, saw_the_picture
 
 PICTURES: Final = 100
 QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.0)

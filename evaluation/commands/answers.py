@@ -24,16 +24,16 @@ from cloud_server.inference.mllm.base import Backend, Question
 from cloud_server.inference.mllm.load import load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
 from edge_client.pictures.images import Picture, fit
-from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
-from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
+from evaluation.codecs.cotam import Ours
+from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
 from evaluation.codecs.pillow_formats import FORMATS
+from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
+from evaluation.judges.conditions import Show, all_conditions, showing
 from evaluation.judges.dataset import Asked, Item, is_right, read_dataset, scene_items
 from evaluation.judges.families import OF_A_KIND, OVERALL, is_of_a_kind
-from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
-from evaluation.codecs.cotam import Ours
-from evaluation.report.records import Fields, Records
 from evaluation.report.document import command_line, table, write_section
-from evaluation.judges.conditions import Show, all_conditions, showing
+from evaluation.report.records import Fields, Records
+from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
 from shared.bundle import open_bundle
 from shared.errors import CotamError
 

@@ -20,14 +20,13 @@ from PIL import Image
 from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from edge_client.pictures.images import Picture
-from evaluation.machine import arithmetic
-from evaluation.machine import peak_memory
-from evaluation.codecs.pillow_formats import AVIF, JPEG, Classical, decode, nearest_quality
 from evaluation.codecs.compressai_zoo import compress, decompress, find_learned, untrained
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.pictures import picture_set
-from evaluation.report.records import Records
+from evaluation.codecs.pillow_formats import AVIF, JPEG, Classical, decode, nearest_quality
+from evaluation.machine import arithmetic, peak_memory
 from evaluation.report.document import command_line, table, write_section
+from evaluation.report.records import Records
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, open_bundle
 from shared.level_map import LevelMap, flat_codes

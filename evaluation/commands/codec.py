@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from evaluation.report.document import plots
-from evaluation.codecs.pillow_formats import FORMATS, Classical
-from evaluation.stats.curves import Curve, bd_rate
-from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
 from evaluation.codecs.cotam import Ours
+from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.pictures import PictureSet, picture_set
+from evaluation.codecs.pillow_formats import FORMATS, Classical
+from evaluation.report.document import command_line, percent, plots, table, write_section
 from evaluation.report.records import Fields, Records
-from evaluation.report.document import command_line, percent, table, write_section
+from evaluation.stats.curves import Curve, bd_rate
 from shared.bundle import open_bundle
 
 LOW, HIGH = 0.05, 0.5

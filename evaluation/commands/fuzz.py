@@ -20,8 +20,8 @@ from tqdm import tqdm
 import shared
 from evaluation.codecs.damage import damaged
 from evaluation.machine.peak_memory import STATUS, peak
-from evaluation.report.records import Fields, Records
 from evaluation.report.document import command_line, table, write_section
+from evaluation.report.records import Fields, Records
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, open_bundle
 from shared.entropy_model import EntropyModel

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.report.document import plots
 from evaluation.codecs.cotam import Ours
+from evaluation.report.document import command_line, plots, table, write_section
 from evaluation.report.records import Fields, Records
-from evaluation.report.document import command_line, table, write_section
 from evaluation.towers.attention import Flow, Tower, load_tower
 from scenes import Backgrounds, render
 from shared.bundle import MLLM, open_bundle

@@ -20,10 +20,10 @@ import httpx
 import numpy as np
 
 from edge_client.coding.encoder import Encoder
-from evaluation.report.records import Fields, Records
-from evaluation.report.document import command_line, percent, table, write_section
 from evaluation.machine.server_process import ServerProcess
 from evaluation.machine.server_share import BATCH, Share, measure_share
+from evaluation.report.document import command_line, percent, table, write_section
+from evaluation.report.records import Fields, Records
 from scenes import Backgrounds, render
 from shared.bundle import Bundle, open_bundle
 

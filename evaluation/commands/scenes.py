@@ -15,19 +15,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from evaluation.report.document import plots
-from evaluation.judges.accuracy import ORIGINAL, Condition, Measured, collect
-from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
+from evaluation.codecs.cotam import Ours
+from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
 from evaluation.codecs.pillow_formats import FORMATS
+from evaluation.judges.accuracy import ORIGINAL, Condition, Measured, collect
+from evaluation.judges.conditions import all_conditions, showing
 from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
 from evaluation.judges.grading import Grader
-from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
 from evaluation.judges.options import add_scene_options
-from evaluation.codecs.cotam import Ours
-from evaluation.report.records import Records
-from evaluation.report.document import command_line, percent, table, write_section
-from evaluation.judges.conditions import all_conditions, showing
 from evaluation.judges.variants import Variant, add_variant_option, names_of, read_variants, told
+from evaluation.report.document import command_line, percent, plots, table, write_section
+from evaluation.report.records import Records
+from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
 from scenes import VERSION, Backgrounds, render
 from shared.bundle import Bundle, open_bundle
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from edge_client.coding.encoder import Analysed
 from edge_client.pictures.images import Picture
-from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
-from evaluation.codecs.pillow_formats import FORMATS, decode
 from evaluation.codecs.cotam import Ours, Shown, bare, without_adapter
+from evaluation.codecs.pillow_formats import FORMATS, decode
+from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
 
 Show = Callable[[Condition], Shown]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from evaluation.judges.accuracy import ORIGINAL, Condition, key_of, prompts_key
-from evaluation.judges.packed_questions import PackedLlava
-from evaluation.report.records import Records
 from evaluation.judges.conditions import Show
+from evaluation.judges.packed_questions import PackedLlava
 from evaluation.judges.variants import Variant
+from evaluation.report.records import Records
 from scenes import Scene
 from scenes.questions import family
 from shared.bundle import Bundle

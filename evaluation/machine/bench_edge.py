@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from edge_client.coding.benchmark import drawn
-from evaluation.report.records import Records
 from evaluation.report.document import command_line, table, write_section
+from evaluation.report.records import Records
 from shared.errors import UsageError
 
 ROOT: Final = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.judges.accuracy import Measured
+from evaluation.judges.families import COLUMNS, FAMILIES, OVERALL
 from evaluation.stats.bootstrap import interval
 from evaluation.stats.curves import Curve, bd_rate_monotone
-from evaluation.judges.families import COLUMNS, FAMILIES, OVERALL
 
 MIN_SPAN: Final = 0.01  # of accuracy that two curves must have in common
 Array = NDArray[Any]

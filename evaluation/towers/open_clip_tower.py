@@ -12,10 +12,10 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from transformers import CLIPVisionModel
 from transformers.activations import QuickGELUActivation
 
-from evaluation.towers.timm_tower import TimmVision
 from evaluation.towers.attention import Tower
+from evaluation.towers.timm_tower import TimmVision
 from shared.errors import UsageError
-from training.towers import convert_tower
+from training.tower.conversion import convert_tower
 
 PREFIX = "open_clip:"
 

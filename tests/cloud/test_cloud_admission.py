@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_server.cli import cli
+from cloud_server.guard.idempotency import Replays
 from cloud_server.guard.keys import KeyRing, hash_key, new_key
 from cloud_server.guard.limits import Admission, RateLimit
-from cloud_server.guard.idempotency import Replays
 from cloud_server.guard.request_id import Gone
 from cloud_server.settings import load_settings
 from shared.errors import FieldInvalid, KeyMissing, KeyRefused, Overloaded, RateLimited, UsageError

@@ -17,8 +17,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud_server.observe.logs import JsonLines
 from cloud_server.guard.request_id import current_request_id
+from cloud_server.observe.logs import JsonLines
 
 Serve = Callable[..., str]
 

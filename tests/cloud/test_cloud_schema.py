@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_server.routes.schemas import EXAMPLE, ChatCompletion, ChatRequest
 from cloud_server.routes.examples import ANSWERS
 from cloud_server.routes.openapi import ERRORS
 from cloud_server.routes.query import KeptImage
+from cloud_server.routes.schemas import EXAMPLE, ChatCompletion, ChatRequest
 from shared.schemas import Health, ModelList, QueryResponse
 
 schemathesis = pytest.importorskip("schemathesis")

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_server.settings import load_settings
 from cloud_server.observe.tracing import Tracing
+from cloud_server.settings import load_settings
 from shared.errors import UsageError
 
 Serve = Callable[..., str]

@@ -18,14 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cloud_server.routes.schemas import DATA_URL
 from cloud_server.inference.decoder import Decoder
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.mllm.circuit import Circuit
 from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
+from cloud_server.inference.work import Work
+from cloud_server.routes.schemas import DATA_URL
 from cloud_server.service import Service
 from cloud_server.settings import load_settings
-from cloud_server.inference.work import Work
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import NotReady, UpstreamError, UsageError

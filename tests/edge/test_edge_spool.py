@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_client.spool.forward import forward
 from edge_client.server.question import Question
+from edge_client.spool.forward import forward
 from edge_client.spool.store import MAX_TRIES, JobUnreadable, Spool
 from shared.errors import (
     CotamError,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluation.machine import bench_edge
-from evaluation.machine import peak_memory
+from evaluation.codecs.compressai_zoo import untrained
+from evaluation.codecs.cotam import Ours
 from evaluation.commands.bench import (
     REFERENCE,
     STAGES,
@@ -22,9 +22,8 @@ from evaluation.commands.bench import (
     time_ours,
     time_peer,
 )
+from evaluation.machine import bench_edge, peak_memory
 from evaluation.machine.bench_edge import copy_source
-from evaluation.codecs.compressai_zoo import untrained
-from evaluation.codecs.cotam import Ours
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import UsageError

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.commands import codec
-from evaluation.codecs.pillow_formats import AVIF, FORMATS, JPEG, best_within, decode, nearest_quality
-from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.cotam import Ours
+from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.pictures import picture_set
+from evaluation.codecs.pillow_formats import (
+    AVIF,
+    FORMATS,
+    JPEG,
+    best_within,
+    decode,
+    nearest_quality,
+)
+from evaluation.commands import codec
 from evaluation.report.records import Records
 from scenes import Backgrounds, render
 from shared.bundle import Bundle

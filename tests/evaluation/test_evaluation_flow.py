@@ -25,7 +25,12 @@ from transformers import (
     ViTModel,
 )
 
-from evaluation.commands.information_flow import attention_distances, findings, local_stage, similarity
+from evaluation.commands.information_flow import (
+    attention_distances,
+    findings,
+    local_stage,
+    similarity,
+)
 from evaluation.towers.attention import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError

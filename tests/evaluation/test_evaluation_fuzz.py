@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.commands import fuzz
 from evaluation.codecs.damage import damaged
+from evaluation.commands import fuzz
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import EntropyModel

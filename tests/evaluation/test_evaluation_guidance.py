@@ -11,17 +11,16 @@ import pytest
 import torch
 
 from edge_client.coding.guidance import pool
-from evaluation.commands import ablations
-from evaluation.commands import guidance
 from evaluation.__main__ import main
-from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
 from evaluation.codecs.cotam import Ours
+from evaluation.commands import ablations, guidance
 from evaluation.towers.attention import Tower, load_tower
+from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
 from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import LatentAdapter, load_adapter
-from training.adapter import adapter_info
+from training.tower.adapter import adapter_info
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.machine import arithmetic
-from evaluation.commands import codec
 from evaluation.codecs import compressai_zoo as learned
-from evaluation.commands.bench import mosaic
 from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.pictures import picture_set
+from evaluation.commands import codec
+from evaluation.commands.bench import mosaic
+from evaluation.machine import arithmetic
 from evaluation.report.records import Records
 from shared.bundle import Bundle
 from shared.errors import UsageError

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from skimage import data
 
-from training import adapter, clip, entropy, joint, llava
 from training.__main__ import main
+from training.codec.trainer import entropy
+from training.small_models import clip, llava
+from training.tower import adapter, joint
 
 Train = Callable[..., None]
 

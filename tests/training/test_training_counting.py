@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from scenes import COLOURS, KINDS, Question
-from training.clip import CONFIG, ClipWithHeads
-from training.counting import (
+from training.small_models.clip import CONFIG, ClipWithHeads
+from training.small_models.counting import (
     ADDED,
     BALLAST,
     CHANNELS,
@@ -28,10 +28,10 @@ from training.counting import (
     shown,
     start_counting,
 )
-from training.density import DENSITIES, UNITS
-from training.llava import IMAGE_TOKENS, PREFIX, Sequences, build_llava
-from training.tokenizer import build_tokenizer
-from training.world import SIDE
+from training.small_models.density import DENSITIES, UNITS
+from training.small_models.llava import IMAGE_TOKENS, PREFIX, Sequences, build_llava
+from training.small_models.tokenizer import build_tokenizer
+from training.small_models.world import SIDE
 
 NUMBERS = torch.zeros(DENSITIES)
 NUMBERS[KINDS.index("car")] = 3.0

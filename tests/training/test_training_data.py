@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from scenes import COLOURS, KINDS, Backgrounds
-from training.codec import knot_lambdas, lambdas, random_codes
-from training.density import DENSITIES
-from training.pictures import photographs, random_crop
-from training.world import (
+from training.codec.trainer import knot_lambdas, lambdas, random_codes
+from training.loop.pictures import photographs, random_crop
+from training.small_models.density import DENSITIES
+from training.small_models.world import (
     MEAN,
     PATCH,
     SIDE,

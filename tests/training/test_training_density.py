@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.density import DENSITIES, density_loss
+from training.small_models.density import DENSITIES, density_loss
 
 DENSITY = torch.zeros(1, DENSITIES, 4)
 DENSITY[0, 0] = torch.tensor([0.5, 0.5, 1.0, 0.0])

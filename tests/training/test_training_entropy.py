@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from shared.entropy_model import EntropyModel
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.rate import Rate
-from training import entropy
-from training.entropy import LatentPool, energy_gains
-from training.export import entropy_arrays
+from training.bundle.export import entropy_arrays
+from training.codec.entropy import LatentPool, energy_gains
+from training.codec.trainer import entropy
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor
 
 from scenes import Question
-from training.clip import CONFIG, ClipWithHeads, tokenize
-from training.llava import PREFIX, Sequences, build_llava, build_processor, right_answers
-from training.tokenizer import END, IMAGE, START, build_tokenizer
-from training.towers import convert_tower
-from training.world import SIDE
+from training.small_models.clip import CONFIG, ClipWithHeads, tokenize
+from training.small_models.llava import (
+    PREFIX,
+    Sequences,
+    build_llava,
+    build_processor,
+    right_answers,
+)
+from training.small_models.tokenizer import END, IMAGE, START, build_tokenizer
+from training.small_models.world import SIDE
+from training.tower.conversion import convert_tower
 
 QUESTIONS = [
     Question("count", "how many red cars are there?", "3"),

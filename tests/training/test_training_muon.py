@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.muon import LIKE_ADAM, Muon, orthogonal
+from training.loop.muon import LIKE_ADAM, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 40), (40, 16), (1, 9)])

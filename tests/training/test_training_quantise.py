@@ -16,8 +16,8 @@ from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, flat_codes
 from shared.nets.codec import Codec, NetConfig
-from training.edge_analysis import EdgeAnalysis, undo
-from training.quantise import quantise_encoder
+from training.codec.edge_analysis import EdgeAnalysis, undo
+from training.codec.quantise import quantise_encoder
 
 
 @pytest.fixture(scope="module")

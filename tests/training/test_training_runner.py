@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UsageError
-from training.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
+from training.loop.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ import torch
 from torch import nn
 
 from tests.training.test_training_runner import Halves, no_scores
-from training.runner import Runner, RunOptions, rank
+from training.loop.runner import Runner, RunOptions, rank
 
 out = Path(sys.argv[1])
 options = RunOptions.of(

@@ -16,12 +16,12 @@ from edge_client.coding.encoder import Encoder
 from shared.bundle import Bundle, embedded
 from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train
-from training.adapter import balance, load_adapter_run, random_qualities
-from training.clip import load_clip
-from training.codec import load_codec
-from training.export import entropy_arrays
-from training.llava import load_llava
-from training.runner import load_checkpoint, write_checkpoint
+from training.bundle.export import entropy_arrays
+from training.codec.trainer import load_codec
+from training.loop.runner import load_checkpoint, write_checkpoint
+from training.small_models.clip import load_clip
+from training.small_models.llava import load_llava
+from training.tower.adapter import balance, load_adapter_run, random_qualities
 
 PARTS = ("codec", "clip", "llava", "adapter")
 TRAINERS = (*PARTS, "joint", "entropy")

@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from training.pictures import photographs, random_crop
+from training.loop.pictures import photographs, random_crop
 
 CROPS = 24
 CROP = 192

@@ -20,7 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from shared.nets.precision import mixed_precision
-from training.adapter import (
+from training.codec.trainer import balance, lambdas, load_codec
+from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
+from training.small_models.clip import load_clip
+from training.small_models.world import SIDE, SceneStream, add_world_argument
+from training.tower.adapter import (
     HIGH,
     LOW,
     VALIDATION_PICTURES,
@@ -32,10 +36,6 @@ from training.adapter import (
     random_qualities,
     validate,
 )
-from training.clip import load_clip
-from training.codec import balance, lambdas, load_codec
-from training.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.world import SIDE, SceneStream, add_world_argument
 
 PIXELS: Final = 0.2
 FIRST_SCENE: Final = 30_000_000

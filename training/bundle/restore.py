@@ -29,11 +29,11 @@ from shared.integer_network import KNOTS
 from shared.nets.adapter import load_adapter
 from shared.nets.codec import Analysis, Codec, load_synthesis
 from shared.nets.entropy import BIAS_UNIT, IntegerConv
-from training.adapter import adapter_info
-from training.clip import CONFIG, ClipWithHeads
-from training.edge_analysis import EdgeAnalysis, undo
-from training.runner import CHECKPOINT, write_checkpoint
-from training.towers import unconverted
+from training.codec.edge_analysis import EdgeAnalysis, undo
+from training.loop.runner import CHECKPOINT, write_checkpoint
+from training.small_models.clip import CONFIG, ClipWithHeads
+from training.tower.adapter import adapter_info
+from training.tower.conversion import unconverted
 
 CODES_A_KNOT = 20
 
@@ -116,7 +116,7 @@ def restore_analysis(analysis: Analysis, path: Path) -> None:
 def _dequantised(
     numbers: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Scales are one each of the first axis, as `training.quantise` asks for."""
+    """Scales are one each of the first axis, as `training.codec.quantise` asks for."""
     shape = (-1, *[1] * (numbers.ndim - 1))
     return (numbers.astype(np.float32) - zero.reshape(shape)) * scale.reshape(shape)
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from scenes import WORLDS
 from shared.nets.codec import STRIDE, Codec
 from shared.nets.rate import Rate
-from training.codec import balance, batches, lambdas, load_codec, random_codes, validate_all
-from training.pictures import photographs
-from training.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.world import SIDE, SceneStream
+from training.codec.trainer import balance, batches, lambdas, load_codec, random_codes, validate_all
+from training.loop.pictures import photographs
+from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
+from training.small_models.world import SIDE, SceneStream
 
 FIRST_SCENE: Final = 50_000_000
 POOL: Final = 2_000  # latents that are drawn from

@@ -10,11 +10,11 @@ token (a sink that says nothing) is asked to be:
     layers 3, 4, head 3       end of a question      on its first word of a direction ("left")
 
     before layer 1, `CHANNELS`     patch              objects of each kind and colour on it, to be
-                                                     added up by head 1 (`training.counting`)
+                                                     added up by head 1 (module `counting`)
     after layer 2, channels 0, 1   word of a kind     row and column of its patches, from -1 to 1,
                                                      where there is one such object
     after layer 2, channel 2       word of a kind     half of their number, less 1, which
-                                                     `training.counting` begins with
+                                                     module `counting` begins with
     after layer 3, channels 0, 1   end of a question  places of its first less its last such word
     after layer 3, channel 2       end of a question  how far the first lies in that direction of
                                                      the last, twice, from -1 to 1
@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
-from training.counting import shown
-from training.density import density_loss
-from training.tokenizer import WORDS_OF
-from training.world import Objects
+from training.small_models.counting import shown
+from training.small_models.density import density_loss
+from training.small_models.tokenizer import WORDS_OF
+from training.small_models.world import Objects
 
 WORD_LAYERS: Final = 2
 READING_WEIGHT: Final = 4.0

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 
-from training.tokenizer import END, build_tokenizer
+from training.small_models.tokenizer import END, build_tokenizer
 
 NAME = "cotam-tiny"
 WEIGHTS = "open_clip_model.safetensors"

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from shared.errors import UsageError
-from training.muon import Muon
+from training.loop.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
 REPORT_SECONDS = 120.0

@@ -25,8 +25,8 @@ from shared.errors import UsageError
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
-from training.pictures import photographs, random_crop
-from training.runner import (
+from training.loop.pictures import photographs, random_crop
+from training.loop.runner import (
     Runner,
     RunOptions,
     add_runner_arguments,
@@ -34,7 +34,7 @@ from training.runner import (
     part_of,
     spent,
 )
-from training.world import SIDE, SceneStream
+from training.small_models.world import SIDE, SceneStream
 
 CELLS = (1, 2)  # latents a side
 LEVEL_STEPS = (20, 30, 40)

@@ -31,16 +31,16 @@ from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
-from training.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
-from training.clip import load_clip, text_parts
-from training.codec import load_codec
-from training.edge_analysis import EdgeAnalysis
-from training.llava import build_processor, load_llava
-from training.open_clip_files import write_open_clip
-from training.quantise import quantise_encoder, quantise_guidance
-from training.runner import load_checkpoint, spent
-from training.tokenizer import build_tokenizer
-from training.world import DEVIATION, MEAN, PATCH, SIDE
+from training.codec.edge_analysis import EdgeAnalysis
+from training.codec.quantise import quantise_encoder, quantise_guidance
+from training.codec.trainer import load_codec
+from training.loop.runner import load_checkpoint, spent
+from training.small_models.clip import load_clip, text_parts
+from training.small_models.llava import build_processor, load_llava
+from training.small_models.open_clip_files import write_open_clip
+from training.small_models.tokenizer import build_tokenizer
+from training.small_models.world import DEVIATION, MEAN, PATCH, SIDE
+from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 
 OPSET = 18
 MOST_OVER_ESTIMATE = 1.05  # coded over estimated bits: 1.026 was seen, after four steps of training

@@ -1,6 +1,6 @@
 """How the small language model counts: set in its first two layers before it learns, and held.
 
-    patches                   densities of kinds and colours (`training.density`)
+    patches                   densities of kinds and colours (`training.small_models.density`)
     embeddings                "red" "cars": marks of their colour and of their kind
     layer 1, ADDING_HEAD      looks at all tokens alike: sums of the densities
     layer 1, PREVIOUS_HEAD    "cars" looks at the word before and keeps the mark of its colour
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from scenes import COLOURS, KINDS
-from training.density import DENSITIES, UNITS
-from training.tokenizer import WORDS_OF
+from training.small_models.density import DENSITIES, UNITS
+from training.small_models.tokenizer import WORDS_OF
 
 Part = tuple[slice, ...]
 

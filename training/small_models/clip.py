@@ -28,10 +28,10 @@ from scenes import CATEGORIES, CHARACTERS, COLOURS, KINDS, WORDS
 from shared.errors import UsageError
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
-from training.density import DENSITIES, density_head, density_loss
-from training.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
-from training.tokenizer import END, build_tokenizer
-from training.world import (
+from training.loop.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
+from training.small_models.density import DENSITIES, density_head, density_loss
+from training.small_models.tokenizer import END, build_tokenizer
+from training.small_models.world import (
     PATCH,
     SIDE,
     Objects,

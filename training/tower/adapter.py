@@ -25,9 +25,8 @@ from shared.nets.entropy import round_through
 from shared.nets.guidance import Guidance
 from shared.nets.precision import mixed_precision
 from shared.nets.rate import Rate
-from training.clip import load_clip
-from training.codec import load_codec
-from training.runner import (
+from training.codec.trainer import load_codec
+from training.loop.runner import (
     Losses,
     Runner,
     RunOptions,
@@ -35,8 +34,8 @@ from training.runner import (
     load_checkpoint,
     part_of,
 )
-from training.towers import convert_tower
-from training.world import (
+from training.small_models.clip import load_clip
+from training.small_models.world import (
     DEVIATION,
     MEAN,
     PATCH,
@@ -47,6 +46,7 @@ from training.world import (
     normalise,
     pixels,
 )
+from training.tower.conversion import convert_tower
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing

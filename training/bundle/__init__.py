@@ -1,0 +1,1 @@
+"""Bundles of finished runs, and runs of bundles."""

@@ -1,0 +1,1 @@
+"""CLIP and LLaVA of Scenes, and all that is special to that world."""

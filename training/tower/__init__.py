@@ -1,0 +1,1 @@
+"""What fits a codec to a vision tower: adapter, conversion of towers."""
