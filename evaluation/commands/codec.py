@@ -20,7 +20,8 @@ from evaluation.codecs.cotam import Ours
 from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.pictures import PictureSet, picture_set
 from evaluation.codecs.pillow_formats import FORMATS, Classical
-from evaluation.report.document import command_line, percent, plots, table, write_section
+from evaluation.report import plots
+from evaluation.report.document import command_line, percent, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.stats.curves import Curve, bd_rate
 from shared.bundle import open_bundle

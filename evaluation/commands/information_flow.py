@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluation.codecs.cotam import Ours
-from evaluation.report.document import command_line, plots, table, write_section
+from evaluation.report import plots
+from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.towers.attention import Flow, Tower, load_tower
 from scenes import Backgrounds, render

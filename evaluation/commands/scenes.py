@@ -24,7 +24,8 @@ from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
 from evaluation.judges.variants import Variant, add_variant_option, names_of, read_variants, told
-from evaluation.report.document import command_line, percent, plots, table, write_section
+from evaluation.report import plots
+from evaluation.report.document import command_line, percent, table, write_section
 from evaluation.report.records import Records
 from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
 from scenes import VERSION, Backgrounds, render

@@ -13,7 +13,8 @@ from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import FORMATS, best_within, decode
-from evaluation.report.document import command_line, plots, write_section
+from evaluation.report import plots
+from evaluation.report.document import command_line, write_section
 from scenes import Backgrounds, render
 from shared.bundle import open_bundle
 from shared.errors import UsageError

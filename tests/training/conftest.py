@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from training.__main__ import main
-from training.codec.trainer import entropy
+from training.codec import entropy
 from training.small_models import clip, llava
 from training.tower import adapter, joint
 

@@ -13,8 +13,8 @@ from shared.entropy_model import EntropyModel
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.rate import Rate
 from training.bundle.export import entropy_arrays
+from training.codec import entropy
 from training.codec.entropy import LatentPool, energy_gains
-from training.codec.trainer import entropy
 
 
 @pytest.fixture(scope="module")
