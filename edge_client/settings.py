@@ -91,7 +91,7 @@ def store(path: Path, key: str, value: str | None) -> None:
 
     The file is written anew, for its owner's eyes alone: it may hold a key. Comments are lost.
     """
-    from edge_client.files import write_atomically
+    from shared.files import write_atomically
 
     known = [field.name for field in fields(Settings)]
     if key not in known:

@@ -161,7 +161,7 @@ def open_spool() -> Spool:
 
 def write_beside(path: Path, data: bytes) -> None:
     """Write a file so that at no time half of it is there. Raises UsageError where that fails."""
-    from edge_client.files import write_atomically
+    from shared.files import write_atomically
 
     try:
         write_atomically(path, data)

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from edge_client.files import sync_folder, write_atomically
 from edge_client.server.question import Question
 from shared.errors import CotamError, UsageError
+from shared.files import sync_folder, write_atomically
 
 MAX_BYTES: Final = 256 << 20
 MAX_AGE: Final = 7 * 24 * 3600.0
