@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bitstream import Bitstream
 from shared.byte_ans import ByteCoder, Table
 from shared.errors import StreamMalformed
 from shared.level_tables import ALONE, CHANCES, DIAGONAL, STRAIGHT
@@ -134,6 +135,18 @@ def cell_shape(width: int, height: int, cell: int) -> tuple[int, int]:
 def flat_codes(base: int, width: int, height: int) -> Array:
     """Quality codes i32 [h, w] of a picture without a level map."""
     return np.full(latent_shape(width, height), base, np.int32)
+
+
+def read_codes(stream: Bitstream) -> tuple[Array, LevelMap | None]:
+    """Quality codes i32 [h, w] of a stream's latents, and the level map that they follow from.
+
+    Raises StreamMalformed where the payload is no level map.
+    """
+    code, width, height = stream.quality_code, stream.width, stream.height
+    if not stream.level_map:
+        return flat_codes(code, width, height), None
+    level_map = LevelMap.decode(stream.level_map, width, height)
+    return level_map.codes(code, width, height), level_map
 
 
 @cache

@@ -9,9 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import CotamError, error_of, http_status
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
-MAX_PROMPT_CHARACTERS: Final = 4_000
-DEFAULT_NEW_TOKENS: Final = 32
-MAX_NEW_TOKENS: Final = 1_024
 
 View = Literal["adapter", "picture"]
 """What the language model saw: adapted latents on top of the picture, or the picture alone."""

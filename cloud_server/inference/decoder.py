@@ -18,7 +18,7 @@ from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
-from shared.level_map import STRIDE, LevelMap, flat_codes
+from shared.level_map import STRIDE, LevelMap, read_codes
 from shared.nets.codec import load_synthesis
 from shared.tiles import spans
 
@@ -75,11 +75,7 @@ class Decoder:
 
     def read(self, stream: Bitstream) -> Latents:
         """The exact half: integers alone. Raises StreamMalformed or DecoderMismatch."""
-        level_map = None
-        codes = flat_codes(stream.quality_code, stream.width, stream.height)
-        if stream.level_map:
-            level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
-            codes = level_map.codes(stream.quality_code, stream.width, stream.height)
+        codes, level_map = read_codes(stream)
         found = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
         return Latents(stream, found, codes, level_map)
 

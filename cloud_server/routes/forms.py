@@ -14,7 +14,14 @@ from cloud_server.inference.work import Work
 from cloud_server.service import Service
 from shared.bitstream import Bitstream
 from shared.errors import FieldInvalid
-from shared.schemas import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, ImageInfo
+from shared.prompt import (
+    DEFAULT_NEW_TOKENS,
+    MAX_NEW_TOKENS,
+    MAX_PROMPT_CHARACTERS,
+    check_new_tokens,
+    check_prompt,
+)
+from shared.schemas import ImageInfo
 
 _BITSTREAM: Final[dict[str, Any]] = {
     "type": "string",
@@ -85,8 +92,8 @@ async def read_question(request: Request, service: Service, caller: str) -> Aske
     form = await _read(request, service, limits)
     if ("bitstream" in form) == ("image_id" in form):
         raise FieldInvalid("either bitstream or image_id is needed, and not both")
-    prompt = check_prompt(text_field(form, "prompt"))
-    count = check_tokens(text_field(form, "max_new_tokens", str(DEFAULT_NEW_TOKENS)))
+    prompt = check_prompt(text_field(form, "prompt"), FieldInvalid)
+    count = _tokens(text_field(form, "max_new_tokens", str(DEFAULT_NEW_TOKENS)))
     streams = _flag("stream", text_field(form, "stream", "false"))
     if "image_id" in form:
         kept = service.images.get(caller, text_field(form, "image_id"))
@@ -120,27 +127,15 @@ def image_info(stream: Bitstream, size: int) -> ImageInfo:
     )
 
 
-def check_prompt(prompt: str) -> str:
-    """A prompt within its limits. Raises FieldInvalid."""
-    if not prompt.strip():
-        raise FieldInvalid("prompt is empty", hint="ask something about the picture")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise FieldInvalid(
-            f"prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}"
-        )
-    return prompt
-
-
-def check_tokens(text: str) -> int:
-    """max_new_tokens from its field. Raises FieldInvalid."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_NEW_TOKENS):
-        raise FieldInvalid(f"max_new_tokens is {text!r}: 1..{MAX_NEW_TOKENS} are taken")
-    return int(text)
-
-
 async def _read(request: Request, service: Service, limits: Mapping[str, int]) -> dict[str, bytes]:
     settings = service.settings
     return await read_form(request, limits, settings.max_body_bytes, settings.body_timeout_s)
+
+
+def _tokens(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise FieldInvalid(f"max_new_tokens is {text!r}: 1..{MAX_NEW_TOKENS} are taken")
+    return check_new_tokens(int(text), FieldInvalid)
 
 
 def _flag(name: str, text: str) -> bool:

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from cloud_server.routes.forms import check_prompt
 from shared.bitstream import MEDIA_TYPE
 from shared.errors import FieldInvalid
-from shared.schemas import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS
+from shared.prompt import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, check_prompt
 
 DATA_URL: Final = f"data:{MEDIA_TYPE};base64,"
 MOST_MESSAGES: Final = 8
@@ -82,7 +81,7 @@ class ChatRequest(_Part):
     def prompt(self) -> str:
         """The texts of all messages, in their order. Raises FieldInvalid."""
         texts = [p.text for m in self.messages for p in m.parts() if isinstance(p, TextPart)]
-        return check_prompt("\n".join(texts))
+        return check_prompt("\n".join(texts), FieldInvalid)
 
     def picture(self) -> bytes:
         """The stream of the one picture. Raises FieldInvalid."""

@@ -77,8 +77,8 @@ def _lines(found: Inspection) -> list[str]:
         lines.append("level map  none: one quality everywhere")
     else:
         rows, columns = level_map.values.shape
-        codes = level_map.codes(stream.quality_code, stream.width, stream.height)
-        qualities = " or ".join(f"{code / 20:g}" for code in sorted(set(codes.ravel().tolist())))
+        codes = sorted(set(found.codes.ravel().tolist()))
+        qualities = " or ".join(f"{code / 20:g}" for code in codes)
         lines.append(
             f"level map  {rows}x{columns} cells of {level_map.cell} pixels, quality {qualities}"
         )

@@ -17,7 +17,7 @@ from edge_client.cli.coding import Places, describe, end_code, pixels_named, rec
 from edge_client.cli.output import Output, error_record
 from edge_client.cli.spool import report
 from edge_client.pictures.inputs import expand
-from edge_client.server.question import Question, check_prompt
+from edge_client.server.question import Question, check_asked
 from edge_client.server.retries import RETRIED
 from edge_client.spool.forward import Forwarded, forward
 from edge_client.spool.store import Spool
@@ -82,7 +82,7 @@ def send(
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
     resolved = options.resolve_options(server, api_key, bundle)
-    check_prompt(prompt, max_new_tokens)
+    check_asked(prompt, max_new_tokens)
     pictures = expand(picture or [])
     if not pictures and watch is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')

@@ -13,7 +13,7 @@ from shared.bitstream import CHUNK_LATENTS, CHUNK_LEVEL_MAP, Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import BundleUnknown
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import LevelMap, read_codes
 
 _SIGNS: Final = {2: "-+", 3: "-.+", 5: "=-.+#"}
 _CHUNKS: Final = {CHUNK_LEVEL_MAP: "level map", CHUNK_LATENTS: "latents"}
@@ -21,9 +21,13 @@ _CHUNKS: Final = {CHUNK_LEVEL_MAP: "level map", CHUNK_LATENTS: "latents"}
 
 @dataclass(frozen=True)
 class Inspection:
-    """A stream and its parsed level map (None: one quality everywhere). size: bytes of it all."""
+    """A stream, the quality codes i32 [h, w] of its latents, and the level map behind them.
+
+    level_map: None for one quality everywhere. size: bytes of it all.
+    """
 
     stream: Bitstream
+    codes: NDArray[np.int32]
     level_map: LevelMap | None
     size: int
 
@@ -87,10 +91,8 @@ class Inspection:
 def inspect(data: bytes) -> Inspection:
     """Parse a stream. Raises the StreamError that fits."""
     stream = Bitstream.from_bytes(data)
-    level_map = None
-    if stream.level_map:
-        level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
-    return Inspection(stream, level_map, len(data))
+    codes, level_map = read_codes(stream)
+    return Inspection(stream, codes, level_map, len(data))
 
 
 def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
@@ -106,8 +108,5 @@ def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
         raise BundleUnknown("there is no bundle to verify the stream with")
     bundle = find(bundles, stream.bundle_id)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    code, size = stream.quality_code, (stream.width, stream.height)
-    level_map = inspection.level_map
-    codes = level_map.codes(code, *size) if level_map else flat_codes(code, *size)
-    model.decode(stream.latents, stream.check, codes, code)
+    model.decode(stream.latents, stream.check, inspection.codes, stream.quality_code)
     return bundle

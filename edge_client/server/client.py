@@ -23,7 +23,7 @@ from edge_client.server.core import Core, Timeouts
 from edge_client.server.events import EventReader
 from edge_client.server.protocol import answer_of, check_status, request_of
 from edge_client.server.protocol import unreachable as unreachable_of
-from edge_client.server.question import Question, check_prompt
+from edge_client.server.question import Question, check_asked
 from edge_client.server.retries import Retries
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
@@ -53,7 +53,7 @@ class EdgeClient(Core):
         Where the server takes streams of other bundles only, and no bundle was asked for, the
         picture is coded again with one of those. Raises any error of the tree in `shared.errors`.
         """
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
         pixels = self.pixels(picture)
         stream = self.code(pixels)
         question = Question(stream.to_bytes(), prompt, max_new_tokens)
@@ -91,7 +91,7 @@ class EdgeClient(Core):
 
         Not tried again when it fails: what was read of it is read already.
         """
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
         question = Question(self.encode(picture).to_bytes(), prompt, max_new_tokens)
         reader = EventReader()
         try:
@@ -131,7 +131,7 @@ class EdgeClient(Core):
 
         Pictures are taken as they are needed; `concurrency` are under way at a time.
         """
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
 
         def one(picture: Source) -> QueryResponse | CotamError:
             try:
@@ -175,7 +175,7 @@ class AsyncEdgeClient(Core):
         self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer."""
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
         pixels = await asyncio.to_thread(self.pixels, picture)
         stream = await asyncio.to_thread(self.code, pixels)
         try:
@@ -207,7 +207,7 @@ class AsyncEdgeClient(Core):
         self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
     ) -> AsyncIterator[str | QueryResponse]:
         """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer."""
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
         coded = await asyncio.to_thread(self.encode, picture)
         question = Question(coded.to_bytes(), prompt, max_new_tokens)
         reader = EventReader()
@@ -245,7 +245,7 @@ class AsyncEdgeClient(Core):
         max_new_tokens: int | None = None,
     ) -> AsyncIterator[QueryResponse | CotamError]:
         """One question about many pictures: an answer or its error for each, in their order."""
-        check_prompt(prompt, max_new_tokens)
+        check_asked(prompt, max_new_tokens)
 
         async def one(picture: Source) -> QueryResponse | CotamError:
             try:

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from shared.errors import UsageError
+from shared.prompt import check_new_tokens, check_prompt
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,11 @@ class Question:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        check_prompt(self.prompt, self.max_new_tokens)
+        check_asked(self.prompt, self.max_new_tokens)
 
 
-def check_prompt(prompt: str, max_new_tokens: int | None = None) -> None:
+def check_asked(prompt: str, max_new_tokens: int | None = None) -> None:
     """Raises UsageError for a question that no server takes."""
-    from shared.schemas import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS  # pydantic: 0.1 s
-
-    if not prompt.strip():
-        raise UsageError("the prompt is empty", hint='ask something: "how many cars?"')
-    if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
-        raise UsageError("the prompt has characters that are no text")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise UsageError(
-            f"the prompt has {len(prompt)} characters, over the limit of {MAX_PROMPT_CHARACTERS}",
-            hint="shorten it",
-        )
-    if max_new_tokens is not None and not 1 <= max_new_tokens <= MAX_NEW_TOKENS:
-        raise UsageError(f"the answer may have 1 to {MAX_NEW_TOKENS} tokens, not {max_new_tokens}")
+    check_prompt(prompt, UsageError)
+    if max_new_tokens is not None:
+        check_new_tokens(max_new_tokens, UsageError)

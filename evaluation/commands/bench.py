@@ -29,7 +29,7 @@ from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, open_bundle
-from shared.level_map import LevelMap, flat_codes
+from shared.level_map import read_codes
 
 TILE: Final = 256
 REFERENCE: Final = Classical("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
@@ -167,10 +167,7 @@ def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:
 
 
 def _entropy(ours: Ours, stream: Bitstream) -> None:
-    codes = flat_codes(stream.quality_code, stream.width, stream.height)
-    if stream.level_map:
-        level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
-        codes = level_map.codes(stream.quality_code, stream.width, stream.height)
+    codes, _ = read_codes(stream)
     ours.decoder.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
 
 

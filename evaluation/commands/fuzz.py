@@ -34,6 +34,7 @@ from shared.level_map import (
     cell_shape,
     flat_codes,
     latent_shape,
+    read_codes,
 )
 
 BATCH: Final = 500
@@ -130,11 +131,8 @@ def read(model: EntropyModel, data: bytes) -> str:
     try:
         stream = Bitstream.from_bytes(data, LIMITS)
         assert stream.to_bytes() == data, "a stream has one form"
-        size, code = (stream.width, stream.height), stream.quality_code
-        codes = flat_codes(code, *size)
-        if stream.level_map:
-            codes = LevelMap.decode(stream.level_map, *size).codes(code, *size)
-        latent = model.decode(stream.latents, stream.check, codes, code)
+        codes, _ = read_codes(stream)
+        latent = model.decode(stream.latents, stream.check, codes, stream.quality_code)
     except StreamError as error:
         return error.code
     assert latent.shape == (model.latent_channels, *codes.shape), "another size"

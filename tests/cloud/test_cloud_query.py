@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.schemas import (
-    MAX_PROMPT_CHARACTERS,
-    PROBLEM_MEDIA_TYPE,
-    ModelList,
-    Problem,
-    QueryResponse,
-)
+from shared.prompt import MAX_PROMPT_CHARACTERS
+from shared.schemas import PROBLEM_MEDIA_TYPE, ModelList, Problem, QueryResponse
 
 
 def ask(url: str, stream: bytes, prompt: Any = "how many cars?", **fields: str) -> httpx.Response:

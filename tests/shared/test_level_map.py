@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.bitstream import Bitstream
 from shared.byte_ans import ByteCoder
 from shared.errors import StreamMalformed
 from shared.level_map import (
@@ -27,6 +28,7 @@ from shared.level_map import (
     flat_codes,
     latent_shape,
     quantise_importance,
+    read_codes,
 )
 from shared.level_tables import ALONE, CHANCES
 
@@ -228,3 +230,17 @@ def test_quantised_importance_is_in_range_and_monotonic(
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-30])
 def test_a_flat_importance_is_all_base(value: float) -> None:
     assert (quantise_importance(np.full((3, 4), value, np.float32)) == 1).all()
+
+
+def test_codes_of_a_stream() -> None:
+    flat = Bitstream(b"none", 40, 24, 60, 0, b"", b"latents")
+    codes, level_map = read_codes(flat)
+    assert (codes.tolist(), level_map) == ([[60] * 3] * 2, None)
+    values = np.array([[0, 2]], np.uint8)
+    mapped = Bitstream(b"none", 40, 24, 60, 0, LevelMap(values, 32, 3, 30).encode(), b"latents")
+    codes, level_map = read_codes(mapped)
+    assert codes.tolist() == [[30, 30, 90]] * 2
+    assert level_map is not None
+    assert level_map.values.tolist() == values.tolist()
+    with pytest.raises(StreamMalformed):
+        read_codes(Bitstream(b"none", 40, 24, 60, 0, b"\xff" * 9, b"latents"))

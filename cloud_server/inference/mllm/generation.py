@@ -99,7 +99,7 @@ def generate(
     return [row.answer() for row in rows]
 
 
-def check_prompt(prompt: str, tokenizer: Any, room: int) -> None:
+def check_room(prompt: str, tokenizer: Any, room: int) -> None:
     """Refuse control tokens, and more tokens than there is room for.
 
     A control token in a prompt would stand for a picture or end the user's turn. Raises

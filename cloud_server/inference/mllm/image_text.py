@@ -11,7 +11,7 @@ from PIL import Image
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import Answer, Question, Seen
 from cloud_server.inference.mllm.chat import prompt_text
-from cloud_server.inference.mllm.generation import check_prompt, generate
+from cloud_server.inference.mllm.generation import check_room, generate
 from shared.schemas import View
 
 
@@ -31,7 +31,7 @@ class ImageText:
 
     def check(self, prompt: str, max_new_tokens: int) -> None:
         """Raise FieldInvalid for control tokens and for more text than the context holds."""
-        check_prompt(prompt, self._processor.tokenizer, self._context - max_new_tokens)
+        check_room(prompt, self._processor.tokenizer, self._context - max_new_tokens)
 
     def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
         """`content` is the picture: such models fuse text and picture in their own processor."""

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import Answer, Question, Seen
 from cloud_server.inference.mllm.chat import image_token, prompt_text
-from cloud_server.inference.mllm.generation import check_prompt, generate
+from cloud_server.inference.mllm.generation import check_room, generate
 from cloud_server.inference.mllm.tower import Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
@@ -41,7 +41,7 @@ class Llava:
         """Raise FieldInvalid for control tokens and for more text than the context holds."""
         template = len(self._ids("")) - 1
         room = self._context - template - self.tower.grid**2 - 1 - max_new_tokens
-        check_prompt(prompt, self._tokenizer, room)
+        check_room(prompt, self._tokenizer, room)
 
     def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
         """`content` is the projected features [N, D] of the picture."""
