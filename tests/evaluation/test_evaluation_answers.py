@@ -11,7 +11,7 @@ import pytest
 from evaluation.__main__ import main
 from evaluation.judges.dataset import is_right, read_dataset, scene_items
 from scenes import Backgrounds
-from scenes.__main__ import render_files
+from scenes.files import render_files
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from scenes import Backgrounds, Scene, render
-from scenes.__main__ import main, render_files
+from scenes.__main__ import main
+from scenes.files import render_files
 from scenes.questions import FAMILIES, family
 
 SIZE = (96, 80)

@@ -1,0 +1,171 @@
+"""Pictures and questions as files, so that any model can be scored; the same call, the same files.
+
+OUT/scenes.json       what the folder holds: a folder never mixes two worlds
+OUT/test-000012.png   picture 12 of the test split
+OUT/questions.jsonl   one question a line, as LLaVA's evaluation reads them, with the right answer
+OUT/lines.jsonl       of pages only: all print of a picture with its quads, a picture a line
+
+{"question_id": 1203, "image": "test-000012.png", "text": "how many cars?", "category": "count",
+ "answer": "3"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from scenes.backgrounds import Backgrounds
+from scenes.pages import PAGES_VERSION, Fonts, PageSplit, render_page
+from scenes.questions import family
+from scenes.render import Split, render
+from scenes.versions import VERSION
+from scenes.world import Question
+
+QUESTIONS = "questions.jsonl"
+LINES = "lines.jsonl"
+MANIFEST = "scenes.json"
+IDS_A_PICTURE = 100
+"""A question's id is this times the index of its picture, plus its place in it."""
+
+Rows = dict[str, list[dict[str, Any]]]
+"""What one picture adds to each of the JSON lines files."""
+
+
+def render_files(
+    split: Split,
+    indices: range,
+    backgrounds: Backgrounds,
+    size: tuple[int, int],
+    out: Path,
+    version: int = VERSION,
+) -> int:
+    """Write scenes into a folder; returns the number of their questions.
+
+    Pictures that are there are not written again, so an interrupted call can be repeated; the
+    questions come last, whole. Raises ValueError where the folder holds other pictures, or no such
+    scene can be drawn.
+    """
+
+    def drawn() -> Iterator[Rows]:
+        for index in indices:
+            scene = render(split, index, backgrounds, size, version)
+            name = _picture(out, split, index, scene.picture)
+            families = [family(scene, question) for question in scene.questions]
+            yield {QUESTIONS: _asked(index, name, scene.questions, families)}
+
+    world = {
+        "version": version,
+        "split": split,
+        "size": list(size),
+        "photographs": _digest(backgrounds),
+    }
+    return _write_folder(out, world, drawn())[QUESTIONS]
+
+
+def render_page_files(
+    split: PageSplit,
+    indices: range,
+    fonts: Fonts,
+    backgrounds: Backgrounds,
+    size: tuple[int, int],
+    out: Path,
+) -> int:
+    """Write pages into a folder as `render_files` writes scenes, and all their print.
+
+    The category of a question is the kind of its page.
+    """
+
+    def drawn() -> Iterator[Rows]:
+        for index in indices:
+            page = render_page(split, index, fonts, backgrounds, size)
+            name = _picture(out, split, index, page.picture)
+            print_ = [
+                {
+                    "text": line.text,
+                    "quad": [[round(x, 1), round(y, 1)] for x, y in line.quad],
+                    "size": round(line.size, 1),
+                }
+                for line in page.lines
+            ]
+            kinds = [page.kind] * len(page.questions)
+            yield {
+                QUESTIONS: _asked(index, name, page.questions, kinds),
+                LINES: [{"image": name, "kind": page.kind, "view": page.view, "lines": print_}],
+            }
+
+    world = {
+        "world": "pages",
+        "version": PAGES_VERSION,
+        "split": split,
+        "size": list(size),
+        "photographs": _digest(backgrounds),
+        "fonts": fonts.digest,
+    }
+    return _write_folder(out, world, drawn())[QUESTIONS]
+
+
+def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) -> dict[str, int]:
+    """Write what is drawn where nothing else is; returns the rows of each JSON lines file."""
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / MANIFEST
+    if not manifest.exists():
+        _write(manifest, lambda file: file.write(json.dumps(world).encode() + b"\n"))
+    elif json.loads(manifest.read_text()) != world:
+        raise ValueError(f"{out} holds other scenes: {manifest.read_text().strip()}")
+    files: Rows = {QUESTIONS: []}
+    for rows in drawn:
+        for name, added in rows.items():
+            files.setdefault(name, []).extend(added)
+    for name, rows_of_file in files.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of_file)
+        _write(out / name, lambda file, text=text: file.write(text.encode()))
+    return {name: len(rows_of_file) for name, rows_of_file in files.items()}
+
+
+def _picture(out: Path, split: str, index: int, picture: Any) -> str:
+    """The name of a picture's file, which is there afterwards."""
+    path = out / f"{split}-{index:06d}.png"
+    if not path.exists():
+        image = Image.fromarray(picture)
+        _write(path, lambda file: image.save(file, "PNG"))
+    return path.name
+
+
+def _asked(
+    index: int, image: str, questions: tuple[Question, ...], categories: list[str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "question_id": IDS_A_PICTURE * index + number,
+            "image": image,
+            "text": question.prompt,
+            "category": category,
+            "answer": question.answer,
+        }
+        for number, (question, category) in enumerate(zip(questions, categories, strict=True))
+    ]
+
+
+def _digest(backgrounds: Backgrounds) -> str:
+    names = ",".join(path.name for path in backgrounds.paths)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}-", delete=False
+    ) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside = Path(file.name)
+    beside.chmod(0o644)
+    beside.replace(path)
