@@ -12,7 +12,7 @@ from cloud_server.guard.idempotency import Replays
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
 from cloud_server.inference.image_store import ImageStore
-from cloud_server.inference.work import Work
+from cloud_server.inference.work import Dispatcher, Work
 from cloud_server.observe.metrics import Metrics
 from cloud_server.observe.tracing import Tracing
 from cloud_server.settings import Settings
@@ -23,7 +23,6 @@ from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
     from cloud_server.inference.engine import Engine
-    from cloud_server.inference.worker import Worker
 
 STUCK: Final = 3.0  # deadlines after which a batch will not end any more
 
@@ -58,7 +57,7 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
         self.draining = False
         self._engine: Engine | None = None
-        self._worker: Worker | None = None
+        self._worker: Dispatcher | None = None
         self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
 
     def start(self) -> None:
@@ -165,9 +164,12 @@ class Service:
             )
             engine.warm_up()
         except Exception as error:
-            known = isinstance(error, CotamError)
-            self.failure = error if known else CotamError(f"loading failed: {error}")
-            log.error("%s", self.failure, exc_info=None if known else error)
+            if isinstance(error, CotamError):
+                self.failure = error
+                log.error("%s", error)
+            else:
+                self.failure = CotamError(f"loading failed: {error}")
+                log.error("%s", self.failure, exc_info=error)
             self.on_failure()
             return
         self._engine = engine

@@ -56,7 +56,7 @@ class Engine:
         for work in batch:
             work.batch = len(batch)
             self._guarded([work], self._read)
-        for group in self._alike([w for w in batch if w.error is None and w.latents is not None]):
+        for group in self._alike([w for w in batch if w.error is None]):
             self._guarded(group, self._restore)
         self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
         self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
@@ -83,11 +83,14 @@ class Engine:
     def _alike(self, batch: Sequence[Work]) -> list[list[Work]]:
         """Works whose pictures are restored together: of one bundle and shape, and not too many.
 
+        Works without latents are left out.
+
         A CPU gains nothing by that, and would pay for it with memory.
         """
         groups: dict[Any, list[list[Work]]] = {}
         for work in batch:
-            assert work.latents is not None
+            if work.latents is None:
+                continue
             shape = work.latents.latent.shape
             found = groups.setdefault((work.latents.stream.bundle_id, shape), [[]])
             most = 1 if self.device.type == "cpu" else TOGETHER // (shape[1] * shape[2])
@@ -98,7 +101,7 @@ class Engine:
 
     def _restore(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
-        latents = [work.latents for work in batch]
+        latents = [work.latents for work in batch if work.latents is not None]
         found = self._decoders[latents[0].stream.bundle_id].restore(latents)
         for work, decoded in zip(batch, found, strict=True):
             work.decoded, work.latents = decoded, None
@@ -109,7 +112,7 @@ class Engine:
 
     def _see(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
-        found = self.backend.see([work.decoded for work in batch])
+        found = self.backend.see([work.decoded for work in batch if work.decoded is not None])
         for work, seen in zip(batch, found, strict=True):
             work.seen = seen
             if not work.keeps_decoded:

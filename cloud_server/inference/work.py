@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shared.bitstream import Bitstream
 from shared.errors import CotamError
@@ -34,7 +35,7 @@ class Work:
     latents: Latents | None = None
     decoded: Decoded | None = None
     keeps_decoded: bool = False
-    on_text: Callable[[str], None] | None = None
+    on_text: Callable[[str], object] | None = None
     on_answer: Callable[[], None] | None = None
     stopped: Callable[[], bool] | None = None
     answer: Answer | None = None
@@ -64,3 +65,19 @@ class Work:
             on_text(text)
 
         return noted
+
+
+class Dispatcher(Protocol):
+    """Gets works done: by the inference thread of this process, or by replicas elsewhere."""
+
+    def submit(self, work: Work) -> Future[Work]:
+        """The future is done when `work` has its answer or error."""
+        ...
+
+    def busy_for(self) -> float:
+        """Seconds that the batch of this moment has been running."""
+        ...
+
+    def close(self) -> None:
+        """Finish what waits, then end."""
+        ...

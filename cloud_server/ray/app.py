@@ -61,7 +61,6 @@ ENVIRONMENT: Final = {
 log = logging.getLogger(__name__)
 
 
-@serve.deployment
 @serve.ingress()
 class Ingress:
     """The HTTP interface."""
@@ -89,7 +88,6 @@ class Ingress:
             await asyncio.sleep(0.05)
 
 
-@serve.deployment
 class Decoders:
     """Streams to pictures, one at a time: memory is bounded by the largest that is taken."""
 
@@ -121,7 +119,6 @@ class Decoders:
         return work
 
 
-@serve.deployment
 class Models:
     """The vision tower and the language model: a whole service, but for its HTTP."""
 
@@ -172,7 +169,8 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     arguments: fields of `Scale`, before those of the environment. Raises UsageError.
     """
     settings, scale = load_settings(), load_scale(arguments)
-    decoders = Decoders.options(
+    decoders = serve.deployment(
+        Decoders,
         max_ongoing_requests=2,  # one is decoded while the next travels
         autoscaling_config={
             "min_replicas": scale.min_decoders,
@@ -181,7 +179,8 @@ def build(arguments: dict[str, Any]) -> serve.Application:
         },
         ray_actor_options={"num_cpus": 1, "num_gpus": scale.decoder_gpus},
     )
-    models = Models.options(
+    models = serve.deployment(
+        Models,
         max_ongoing_requests=2 * settings.max_batch,  # a batch runs while the next gathers
         autoscaling_config={
             "min_replicas": scale.min_models,
@@ -191,7 +190,8 @@ def build(arguments: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=settings.drain_s,
         ray_actor_options={"num_cpus": 1, "num_gpus": scale.model_gpus},
     )
-    ingress = Ingress.options(
+    ingress = serve.deployment(
+        Ingress,
         num_replicas=scale.ingress,
         # Far above its places: it refuses in its own words, with Retry-After, not Ray's proxy.
         max_ongoing_requests=8 * settings.max_requests,

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Request
 
@@ -24,9 +25,8 @@ async def done(service: Service, request: Request, ticket: Ticket, work: Work) -
     """
     async with _watched(service, request, ticket, work) as (future, gone):
         left = ticket.deadline - asyncio.get_running_loop().time()
-        await asyncio.wait(
-            {future, gone}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-        )
+        awaited: set[asyncio.Future[Any]] = {future, gone}
+        await asyncio.wait(awaited, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
         if future.done():
             return _checked(service, future.result())
         if gone.done():
@@ -44,9 +44,10 @@ async def pieces(
     async with _watched(service, request, ticket, work) as (future, gone):
         while True:
             piece = asyncio.ensure_future(queue.get())
+            awaited: set[asyncio.Future[Any]] = {piece, future, gone}
             try:
                 await asyncio.wait(
-                    {piece, future, gone},
+                    awaited,
                     timeout=max(0.0, ticket.deadline - loop.time()),
                     return_when=asyncio.FIRST_COMPLETED,
                 )

@@ -188,7 +188,7 @@ def _plain(value: Any) -> str:
 
 
 def _kind(about: dict[str, Any]) -> str:
-    return about.get("format") or about.get("type") or about.get("$ref", "").rpartition("/")[2]
+    return str(about.get("format") or about.get("type") or about.get("$ref", "").rpartition("/")[2])
 
 
 def _row(name: str, about: dict[str, Any]) -> str:
