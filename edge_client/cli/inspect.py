@@ -40,7 +40,7 @@ def inspect(
 
     found = inspection.inspect(_read(stream))
     if picture is not None:
-        from edge_client.pictures.overlay import png
+        from edge_client.coding.overlay import png
 
         options.write_beside(picture, png(found.picture()))
     verified = ""

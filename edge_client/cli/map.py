@@ -36,7 +36,7 @@ def map_(
     """
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
-    from edge_client.pictures import overlay
+    from edge_client.coding import overlay
     from edge_client.server.core import Core
 
     core = Core(bundle=settings.bundle, resolution=size)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded, Decoder
 from edge_client.coding.encoder import Analysed, Encoder
 from edge_client.pictures.images import Picture
@@ -42,6 +43,15 @@ class Ours:
         """From one end to the other at a quality of 0 to 9."""
         stream = self.encode(analysed, quality)
         return len(stream), self.decode(stream)
+
+
+def adapters_of(bundle: Bundle) -> Adapters | None:
+    """The bundle's adapter for the tower of its own language model."""
+    settings, guidance = bundle.manifest.adapter, bundle.manifest.guidance
+    if settings is None:
+        return None
+    grid = guidance.side // guidance.patch
+    return Adapters([bundle], settings.tower, guidance.side, grid, torch.device("cpu"))
 
 
 def bare(picture: Picture) -> Decoded:

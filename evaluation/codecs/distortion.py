@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
-MIN_SIDE = 161  # five scales of an 11x11 window
+LOW, HIGH = 0.05, 0.5
+"""Bits per pixel between which codecs are compared."""
+
+MIN_SIDE: Final = 161  # five scales of an 11x11 window
 
 
 def psnr(original: NDArray[Any], decoded: NDArray[Any]) -> float:

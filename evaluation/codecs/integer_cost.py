@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.codecs.distortion import psnr
+from evaluation.codecs.distortion import HIGH, LOW, psnr
 from evaluation.codecs.pictures import PictureSet
-from evaluation.commands.codec import HIGH, LOW
 from evaluation.report.records import Fields, Records
 from evaluation.stats.curves import Curve, bd_rate
 from shared.level_map import STRIDE

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from evaluation.codecs.cotam import Ours, Shown
 from evaluation.judges.accuracy import Condition, Measured, collect
 from evaluation.judges.conditions import Show, showing
+from evaluation.judges.equal_accuracy import overall
 from evaluation.judges.families import COLUMNS, OVERALL
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
@@ -28,7 +29,6 @@ from evaluation.judges.variants import Variant, split_name
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
 from evaluation.stats.bootstrap import SEED, resamples
-from evaluation.stats.equal_accuracy import overall
 from scenes import Backgrounds, Scene, render
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle

@@ -21,7 +21,7 @@ from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from edge_client.pictures.images import Picture
 from evaluation.codecs.compressai_zoo import compress, decompress, find_learned, untrained
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import Ours, adapters_of
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import AVIF, JPEG, Classical, decode, nearest_quality
 from evaluation.machine import arithmetic, peak_memory
@@ -128,15 +128,6 @@ def take_turns(runs: dict[str, Callable[[], Times]], repeats: int) -> dict[str, 
         name: {stage: statistics.median(t[stage] for t in turns) for stage in turns[0]}
         for name, turns in found.items()
     }
-
-
-def adapters_of(bundle: Bundle) -> Adapters | None:
-    """The bundle's adapter for the tower of its own language model."""
-    settings, guidance = bundle.manifest.adapter, bundle.manifest.guidance
-    if settings is None:
-        return None
-    grid = guidance.side // guidance.patch
-    return Adapters([bundle], settings.tower, guidance.side, grid, torch.device("cpu"))
 
 
 def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:

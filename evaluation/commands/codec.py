@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
 from evaluation.codecs.cotam import Ours
-from evaluation.codecs.distortion import ms_ssim_db, psnr
+from evaluation.codecs.distortion import HIGH, LOW, ms_ssim_db, psnr
 from evaluation.codecs.pictures import PictureSet, picture_set
 from evaluation.codecs.pillow_formats import FORMATS, Classical
 from evaluation.report import plots
@@ -26,7 +26,6 @@ from evaluation.report.records import Fields, Records
 from evaluation.stats.curves import Curve, bd_rate
 from shared.bundle import open_bundle
 
-LOW, HIGH = 0.05, 0.5
 MEASURES: Final = {"psnr": "RGB PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 Peer = Classical | Learned
 Points = dict[str, dict[float, dict[str, float]]]

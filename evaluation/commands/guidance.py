@@ -20,14 +20,15 @@ from tqdm import tqdm
 from evaluation.codecs.cotam import Ours, Shown, without_adapter
 from evaluation.judges.accuracy import VIEWS, Condition, Measured, collect
 from evaluation.judges.conditions import Show, showing
+from evaluation.judges.equal_accuracy import overall
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.stats.bootstrap import SEED, resamples
-from evaluation.stats.equal_accuracy import overall
-from evaluation.towers.attention import Tower, load_tower
+from evaluation.towers.attention import Tower
 from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
+from evaluation.towers.load import load_tower
 from scenes import VERSION, Backgrounds, Scene, render
 from shared.bundle import MLLM, Bundle, open_bundle
 

@@ -20,7 +20,8 @@ from evaluation.codecs.cotam import Ours
 from evaluation.report import plots
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
-from evaluation.towers.attention import Flow, Tower, load_tower
+from evaluation.towers.attention import Flow, Tower
+from evaluation.towers.load import load_tower
 from scenes import Backgrounds, render
 from shared.bundle import MLLM, open_bundle
 

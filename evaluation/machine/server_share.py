@@ -12,8 +12,7 @@ import torch
 
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.work import Work
-from evaluation.codecs.cotam import Ours
-from evaluation.commands.bench import adapters_of
+from evaluation.codecs.cotam import Ours, adapters_of
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 

@@ -15,7 +15,7 @@ from transformers.activations import QuickGELUActivation
 from evaluation.towers.attention import Tower
 from evaluation.towers.timm_tower import TimmVision
 from shared.errors import UsageError
-from training.tower.conversion import convert_tower
+from training.small_models.conversion import convert_tower
 
 PREFIX = "open_clip:"
 

@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from evaluation.codecs.compressai_zoo import untrained
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import Ours, adapters_of
 from evaluation.commands.bench import (
     REFERENCE,
     STAGES,
-    adapters_of,
     mosaic,
     side_of,
     take_turns,

@@ -31,7 +31,7 @@ from evaluation.commands.information_flow import (
     local_stage,
     similarity,
 )
-from evaluation.towers.attention import load_tower
+from evaluation.towers.load import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import tower_fingerprint

@@ -14,8 +14,9 @@ from edge_client.coding.guidance import pool
 from evaluation.__main__ import main
 from evaluation.codecs.cotam import Ours
 from evaluation.commands import ablations, guidance
-from evaluation.towers.attention import Tower, load_tower
+from evaluation.towers.attention import Tower
 from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
+from evaluation.towers.load import load_tower
 from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, MLLM, Bundle
 from shared.errors import UsageError

@@ -10,7 +10,7 @@ import open_clip
 import pytest
 import torch
 
-from evaluation.towers.attention import load_tower
+from evaluation.towers.load import load_tower
 from scenes import Backgrounds, render
 from shared.errors import UsageError
 

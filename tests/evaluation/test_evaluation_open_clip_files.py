@@ -10,13 +10,13 @@ import open_clip
 import pytest
 import torch
 
-from evaluation.towers.attention import load_tower
+from evaluation.towers.load import load_tower
 from scenes import Backgrounds, Scene, render
 from shared.nets.adapter import tower_fingerprint
+from training.loop.world import Sample, normalise, pixels
 from training.small_models.clip import CONFIG, tokenize
+from training.small_models.conversion import convert_tower
 from training.small_models.open_clip_files import NAME, TOKENIZER, WEIGHTS, write_open_clip
-from training.small_models.world import Sample, normalise, pixels
-from training.tower.conversion import convert_tower
 
 
 @pytest.fixture(scope="module")

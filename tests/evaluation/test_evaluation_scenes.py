@@ -22,11 +22,11 @@ from evaluation.judges.accuracy import (
     guesses,
     key_of,
 )
+from evaluation.judges.equal_accuracy import changes
 from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
 from evaluation.judges.variants import Variant, names_of, read_variants
 from evaluation.report.records import Records
 from evaluation.stats.bootstrap import interval, resamples
-from evaluation.stats.equal_accuracy import changes
 from scenes import WORDS, Backgrounds
 from shared.bundle import ADAPTER, DECODER, ENCODER, ENTROPY, GUIDANCE, MANIFEST, Bundle
 from shared.errors import UsageError

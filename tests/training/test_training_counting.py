@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scenes import COLOURS, KINDS, Question
+from training.loop.world import SIDE
 from training.small_models.clip import CONFIG, ClipWithHeads
 from training.small_models.counting import (
     ADDED,
@@ -31,7 +32,6 @@ from training.small_models.counting import (
 from training.small_models.density import DENSITIES, UNITS
 from training.small_models.llava import IMAGE_TOKENS, PREFIX, Sequences, build_llava
 from training.small_models.tokenizer import build_tokenizer
-from training.small_models.world import SIDE
 
 NUMBERS = torch.zeros(DENSITIES)
 NUMBERS[KINDS.index("car")] = 3.0

@@ -11,8 +11,7 @@ import torch
 from scenes import COLOURS, KINDS, Backgrounds
 from training.codec.trainer import knot_lambdas, lambdas, random_codes
 from training.loop.pictures import photographs, random_crop
-from training.small_models.density import DENSITIES
-from training.small_models.world import (
+from training.loop.world import (
     MEAN,
     PATCH,
     SIDE,
@@ -23,6 +22,7 @@ from training.small_models.world import (
     normalise,
     pixels,
 )
+from training.small_models.density import DENSITIES
 
 
 @pytest.fixture(scope="module")

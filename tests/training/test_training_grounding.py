@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from scenes import CHARACTERS, COLOURS, KINDS, Question
+from training.loop.world import SIDE, Objects
 from training.small_models.clip import CONFIG, ClipWithHeads
 from training.small_models.counting import CHANNELS, PER_OBJECT
 from training.small_models.grounding import PATCH_LABELS, Grounding
 from training.small_models.llava import IMAGE_TOKENS, Sequences, build_llava
 from training.small_models.tokenizer import build_tokenizer
-from training.small_models.world import SIDE, Objects
 
 WIDTH = 192
 CAR, DOG = 1 + KINDS.index("car"), 1 + KINDS.index("dog")

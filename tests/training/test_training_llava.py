@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from scenes import Question
+from training.loop.world import SIDE
 from training.small_models.clip import CONFIG, ClipWithHeads, tokenize
+from training.small_models.conversion import convert_tower
 from training.small_models.llava import (
     PREFIX,
     Sequences,
@@ -19,8 +21,6 @@ from training.small_models.llava import (
     right_answers,
 )
 from training.small_models.tokenizer import END, IMAGE, START, build_tokenizer
-from training.small_models.world import SIDE
-from training.tower.conversion import convert_tower
 
 QUESTIONS = [
     Question("count", "how many red cars are there?", "3"),

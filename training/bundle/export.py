@@ -35,11 +35,11 @@ from training.codec.edge_analysis import EdgeAnalysis
 from training.codec.quantise import quantise_encoder, quantise_guidance
 from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, spent
+from training.loop.world import DEVIATION, MEAN, PATCH, SIDE
 from training.small_models.clip import load_clip, text_parts
 from training.small_models.llava import build_processor, load_llava
 from training.small_models.open_clip_files import write_open_clip
 from training.small_models.tokenizer import build_tokenizer
-from training.small_models.world import DEVIATION, MEAN, PATCH, SIDE
 from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 
 OPSET = 18

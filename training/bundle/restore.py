@@ -32,8 +32,8 @@ from shared.nets.entropy import BIAS_UNIT, IntegerConv
 from training.codec.edge_analysis import EdgeAnalysis, undo
 from training.loop.runner import CHECKPOINT, write_checkpoint
 from training.small_models.clip import CONFIG, ClipWithHeads
+from training.small_models.conversion import unconverted
 from training.tower.adapter import adapter_info
-from training.tower.conversion import unconverted
 
 CODES_A_KNOT = 20
 

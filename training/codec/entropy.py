@@ -24,7 +24,7 @@ from shared.nets.rate import Rate
 from training.codec.trainer import balance, batches, lambdas, load_codec, random_codes, validate_all
 from training.loop.pictures import photographs
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.small_models.world import SIDE, SceneStream
+from training.loop.world import SIDE, SceneStream
 
 FIRST_SCENE: Final = 50_000_000
 POOL: Final = 2_000  # latents that are drawn from

@@ -34,7 +34,7 @@ from training.loop.runner import (
     part_of,
     spent,
 )
-from training.small_models.world import SIDE, SceneStream
+from training.loop.world import SIDE, SceneStream
 
 CELLS = (1, 2)  # latents a side
 LEVEL_STEPS = (20, 30, 40)

@@ -29,9 +29,7 @@ from shared.errors import UsageError
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
 from training.loop.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
-from training.small_models.density import DENSITIES, density_head, density_loss
-from training.small_models.tokenizer import END, build_tokenizer
-from training.small_models.world import (
+from training.loop.world import (
     PATCH,
     SIDE,
     Objects,
@@ -41,6 +39,8 @@ from training.small_models.world import (
     normalise,
     pixels,
 )
+from training.small_models.density import DENSITIES, density_head, density_loss
+from training.small_models.tokenizer import END, build_tokenizer
 
 CONFIG = Path(__file__).with_name("clip_tiny.json")
 CLASSES = {

@@ -31,10 +31,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
+from training.loop.world import Objects
 from training.small_models.counting import shown
 from training.small_models.density import density_loss
 from training.small_models.tokenizer import WORDS_OF
-from training.small_models.world import Objects
 
 WORD_LAYERS: Final = 2
 READING_WEIGHT: Final = 4.0

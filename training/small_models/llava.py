@@ -29,11 +29,7 @@ from transformers import (
 from scenes import TASKS, Question, Scene, ask
 from shared.nets.precision import mixed_precision
 from training.loop.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
-from training.small_models.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
-from training.small_models.counting import hold, start_counting
-from training.small_models.grounding import PATCH_LABELS, Grounding
-from training.small_models.tokenizer import IMAGE, START, build_tokenizer
-from training.small_models.world import (
+from training.loop.world import (
     DEVIATION,
     MEAN,
     PATCH,
@@ -45,7 +41,11 @@ from training.small_models.world import (
     normalise,
     pixels,
 )
-from training.tower.conversion import convert_tower
+from training.small_models.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
+from training.small_models.conversion import convert_tower
+from training.small_models.counting import hold, start_counting
+from training.small_models.grounding import PATCH_LABELS, Grounding
+from training.small_models.tokenizer import IMAGE, START, build_tokenizer
 
 QUESTIONS = 26  # of one picture in one sequence; its 257 tokens cost as much as they do
 ROUNDS = 3

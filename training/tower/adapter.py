@@ -34,8 +34,7 @@ from training.loop.runner import (
     load_checkpoint,
     part_of,
 )
-from training.small_models.clip import load_clip
-from training.small_models.world import (
+from training.loop.world import (
     DEVIATION,
     MEAN,
     PATCH,
@@ -46,7 +45,8 @@ from training.small_models.world import (
     normalise,
     pixels,
 )
-from training.tower.conversion import convert_tower
+from training.small_models.clip import load_clip
+from training.small_models.conversion import convert_tower
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from shared.nets.precision import mixed_precision
 from training.codec.trainer import balance, lambdas, load_codec
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
+from training.loop.world import SIDE, SceneStream, add_world_argument
 from training.small_models.clip import load_clip
-from training.small_models.world import SIDE, SceneStream, add_world_argument
 from training.tower.adapter import (
     HIGH,
     LOW,
