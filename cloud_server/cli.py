@@ -1,9 +1,10 @@
-"""`cloud_server serve`: flags over environment over defaults, then uvicorn."""
+"""The command line: `serve` (flags over environment over defaults), `decode`, `key`, `api`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from cloud_server.guard.keys import entry_of, new_key
 from cloud_server.observe.logs import configure
 from cloud_server.settings import PREFIX, Settings, default_of, load_settings
-from shared.errors import CotamError, exit_code
+from shared.errors import CotamError, batch_exit_code, exit_code
 
 _FLAGS = ("host", "port", "bundle", "mllm", "device", "threads", "log_level")
 
@@ -99,6 +100,47 @@ def serve(
         from cloud_server.server import run
 
         run(settings)
+
+
+@cli.command()
+def decode(
+    stream: Annotated[
+        list[str], typer.Argument(metavar="STREAM...", help="files, folders, - for standard input")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|DIR",
+            help=".png, .jpg, .webp; - for standard output; default: STREAM.decoded.png",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="write over pictures that are there")
+    ] = False,
+    bundle: Annotated[
+        str, typer.Option(help="bundles: embedded names or folders, with commas; default: all")
+    ] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but errors")] = False,
+) -> None:
+    """Make pictures of streams. No server is needed."""
+    from cloud_server.decode_files import Places, decode_files, expand
+    from cloud_server.decoding import decode as decode_stream
+
+    bundles = [part.strip() for part in bundle.split(",") if part.strip()]
+    errors = []
+    with _one_line():
+        streams = expand(stream)
+        places = Places(streams, output, force)
+        of_bundles = partial(decode_stream, bundles=bundles)
+        say: Callable[[str], None] = (lambda line: None) if quiet else partial(typer.echo, err=True)
+        for name, error in decode_files(streams, places, of_bundles, say):
+            errors.append(error)
+            about = "" if name in str(error) else f"{name}: "
+            typer.echo(f"cloud_server: {about}{error}", err=True)
+    if errors:
+        raise typer.Exit(batch_exit_code(errors, len(streams)))
 
 
 @cli.command()

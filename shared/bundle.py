@@ -170,6 +170,12 @@ def embedded(name: str = DEFAULT) -> Bundle:
     return Bundle.open(EMBEDDED / name)
 
 
+def embedded_bundles() -> list[Bundle]:
+    """All bundles that ship inside the package, the default first."""
+    names = sorted(path.parent.name for path in EMBEDDED.glob(f"*/{MANIFEST}"))
+    return [embedded(name) for name in sorted(names, key=lambda name: name != DEFAULT)]
+
+
 def open_bundle(place: str | Path) -> Bundle:
     """A bundle by the name of an embedded one, or by the path of its directory."""
     if isinstance(place, str) and (EMBEDDED / place / MANIFEST).is_file():

@@ -38,7 +38,7 @@ same class again. An error says what is wrong with what, and `hint` what to do a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 
@@ -231,6 +231,14 @@ def http_status(error: CotamError) -> int:
 def exit_code(error: CotamError) -> int:
     """The exit code of the table for an error's class or its nearest ancestor."""
     return next(EXIT_CODE[c] for c in type(error).__mro__ if c in EXIT_CODE)
+
+
+def batch_exit_code(errors: Sequence[CotamError], total: int) -> int:
+    """Exit code of a batch: 0; that of the errors where all failed alike; else 1."""
+    codes = {exit_code(error) for error in errors}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 and len(errors) == total else 1
 
 
 def error_of(code: str, message: str) -> CotamError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from shared.errors import UsageError
+
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write beside, fsync, rename: after a crash the file is the old one or the new one.
@@ -21,6 +23,14 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """Write a file that a user named, as a whole. Raises UsageError where that fails."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

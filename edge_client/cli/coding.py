@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
-from shared.errors import CotamError, UsageError, exit_code
+from shared.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_client.pictures.images import Picture
@@ -77,11 +77,3 @@ def record_of(stream: Bitstream) -> dict[str, Any]:
         "bpp": round(8 * size / (stream.width * stream.height), 5),
         "bundle": stream.bundle_id.hex(),
     }
-
-
-def end_code(errors: Sequence[CotamError], total: int) -> int:
-    """Exit code of a batch: 0; that of the errors where all failed alike; else 1."""
-    codes = {exit_code(error) for error in errors}
-    if not codes:
-        return 0
-    return codes.pop() if len(codes) == 1 and len(errors) == total else 1

@@ -10,11 +10,12 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, encode_named, end_code, record_of
+from edge_client.cli.coding import Places, describe, encode_named, record_of
 from edge_client.cli.output import Output, error_record, put_bytes
 from edge_client.pictures.inputs import expand
 from shared.bitstream import Bitstream
-from shared.errors import CotamError, UsageError
+from shared.errors import CotamError, UsageError, batch_exit_code
+from shared.files import write_named
 
 Target = Annotated[
     str | None,
@@ -83,7 +84,7 @@ def encode(
                 return name, None, stream
             with naming:
                 place = places.of(name)
-            options.write_beside(place, stream.to_bytes())
+            write_named(place, stream.to_bytes())
             return name, place, stream
         except CotamError as error:
             return name, None, error
@@ -103,4 +104,4 @@ def encode(
             else:
                 talk.say(describe(name, result))
     if errors:
-        raise typer.Exit(end_code(errors, len(pictures)))
+        raise typer.Exit(batch_exit_code(errors, len(pictures)))

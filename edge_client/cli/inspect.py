@@ -11,6 +11,7 @@ import typer
 from edge_client.cli import options
 from edge_client.cli.output import Output
 from shared.errors import UsageError
+from shared.files import write_named
 
 if TYPE_CHECKING:
     from edge_client.coding.inspection import Inspection
@@ -42,7 +43,7 @@ def inspect(
     if picture is not None:
         from edge_client.coding.overlay import png
 
-        options.write_beside(picture, png(found.picture()))
+        write_named(picture, png(found.picture()))
     verified = ""
     if verify:
         from edge_client.server.bundles import AUTO, find_named, here

@@ -10,6 +10,7 @@ import typer
 from edge_client.cli import options
 from edge_client.cli.coding import pixels_named
 from edge_client.cli.output import Output
+from shared.files import write_named
 
 
 def map_(
@@ -47,7 +48,7 @@ def map_(
     else:
         drawn = overlay.heat(pixels, importance, level_map.cell)
     place = output or Path("stdin" if picture == "-" else picture).with_suffix(".map.png")
-    options.write_beside(place, overlay.png(drawn))
+    write_named(place, overlay.png(drawn))
     counts = [int((level_map.values == level).sum()) for level in range(level_map.levels)]
     talk = Output(json, quiet)
     if json:

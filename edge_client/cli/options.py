@@ -157,13 +157,3 @@ def open_spool() -> Spool:
     except ValueError as error:
         raise UsageError(f"COTAM_SPOOL_DAYS is {days!r}", hint="a number of days") from error
     return Spool(root, parse_bytes(most, "COTAM_SPOOL_BYTES") if most else MAX_BYTES, age)
-
-
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that at no time half of it is there. Raises UsageError where that fails."""
-    from shared.files import write_atomically
-
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

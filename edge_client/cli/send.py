@@ -13,7 +13,7 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, end_code, pixels_named, record_of
+from edge_client.cli.coding import Places, describe, pixels_named, record_of
 from edge_client.cli.output import Output, error_record
 from edge_client.cli.spool import report
 from edge_client.pictures.inputs import expand
@@ -22,7 +22,8 @@ from edge_client.server.retries import RETRIED
 from edge_client.spool.forward import Forwarded, forward
 from edge_client.spool.store import Spool
 from shared.bitstream import Bitstream
-from shared.errors import CotamError, ServerUnreachable, UsageError
+from shared.errors import CotamError, ServerUnreachable, UsageError, batch_exit_code
+from shared.files import write_named
 
 if TYPE_CHECKING:
     from edge_client.pictures.images import Picture
@@ -115,7 +116,7 @@ def send(
         if watch is not None:
             _watch(talk, sender, watch)
     if errors:
-        raise typer.Exit(end_code(errors, len(pictures)))
+        raise typer.Exit(batch_exit_code(errors, len(pictures)))
 
 
 @dataclass
@@ -194,7 +195,7 @@ class _Sender:
         if self._places is not None and result.stream is not None:
             with self._lock:
                 place = self._places.of(result.picture)
-            options.write_beside(place, result.stream.to_bytes())
+            write_named(place, result.stream.to_bytes())
 
     def _ask(self, pixels: Picture, result: _Result) -> None:
         assert result.stream is not None

@@ -1,0 +1,72 @@
+"""Streams become pictures without a server: one call from Python, and what `decode` writes.
+
+stream --its bundle's Decoder--> picture u8 [H, W, 3] --> Pillow image --> file
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from cloud_server.inference.decoder import Decoder, device_of
+from shared.bitstream import Bitstream, Limits
+from shared.bundle import Bundle, embedded_bundles, find, open_bundle
+from shared.errors import BundleUnknown, UsageError
+
+FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Suffixes of the pictures that are written. JPEG alone loses something."""
+DEFAULT_SUFFIX: Final = ".png"
+_OPTIONS: Final = {"PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
+
+
+def decode(
+    stream: bytes | str | Path,
+    *,
+    bundles: Sequence[str | Path] = (),
+    device: str = "cpu",
+    limits: Limits | None = None,
+) -> Image.Image:
+    """The picture of a stream, as an RGB image.
+
+    stream: the bytes of one, or the path of its file. bundles: embedded names or folders, one of
+    which made the stream; all embedded ones where none is named. device: "cpu", "cuda" or "auto".
+    Raises UsageError for a file that cannot be read, the StreamError that fits, BundleUnknown,
+    BundleMissing and BundleCorrupt.
+    """
+    limits = limits or Limits()
+    raw = stream if isinstance(stream, bytes) else _read(Path(stream), limits)
+    parsed = Bitstream.from_bytes(raw, limits)
+    here = [open_bundle(place) for place in bundles] or embedded_bundles()
+    try:
+        bundle = find(here, parsed.bundle_id)
+    except BundleUnknown as error:
+        raise BundleUnknown(error.message, hint="name the folder of that bundle") from error
+    decoder = _decoder(bundle.root, device)
+    return Image.fromarray(decoder.decode(parsed).picture)
+
+
+def picture_file(image: Image.Image, suffix: str) -> bytes:
+    """The bytes of a picture file of that suffix, one of `FORMATS`."""
+    kind = FORMATS[suffix]
+    file = io.BytesIO()
+    image.save(file, kind, **_OPTIONS[kind])
+    return file.getvalue()
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # One byte more than may be: the reader of streams then says that it is too large.
+            return file.read(limits.stream_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _decoder(bundle: Path, device: str) -> Decoder:
+    return Decoder(Bundle.open(bundle), device_of(device))
