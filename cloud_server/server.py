@@ -38,6 +38,22 @@ class DrainingServer(uvicorn.Server):
         self._service.draining = True
         self._exit_at = time.monotonic() + self._service.settings.drain_delay_s
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell where: the port may have been left to the system."""
+        await super().startup(sockets)
+        if not self.started:
+            return
+        url = _address(self.servers[0].sockets[0].getsockname())
+        log.info("listening on %s; the model is being loaded", url)
+        if self._service.settings.playground:
+            log.info("playground: %s/", url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was accepted, and end."""
+        log.info("stopping")
+        await super().shutdown(sockets)
+        log.info("stopped")
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop; uvicorn asks ten times a second."""
         if time.monotonic() >= self._exit_at:
@@ -80,6 +96,13 @@ def run(settings: Settings) -> None:
     server.run()
     if service.failure is not None:
         raise service.failure
+
+
+def _address(name: tuple[str, int]) -> str:
+    """The URL of a listening socket; one that listens everywhere is named as it is reached here."""
+    host, port = name[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _try_address(settings: Settings) -> None:

@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"
     )
-    log_format: Literal["json", "text"] = Field("json", description="form of the log")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="form of the log; auto: text on a terminal, else json"
+    )
     drain_delay_s: float = Field(
         0.0, ge=0, description="time between a SIGTERM and the last connection that is taken"
     )

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, each with the id of its request.
+"""Logs on standard error: JSON, an object a line with the id of its request; text for a terminal.
 
 Prompts, answers, keys and pictures are never logged.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from datetime import datetime, timezone
+from typing import Any
 
 from cloud_server.guard.request_id import current_request_id
 from cloud_server.settings import Settings
@@ -26,18 +28,49 @@ class JsonLines(logging.Formatter):
         }
         if request_id := current_request_id.get():
             line["request_id"] = request_id
-        line |= getattr(record, "fields", {})
+        line |= _fields(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
+class TextLines(logging.Formatter):
+    """Time of day, level where it is not info, message, then what the record's `fields` hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line, and a traceback below it where there is one."""
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        fields = _fields(record)
+        if "route" in fields:
+            message = "{method} {route} {status} in {ms:.0f} ms".format_map(fields)
+        else:
+            message = " ".join([record.getMessage(), *(f"{k}={v}" for k, v in fields.items())])
+        line = f"{time} {level}{message}"
+        if record.exc_info:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return line
+
+
 def configure(settings: Settings) -> None:
     """Send every logger of the process to standard error in the form of the settings."""
+    form = form_for(settings.log_format, terminal=sys.stderr.isatty())
     handler = logging.StreamHandler()
-    if settings.log_format == "json":
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if form == "text" and settings.log_level != "debug":
+        # What uvicorn says of its start and end, `cloud_server.server` says for people.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def form_for(setting: str, terminal: bool) -> str:
+    """ "json" or "text", as the setting says, or where it is "auto" as the place of the log does."""
+    if setting == "auto":
+        return "text" if terminal else "json"
+    return setting
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud_server.guard.request_id import current_request_id
-from cloud_server.observe.logs import JsonLines
+from cloud_server.observe.logs import JsonLines, TextLines, form_for
 
 Serve = Callable[..., str]
 
@@ -57,6 +59,51 @@ def test_log_lines_are_json_with_the_request_id() -> None:
     found = json.loads(line)
     assert "\n" not in line
     assert (found["message"], found["request_id"], found["status"]) == ("a line\nmore", "abc", 200)
+
+
+def test_log_lines_for_people_are_short() -> None:
+    fields = {"method": "POST", "route": "/v1/query", "status": 200, "ms": 129.6}
+    for level, message, extra, wanted in (
+        (logging.INFO, "request", fields, "POST /v1/query 200 in 130 ms"),
+        (logging.INFO, "ready", {}, "ready"),
+        (logging.WARNING, "bad head", {"status": 400}, "warning: bad head status=400"),
+    ):
+        record = logging.LogRecord("n", level, "f", 1, message, (), None)
+        record.fields = extra
+        time, line = TextLines().format(record).split(" ", 1)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+        assert line == wanted
+
+
+def test_the_form_of_the_log_is_that_of_its_place_unless_it_is_set() -> None:
+    assert [form_for("auto", terminal) for terminal in (True, False)] == ["text", "json"]
+    for form in ("json", "text"):
+        assert [form_for(form, terminal) for terminal in (True, False)] == [form, form]
+
+
+def test_a_terminal_is_told_where_the_playground_is() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cloud_server", "serve", "--port", "0", "--threads", "1"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with (
+        subprocess.Popen(command, stderr=theirs, env=environment) as process,
+        os.fdopen(ours) as terminal,
+    ):
+        os.close(theirs)
+        lines = []
+        for line in terminal:
+            lines.append(line[len("12:34:56 ") :].strip())
+            if lines[-1].startswith("playground: "):
+                page = httpx.get(lines[-1].removeprefix("playground: "))
+                process.send_signal(signal.SIGTERM)
+            if lines[-1] == "stopped":
+                break
+        assert process.wait(timeout=300) == 0
+    url = str(page.url).rstrip("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert lines[:2] == [f"listening on {url}; the model is being loaded", f"playground: {url}/"]
+    assert lines[2].startswith("GET / 200 in ")
+    assert [line for line in lines[3:] if not line.startswith("ready: ")] == ["stopping", "stopped"]
 
 
 def test_an_accepted_request_outlives_a_sigterm(talkative: Path, stream: bytes) -> None:
