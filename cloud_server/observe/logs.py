@@ -65,7 +65,7 @@ def configure(settings: Settings) -> None:
 
 
 def form_for(setting: str, terminal: bool) -> str:
-    """ "json" or "text", as the setting says, or where it is "auto" as the place of the log does."""
+    """What the setting says, "json" or "text"; of "auto" the one that suits the log's place."""
     if setting == "auto":
         return "text" if terminal else "json"
     return setting
