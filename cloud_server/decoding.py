@@ -9,7 +9,7 @@ import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 
@@ -21,7 +21,11 @@ from shared.errors import BundleUnknown, UsageError
 FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of the pictures that are written. JPEG alone loses something."""
 DEFAULT_SUFFIX: Final = ".png"
-_OPTIONS: Final = {"PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95},
+    "WEBP": {"lossless": True},
+}
 
 
 def decode(
