@@ -29,6 +29,7 @@ from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
 from shared.entropy_model import Encoded, EntropyModel
 from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
+from shared.libraries import import_onnxruntime
 from shared.symbol_coder import BIT_PRICE
 from shared.tiles import spans
 
@@ -185,8 +186,7 @@ class Encoder:
         return latent
 
     def _open(self, name: str) -> Any:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3

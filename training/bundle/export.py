@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from shared import bundle as bundles
 from shared.entropy_model import EntropyModel
 from shared.integer_network import CODES
 from shared.level_map import CELLS, LEVELS, MAX_STEP, STEP_UNIT, STRIDE, flat_codes
+from shared.libraries import import_onnxruntime
 from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.guidance import Guidance
@@ -283,7 +283,7 @@ def _difference(wanted: Tensor, found: Tensor) -> tuple[float, float]:
 
 
 def _run(path: Path, picture: Tensor) -> Tensor:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"picture": picture.numpy()})[0])
 
 

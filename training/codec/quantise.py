@@ -14,16 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from shared.libraries import import_onnxruntime
 from training.loop.pictures import photographs, random_crop
 
 CROPS = 24
@@ -50,24 +42,25 @@ def quantise_encoder(path: Path, photos: Path) -> None:
 
     Weights have 7 bits: 8 can overflow on x86 without VNNI, and are no better here.
     """
+    quantization = import_onnxruntime("onnxruntime.quantization")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         missing = {*FLOAT} - {node.name for node in onnx.load(str(prepared)).graph.node}
         if missing:
             raise ValueError(f"{path.name} has no node {', '.join(sorted(missing))}")
-        quantize_static(
+        quantization.quantize_static(
             str(prepared),
             str(path),
             _Crops(photos),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Relu", "Mul"],
             nodes_to_exclude=[*FLOAT],
             per_channel=True,
             reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
         )
 
 
@@ -77,17 +70,18 @@ def quantise_guidance(path: Path) -> None:
 
     The patch embedding stays in float: integer convolutions take five times as long.
     """
-    quantize_dynamic(
+    quantization = import_onnxruntime("onnxruntime.quantization")
+    quantization.quantize_dynamic(
         str(path),
         str(path),
         op_types_to_quantize=["MatMul", "Gemm"],
-        weight_type=QuantType.QInt8,
+        weight_type=quantization.QuantType.QInt8,
         per_channel=True,
     )
 
 
-class _Crops(CalibrationDataReader):  # type: ignore[misc]
-    """Always the same crops of a folder's photographs."""
+class _Crops:
+    """Always the same crops of a folder's photographs: what the quantiser calls a data reader."""
 
     def __init__(self, photos: Path) -> None:
         chance = np.random.default_rng(0)
