@@ -23,6 +23,7 @@ from PIL import Image
 from edge_client import EdgeClient
 from edge_client.pictures.images import Picture, fit, load
 from edge_client.server.question import Question
+from shared.libraries import PICTURE_FORMATS
 
 FOLDER: Final = Path(__file__).parent
 ASKED: Final = (
@@ -105,7 +106,8 @@ def _best_within(
 
 
 def _psnr(picture: Picture, data: bytes) -> float:
-    decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(np.float64)
+    with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
+        decoded = np.asarray(image.convert("RGB")).astype(np.float64)
     return float(10 * np.log10(255**2 / np.square(decoded - picture).mean()))
 
 

@@ -19,6 +19,7 @@ VAL_SHARE: Final = 16
 """One photograph in this many belongs to the validation part."""
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+FORMATS: Final = ("PNG", "JPEG", "WEBP")
 SCIKIT_IMAGE: Final = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
     *("grass.png", "gravel.png", "moon.png", "motorcycle_left.png", "rocket.jpg"),
@@ -69,7 +70,7 @@ class Backgrounds:
         """Photograph ``index``, u8 ``[H, W, 3]``, short side at most ``CACHED_SHORT_SIDE``."""
         found = self._cache.get(index)
         if found is None:
-            with Image.open(self.paths[index]) as opened:
+            with Image.open(self.paths[index], formats=FORMATS) as opened:
                 picture = opened.convert("RGB")
             ratio = CACHED_SHORT_SIDE / min(picture.size)
             if ratio < 1:

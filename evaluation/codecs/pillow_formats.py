@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from shared.errors import UsageError
+from shared.libraries import PICTURE_FORMATS
 
 Picture = NDArray[np.uint8]
 
@@ -56,7 +57,7 @@ FORMATS: Final = (JPEG, WEBP, AVIF)
 
 def decode(file: bytes) -> Picture:
     """The picture u8 [H, W, 3] of a file."""
-    with Image.open(io.BytesIO(file)) as image:
+    with Image.open(io.BytesIO(file), formats=PICTURE_FORMATS) as image:
         return np.array(image.convert("RGB"))
 
 

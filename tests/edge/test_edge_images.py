@@ -132,7 +132,7 @@ def test_first_frame_of_an_animation(form: str, caplog: pytest.LogCaptureFixture
 def test_a_jpeg_is_decoded_no_larger_than_it_must(draw: Draw) -> None:
     data = saved(Image.fromarray(draw(1600, 1200)), "JPEG", quality=95)
     small = load(data, longest=100)
-    assert small.shape == (300, 400, 3)
+    assert small.shape == (150, 200, 3)
     whole = fit(load(data), 100, model=100).astype(int)
     assert np.abs(fit(small, 100, model=100).astype(int) - whole).mean() < 2
 
@@ -140,7 +140,7 @@ def test_a_jpeg_is_decoded_no_larger_than_it_must(draw: Draw) -> None:
 def test_cmyk_and_grey_jpegs_may_be_decoded_smaller_too() -> None:
     for mode, colour in (("CMYK", (0, 255, 255, 0)), ("L", 200)):
         data = saved(Image.new(mode, (800, 640), colour), "JPEG")
-        assert load(data, longest=50).shape == (160, 200, 3)
+        assert load(data, longest=50).shape == (80, 100, 3)
 
 
 def test_heic(draw: Draw) -> None:
@@ -161,8 +161,8 @@ def test_jpeg_xl(draw: Draw) -> None:
 @pytest.mark.parametrize(
     ("module", "data", "extra"),
     [
-        ("pillow_heif", b"\0\0\0\x18ftypheic" + bytes(20), r"cotam\[heic\]"),
-        ("pillow_jxl", b"\xff\x0a" + bytes(20), "pillow-jxl-plugin"),
+        ("pillow_heif", b"\0\0\0\x18ftypheic" + bytes(20), "pip install pillow-heif"),
+        ("pillow_jxl", b"\xff\x0a" + bytes(20), "pip install pillow-jxl-plugin"),
     ],
 )
 def test_a_missing_reader_is_named(

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.libraries import PICTURE_FORMATS
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
 HELD_OUT = 32  # one file in so many is kept for validation
 
@@ -19,7 +21,12 @@ def photographs(folder: Path, part: str) -> list[NDArray[np.uint8]]:
     chosen = [f for f in files if (zlib.crc32(f.name.encode()) % HELD_OUT == 0) == (part == "val")]
     if not chosen:
         raise FileNotFoundError(f"no photographs for {part} in {folder}: name a folder with some")
-    return [np.asarray(Image.open(f).convert("RGB")) for f in chosen]
+    return [_read(file) for file in chosen]
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    with Image.open(file, formats=PICTURE_FORMATS) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def random_crop(
