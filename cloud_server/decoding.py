@@ -1,6 +1,6 @@
 """Streams become pictures without a server: one call from Python, and what `decode` writes.
 
-stream --its bundle's Decoder--> picture u8 [H, W, 3] --> Pillow image --> file
+stream --Decoder of its codec--> picture u8 [H, W, 3] --> Pillow image --> file
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def decode(
     """The picture of a stream, as an RGB image.
 
     stream: the bytes of one, or the path of its file. bundles: embedded names or folders, one of
-    which made the stream; all embedded ones where none is named. device: "cpu", "cuda" or "auto".
+    which decodes the stream; all embedded ones where none is named. device: "cpu", "cuda", "auto".
     Raises UsageError for a file that cannot be read, the StreamError that fits, BundleUnknown,
     BundleMissing and BundleCorrupt.
     """
@@ -47,9 +47,11 @@ def decode(
     parsed = Bitstream.from_bytes(raw, limits)
     here = [open_bundle(place) for place in bundles] or embedded_bundles()
     try:
-        bundle = find(here, parsed.bundle_id)
+        bundle = find(here, parsed.codec_id)
     except BundleUnknown as error:
-        raise BundleUnknown(error.message, hint="name the folder of that bundle") from error
+        raise BundleUnknown(
+            error.message, hint="name the folder of a bundle of that codec"
+        ) from error
     decoder = _decoder(bundle.root, device)
     return Image.fromarray(decoder.decode(parsed).picture)
 

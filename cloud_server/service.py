@@ -93,7 +93,7 @@ class Service:
         return "starting" if self._worker is None else "ok"
 
     def bundle_ids(self) -> list[str]:
-        """Hexadecimal ids of the bundles whose streams are taken."""
+        """Hexadecimal ids of the bundles that devices can fetch."""
         return [bundle.hex_id for bundle in self.bundles]
 
     def require_ready(self) -> None:
@@ -104,9 +104,9 @@ class Service:
             raise error
 
     def parse(self, stream: bytes) -> Bitstream:
-        """A stream of one of our bundles; nothing of it is decoded. Raises a StreamError."""
+        """A stream of one of our codecs; nothing of it is decoded. Raises a StreamError."""
         found = Bitstream.from_bytes(stream, self.limits)
-        find(self.bundles, found.bundle_id)
+        find(self.bundles, found.codec_id)
         return found
 
     def submit(self, work: Work) -> Future[Work]:
@@ -125,6 +125,8 @@ class Service:
             id=backend.name,
             view="adapter" if views == {"adapter"} else "picture",
             bundles=self.bundle_ids(),
+            codecs=list(dict.fromkeys(bundle.codec_id.hex() for bundle in self.bundles)),
+            resolution=self.bundles[0].manifest.resolution,
         )
 
     def check_alive(self) -> None:

@@ -2,7 +2,7 @@
 
     magic   2  C7 54
     version 1  5
-    bundle  4  first bytes of the SHA-256 of the bundle's manifest
+    codec   4  what decodes the stream, as `Manifest.codec_id` in shared/bundle.py names it
     width   v  pixels, 1..65535         (v: varint, 7 bits a byte, lowest first, at most 3 bytes)
     height  v
     quality 1  0..180, twentieths of a quality step
@@ -33,7 +33,7 @@ from shared.errors import (
 
 MAGIC: Final = b"\xc7T"
 VERSION: Final = 5
-BUNDLE_ID_BYTES: Final = 4
+CODEC_ID_BYTES: Final = 4
 MAX_SIDE: Final = 65_535
 MAX_QUALITY_CODE: Final = 180
 CHUNK_LEVEL_MAP: Final = 1
@@ -43,7 +43,7 @@ MEDIA_TYPE: Final = "application/vnd.cotam"
 SUFFIX: Final = ".cotam"
 
 _CRC_BYTES = 4
-_FIXED_BYTES = len(MAGIC) + 1 + BUNDLE_ID_BYTES
+_FIXED_BYTES = len(MAGIC) + 1 + CODEC_ID_BYTES
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Limits:
 class Bitstream:
     """One coded picture.
 
-    bundle_id: 4 bytes. width, height: pixels. quality_code: 0..180. check: 0..65535.
+    codec_id: 4 bytes. width, height: pixels. quality_code: 0..180. check: 0..65535.
     level_map: payload of that chunk, empty where every cell has the same quality.
     latents: ANS payload of hyper latent and latent. extras: optional chunks, (type, payload).
     """
 
-    bundle_id: bytes
+    codec_id: bytes
     width: int
     height: int
     quality_code: int
@@ -80,8 +80,8 @@ class Bitstream:
 
     def to_bytes(self) -> bytes:
         """The stream. Raises StreamMalformed for a field outside its range."""
-        if len(self.bundle_id) != BUNDLE_ID_BYTES:
-            raise StreamMalformed(f"a bundle id has {BUNDLE_ID_BYTES} bytes")
+        if len(self.codec_id) != CODEC_ID_BYTES:
+            raise StreamMalformed(f"a codec id has {CODEC_ID_BYTES} bytes")
         _check_range("width", self.width, 1, MAX_SIDE)
         _check_range("height", self.height, 1, MAX_SIDE)
         _check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
@@ -93,7 +93,7 @@ class Bitstream:
             )
         out = bytearray(MAGIC)
         out.append(VERSION)
-        out += self.bundle_id
+        out += self.codec_id
         out += _varint(self.width) + _varint(self.height)
         out.append(self.quality_code)
         out += self.check.to_bytes(2, "little")
@@ -141,7 +141,7 @@ class Bitstream:
         if latents is None:
             raise StreamMalformed("the stream has no latents")
         return cls(
-            reader.bundle_id, width, height, quality_code, check, level_map, latents, tuple(extras)
+            reader.codec_id, width, height, quality_code, check, level_map, latents, tuple(extras)
         )
 
 
@@ -174,7 +174,7 @@ class _Reader:
                 "the stream was cut or changed on its way: its CRC does not match",
                 hint="send it again",
             )
-        self.bundle_id = data[len(MAGIC) + 1 : _FIXED_BYTES]
+        self.codec_id = data[len(MAGIC) + 1 : _FIXED_BYTES]
         self._at = _FIXED_BYTES
 
     def take(self, count: int, what: str) -> bytes:

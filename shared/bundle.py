@@ -9,8 +9,10 @@
     mllm/               cloud   a language model in Hugging Face form (optional)
     clip_text.safetensors  cloud   text tower of mllm's CLIP, to train on (with mllm/)
 
-The first bytes of the SHA-256 of the manifest are the bundle id. Hashes are checked when files are
-first used; nothing in a bundle is ever unpickled.
+The first bytes of the SHA-256 of the manifest are the bundle id: what a device downloads. Streams
+name less, the *codec id*, over the files that decode them: guidance, adapter and language model may
+change without making a stream foreign. Hashes are checked when files are first used; nothing in a
+bundle is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.bitstream import BUNDLE_ID_BYTES
+from shared.bitstream import CODEC_ID_BYTES
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
+from shared.tower import TowerSpec
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
 GUIDANCE: Final = "guidance.onnx"
 ENCODER: Final = "encoder.onnx"
@@ -35,6 +38,8 @@ ENTROPY: Final = "entropy.npz"
 DECODER: Final = "decoder.safetensors"
 ADAPTER: Final = "adapter.safetensors"
 MLLM: Final = "mllm"
+CODEC_FILES: Final = (DECODER, ENTROPY)
+BUNDLE_ID_BYTES: Final = 4
 CLIP_TEXT: Final = "clip_text.safetensors"
 EMBEDDED: Final = Path(__file__).parent / "bundles"
 DEFAULT: Final = "tiny"
@@ -70,26 +75,44 @@ class GuidanceSettings(_Strict):
     step: int = Field(ge=0, le=75, multiple_of=5)
 
 
-class AdapterSettings(_Strict):
-    """tower: fingerprint of the vision tower that the adapter was trained for."""
+class CodecSettings(_Strict):
+    """What streams are coded with.
 
-    tower: str
+    conditional: the entropy network takes latents that the decoder already has, zeros where there
+    are none. layers: how many streams a picture may be sent in, each continuing those before.
+    former_ids: what streams of this codec named before they named codecs, oldest first.
+    """
+
+    latent_channels: int = Field(ge=1, le=512)
+    conditional: bool = False
+    layers: int = Field(default=1, ge=1, le=16)
+    former_ids: tuple[Annotated[str, Field(pattern="^[0-9a-f]{8}$")], ...] = ()
 
 
 class Manifest(_Strict):
     """manifest.json."""
 
-    format: Literal[3]
+    format: Literal[4]
     name: str = Field(pattern="^[a-z0-9][a-z0-9.-]{0,63}$")
     version: str
     licence: str
     resolution: int = Field(ge=16, description="long side in pixels at which pictures are coded")
     quality: float = Field(ge=0, le=9, description="default quality")
-    latent_channels: int = Field(ge=1, le=512)
+    codec: CodecSettings
     guidance: GuidanceSettings
-    adapter: AdapterSettings | None = None
+    tower: TowerSpec
     files: dict[str, FileEntry]
     provenance: dict[str, Any]
+
+    @property
+    def codec_id(self) -> bytes:
+        """What streams name: the first bytes of a SHA-256 over the names and hashes of the files
+        that decode them."""
+        digest = hashlib.sha256()
+        for name in CODEC_FILES:
+            if name in self.files:
+                digest.update(f"{name} {self.files[name].sha256}\n".encode())
+        return digest.digest()[:CODEC_ID_BYTES]
 
 
 @dataclass(frozen=True)
@@ -121,6 +144,15 @@ class Bundle:
     def hex_id(self) -> str:
         """The bundle id as 8 hexadecimal digits."""
         return self.id.hex()
+
+    @property
+    def codec_id(self) -> bytes:
+        """The id of what decodes the streams of this bundle."""
+        return self.manifest.codec_id
+
+    def decodes(self, codec_id: bytes) -> bool:
+        """Whether streams that name this id are of this bundle's codec."""
+        return codec_id == self.codec_id or codec_id.hex() in self.manifest.codec.former_ids
 
     def has(self, name: str) -> bool:
         """Whether the manifest lists a file, or files in a folder, of that name."""
@@ -183,15 +215,18 @@ def open_bundle(place: str | Path) -> Bundle:
     return Bundle.open(Path(place))
 
 
-def find(bundles: Sequence[Bundle], bundle_id: bytes) -> Bundle:
-    """The bundle of that id. Raises BundleUnknown, which names those that are there."""
+def find(bundles: Sequence[Bundle], codec_id: bytes) -> Bundle:
+    """The first bundle that decodes streams of a codec.
+
+    Raises BundleUnknown, which names the bundles that are there.
+    """
     for bundle in bundles:
-        if bundle.id == bundle_id:
+        if bundle.decodes(codec_id):
             return bundle
-    here = ", ".join(bundle.hex_id for bundle in bundles)
+    here = ", ".join(f"{bundle.hex_id} (codec {bundle.codec_id.hex()})" for bundle in bundles)
     raise BundleUnknown(
-        f"the stream was made with bundle {bundle_id.hex()}, which is not here",
-        hint=f"encode again with one of: {here}",
+        f"the stream was made with codec {codec_id.hex()}, which is not here",
+        hint=f"encode again with one of the bundles {here}",
     )
 
 

@@ -19,13 +19,13 @@ class _Model(BaseModel):
 
 
 class ImageInfo(_Model):
-    """The picture of a stream: pixels, bytes on the wire, bits per pixel, bundle id."""
+    """The picture of a stream: pixels, bytes on the wire, bits per pixel, codec id."""
 
     width: int
     height: int
     bytes: int
     bpp: float
-    bundle: str
+    codec: str
 
 
 class Usage(_Model):
@@ -55,12 +55,14 @@ class QueryResponse(_Model):
 
 
 class ModelInfo(_Model):
-    """A model that answers, and the bundles whose streams it takes."""
+    """A model that answers, and what a device should code for it with."""
 
     id: str
     object: Literal["model"] = "model"
     view: View
-    bundles: list[str]
+    bundles: list[str] = Field(description="ids to fetch, the one to code with first")
+    codecs: list[str] = Field(default=[], description="ids that a stream may name")
+    resolution: int = Field(default=0, description="long side in pixels that is worth sending")
 
 
 class ModelList(_Model):

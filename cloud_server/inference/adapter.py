@@ -11,11 +11,13 @@ from cloud_server.inference.decoder import Decoded
 from shared import bundle as bundles
 from shared.bundle import Bundle
 from shared.nets.adapter import LatentAdapter, load_adapter, place, place_latent
+from shared.tower import same_tower
 
 
 class Adapters:
     """The adapters that the bundles have for one tower, by bundle id.
 
+    Streams of a codec fit any bundle of it: one without an adapter for this tower gets another's.
     `side`: pixels of the tower's square; `grid`: its patches a side.
     """
 
@@ -29,11 +31,16 @@ class Adapters:
     ) -> None:
         self._side, self._grid = side, grid
         self._adapters: dict[bytes, LatentAdapter] = {}
-        for bundle in bundle_list:
-            settings = bundle.manifest.adapter
-            if settings is not None and settings.tower == tower:
-                adapter = load_adapter(bundle.path(bundles.ADAPTER))
-                self._adapters[bundle.id] = adapter.to(device)
+        listed, of_codec = list(bundle_list), dict[bytes, LatentAdapter]()
+        for bundle in listed:
+            fits = same_tower(bundle.manifest.tower.fingerprint, tower)
+            if fits and bundle.has(bundles.ADAPTER):
+                adapter = load_adapter(bundle.path(bundles.ADAPTER)).to(device)
+                self._adapters[bundle.id] = adapter
+                of_codec.setdefault(bundle.codec_id, adapter)
+        for bundle in listed:
+            if bundle.codec_id in of_codec:
+                self._adapters.setdefault(bundle.id, of_codec[bundle.codec_id])
 
     def __contains__(self, bundle_id: bytes) -> bool:
         return bundle_id in self._adapters

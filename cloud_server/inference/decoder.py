@@ -5,7 +5,7 @@ Bitstream --level map--> quality codes --EntropyModel--> latent --Synthesis--> p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class Decoded:
 
     picture: u8 [H, W, 3]. latent: f32 [C, h, w] in 8-bit units, h = ceil(H / 16).
     codes: i32 [h, w], quality codes 0..180. level_map: None where every cell has the same quality.
+    bundle_id: that of the decoder.
     """
 
     picture: NDArray[np.uint8]
@@ -58,7 +59,7 @@ class Latents:
 
 
 class Decoder:
-    """Decodes streams of one bundle. Hashes are checked as its files are read."""
+    """Decodes streams of one codec. Hashes are checked as the bundle's files are read."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.bundle = bundle
@@ -67,7 +68,7 @@ class Decoder:
         self._synthesis = load_synthesis(bundle.path(bundles.DECODER)).to(device)
 
     def decode(self, stream: Bitstream) -> Decoded:
-        """Decode a stream of this bundle. Raises StreamMalformed or DecoderMismatch.
+        """Decode a stream of this codec. Raises StreamMalformed or DecoderMismatch.
 
         The stream's size has been checked against the limits when it was parsed.
         """
@@ -91,7 +92,7 @@ class Decoder:
                 latent,
                 one.codes,
                 one.level_map,
-                one.stream.bundle_id,
+                self.bundle.id,
             )
             for one, picture, latent in zip(batch, pixels, latents, strict=True)
         ]
@@ -116,3 +117,14 @@ class Decoder:
                     .numpy()
                 )
         return pixels.reshape(count, rows * STRIDE, columns * STRIDE, 3)
+
+
+def decoders_of(bundle_list: Iterable[Bundle], device: torch.device) -> dict[bytes, Decoder]:
+    """A decoder for each id that a stream of these bundles may name; one for each codec."""
+    found: dict[bytes, Decoder] = {}
+    for bundle in bundle_list:
+        if bundle.codec_id not in found:
+            found[bundle.codec_id] = Decoder(bundle, device)
+        for former in bundle.manifest.codec.former_ids:
+            found.setdefault(bytes.fromhex(former), found[bundle.codec_id])
+    return found

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from cloud_server.inference.decoder import Decoder, device_of
+from cloud_server.inference.decoder import decoders_of, device_of
 from cloud_server.inference.mllm.base import Answer, Backend, Question
 from cloud_server.inference.mllm.load import Weights, load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
@@ -46,7 +46,7 @@ class Engine:
         self.device = device_of(device)
         self.bundles = list(bundles)
         self.crashes = 0  # in a row, of the model and not of the request
-        self._decoders = {bundle.id: Decoder(bundle, self.device) for bundle in bundles}
+        self._decoders = decoders_of(bundles, self.device)
         self.backend: Backend = load_backend(
             mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights
         )
@@ -77,11 +77,11 @@ class Engine:
             if work.seen is None and work.decoded is None:
                 assert work.stream is not None
                 start = time.perf_counter()
-                work.latents = self._decoders[work.stream.bundle_id].read(work.stream)
+                work.latents = self._decoders[work.stream.codec_id].read(work.stream)
                 work.took("decode", start)
 
     def _alike(self, batch: Sequence[Work]) -> list[list[Work]]:
-        """Works whose pictures are restored together: of one bundle and shape, and not too many.
+        """Works whose pictures are restored together: of one codec and shape, and not too many.
 
         Works without latents are left out.
 
@@ -92,7 +92,7 @@ class Engine:
             if work.latents is None:
                 continue
             shape = work.latents.latent.shape
-            found = groups.setdefault((work.latents.stream.bundle_id, shape), [[]])
+            found = groups.setdefault((work.latents.stream.codec_id, shape), [[]])
             most = 1 if self.device.type == "cpu" else TOGETHER // (shape[1] * shape[2])
             if len(found[-1]) >= max(1, most):
                 found.append([])
@@ -102,7 +102,7 @@ class Engine:
     def _restore(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
         latents = [work.latents for work in batch if work.latents is not None]
-        found = self._decoders[latents[0].stream.bundle_id].restore(latents)
+        found = self._decoders[latents[0].stream.codec_id].restore(latents)
         for work, decoded in zip(batch, found, strict=True):
             work.decoded, work.latents = decoded, None
             read, (begin, _) = work.times["decode"], work.spans["decode"]
@@ -176,7 +176,9 @@ class Engine:
         """A stream of a flat picture, made with the integer network alone."""
         side = WARM_UP_SIDE
         codes = flat_codes(WARM_UP_CODE, side, side)
-        channels = bundle.manifest.latent_channels
+        channels = bundle.manifest.codec.latent_channels
         latent = np.zeros((channels, *latent_shape(side, side)), np.float32)
-        encoded = self._decoders[bundle.id].entropy.encode(latent, codes, WARM_UP_CODE)
-        return Bitstream(bundle.id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload)
+        encoded = self._decoders[bundle.codec_id].entropy.encode(latent, codes, WARM_UP_CODE)
+        return Bitstream(
+            bundle.codec_id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload
+        )

@@ -31,7 +31,7 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cloud_server.app import create_app
-from cloud_server.inference.decoder import Decoder, device_of
+from cloud_server.inference.decoder import decoders_of, device_of
 from cloud_server.inference.mllm.base import Seen
 from cloud_server.inference.work import Work
 from cloud_server.observe.logs import configure
@@ -98,7 +98,7 @@ class Decoders:
             torch.set_num_threads(settings.threads)
         device = device_of(settings.device)
         bundles = [open_bundle(place) for place in settings.bundle]
-        self._decoders = {bundle.id: Decoder(bundle, device) for bundle in bundles}
+        self._decoders = decoders_of(bundles, device)
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
@@ -111,7 +111,7 @@ class Decoders:
         with self._lock:
             start = time.perf_counter()
             try:
-                found = self._decoders[work.stream.bundle_id].decode(work.stream)
+                found = self._decoders[work.stream.codec_id].decode(work.stream)
                 work.decoded = replace(found, latent=found.latent.cpu())
             except CotamError as error:
                 work.error = error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "bundle": "69de0c18"}
+_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "codec": "ac5b5b37"}
 _USAGE: Final = {"prompt_tokens": 268, "completion_tokens": 1}
 
 ANSWERS: Final[dict[str, Any]] = {

@@ -123,7 +123,7 @@ def image_info(stream: Bitstream, size: int) -> ImageInfo:
         height=stream.height,
         bytes=size,
         bpp=round(8 * size / (stream.width * stream.height), 6),
-        bundle=stream.bundle_id.hex(),
+        codec=stream.codec_id.hex(),
     )
 
 

@@ -41,6 +41,6 @@ async def metrics(request: Request, caller: Caller) -> Response:
 
 @models.get("/v1/models", response_model=ModelList)
 async def list_models(request: Request, caller: Caller) -> ModelList:
-    """The model that answers, and the bundles whose streams it takes."""
+    """The model that answers, and what a device should code for it with."""
     service: Service = request.app.state.service
     return ModelList(data=[service.model()])

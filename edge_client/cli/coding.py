@@ -75,5 +75,5 @@ def record_of(stream: Bitstream) -> dict[str, Any]:
         "quality": stream.quality,
         "bytes": size,
         "bpp": round(8 * size / (stream.width * stream.height), 5),
-        "bundle": stream.bundle_id.hex(),
+        "codec": stream.codec_id.hex(),
     }

@@ -65,7 +65,7 @@ def _lines(found: Inspection) -> list[str]:
     stream, level_map = found.stream, found.level_map
     lines = [
         f"picture    {stream.width}x{stream.height}",
-        f"bundle     {stream.bundle_id.hex()}",
+        f"codec      {stream.codec_id.hex()}",
         f"quality    {stream.quality:g} of 9",
         f"check      {stream.check:04x}",
     ]

@@ -56,7 +56,7 @@ class Analysed:
     latent: NDArray[np.float32]
     level_map: LevelMap | None
     model: EntropyModel
-    bundle_id: bytes
+    codec_id: bytes
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def code(self, quality: float) -> Bitstream:
@@ -119,7 +119,7 @@ class Analysed:
         payload = b"" if self.level_map is None else self.level_map.encode()
         encoded = self.model.encode(self.latent, self._codes(code), code, price)
         stream = Bitstream(
-            bundle_id=self.bundle_id,
+            codec_id=self.codec_id,
             width=self.width,
             height=self.height,
             quality_code=code,
@@ -155,7 +155,9 @@ class Encoder:
                 level_map = None
         with _timed(timings, "analysis"):
             latent = self._transform(picture)
-        return Analysed(width, height, latent, level_map, self._model, self.bundle.id, timings)
+        return Analysed(
+            width, height, latent, level_map, self._model, self.bundle.codec_id, timings
+        )
 
     def guide(self, picture: Picture) -> tuple[NDArray[np.float32], LevelMap]:
         """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes."""
@@ -168,7 +170,7 @@ class Encoder:
             return self._run(picture)
         rows, columns = latent_shape(width, height)
         # Channels last, as the entropy model takes it without a copy.
-        latent = np.empty((rows, columns, self.bundle.manifest.latent_channels), np.float32)
+        latent = np.empty((rows, columns, self.bundle.manifest.codec.latent_channels), np.float32)
         for down in spans(rows * STRIDE, TILE, MARGIN):
             for across in spans(columns * STRIDE, TILE, MARGIN):
                 found = self._run(picture[down.low : down.high, across.low : across.high])

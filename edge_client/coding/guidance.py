@@ -16,8 +16,6 @@ from shared.bundle import Bundle, GuidanceSettings
 from shared.level_map import LevelMap, cell_shape, quantise_importance
 from shared.tiles import starts
 
-FILL: Final = np.round(255 * np.array((0.48145466, 0.4578275, 0.40821073))).astype(np.uint8)
-"""CLIP's mean colour: what the cloud, too, puts beside a picture that is not square."""
 CELL_OF_LARGE: Final = 32  # pixels a side at least
 
 Importance = NDArray[np.float32]
@@ -38,6 +36,7 @@ class Guide:
 
     def __init__(self, bundle: Bundle, session: Any, threads: int = 1) -> None:
         self._settings = bundle.manifest.guidance
+        self._fill = bundle.manifest.tower.fill
         self._session = session
         self._threads = threads
 
@@ -93,7 +92,7 @@ class Guide:
         side, patch = self._settings.side, self._settings.patch
         height, width = picture.shape[:2]
         square = np.empty((side, side, 3), np.uint8)
-        square[:] = FILL
+        square[:] = self._fill
         square[:height, :width] = picture
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         found: Importance = self._session.run(None, {"picture": planes})[0][0]

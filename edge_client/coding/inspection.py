@@ -68,7 +68,7 @@ class Inspection:
         """For `--json`."""
         stream, level_map = self.stream, self.level_map
         return {
-            "bundle": stream.bundle_id.hex(),
+            "codec": stream.codec_id.hex(),
             "width": stream.width,
             "height": stream.height,
             "quality": stream.quality,
@@ -96,9 +96,9 @@ def inspect(data: bytes) -> Inspection:
 
 
 def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
-    """Decode the symbols of a stream with its bundle, which is returned.
+    """Decode the symbols of a stream with a bundle of its codec, which is returned.
 
-    Raises BundleUnknown where none of `bundles` is the stream's, DecoderMismatch where the symbols
+    Raises BundleUnknown where none of `bundles` has its codec, DecoderMismatch where the symbols
     are not those that were coded.
     """
     from shared.bundle import ENTROPY, find
@@ -106,7 +106,7 @@ def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
     stream = inspection.stream
     if not bundles:
         raise BundleUnknown("there is no bundle to verify the stream with")
-    bundle = find(bundles, stream.bundle_id)
+    bundle = find(bundles, stream.codec_id)
     model = EntropyModel.load(bundle.path(ENTROPY))
     model.decode(stream.latents, stream.check, inspection.codes, stream.quality_code)
     return bundle

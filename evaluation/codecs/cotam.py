@@ -11,7 +11,7 @@ from cloud_server.inference.decoder import Decoded, Decoder
 from edge_client.coding.encoder import Analysed, Encoder
 from edge_client.pictures.images import Picture
 from shared.bitstream import Bitstream
-from shared.bundle import Bundle
+from shared.bundle import ADAPTER, Bundle
 
 NO_BUNDLE = b""
 
@@ -47,11 +47,11 @@ class Ours:
 
 def adapters_of(bundle: Bundle) -> Adapters | None:
     """The bundle's adapter for the tower of its own language model."""
-    settings, guidance = bundle.manifest.adapter, bundle.manifest.guidance
-    if settings is None:
+    if not bundle.has(ADAPTER):
         return None
+    guidance, tower = bundle.manifest.guidance, bundle.manifest.tower
     grid = guidance.side // guidance.patch
-    return Adapters([bundle], settings.tower, guidance.side, grid, torch.device("cpu"))
+    return Adapters([bundle], tower.fingerprint, guidance.side, grid, torch.device("cpu"))
 
 
 def bare(picture: Picture) -> Decoded:

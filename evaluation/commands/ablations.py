@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure what is not yet measured, then write the table. Raises UsageError."""
     torch.set_num_threads(arguments.threads)
     bundle = open_bundle(arguments.bundle)
-    if bundle.manifest.adapter is None:
+    if not bundle.has(bundles.ADAPTER):
         raise UsageError(f"the bundle {bundle.hex_id} has no adapter", hint="export one into it")
     records = Records(arguments.results / "scenes.jsonl")
     named = [split_name(text, "--adapter NAME=RUN") for text in arguments.adapter]

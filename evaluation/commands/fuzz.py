@@ -58,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Try what is not yet tried of the seed, then write the section. Raises where a case failed."""
     bundle = open_bundle(arguments.bundle)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    streams = good_streams(model, bundle.id)
+    streams = good_streams(model, bundle.codec_id)
     records = Records(arguments.results / "fuzz.jsonl")
     key = {"bundle": bundle.hex_id, "reader": _reader(), "seed": arguments.seed}
     bound_memory()
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise CotamError(f"{len(failures)} cases failed, the first: {failures[0]}")
 
 
-def good_streams(model: EntropyModel, bundle_id: bytes) -> list[bytes]:
+def good_streams(model: EntropyModel, codec_id: bytes) -> list[bytes]:
     """Twenty-four streams: sizes 1x1 to 190x130, qualities 0 to 9, all kinds of level maps."""
     chance = np.random.default_rng(0)
     streams = []
@@ -94,7 +94,7 @@ def good_streams(model: EntropyModel, bundle_id: bytes) -> list[bytes]:
         coded = model.encode(latent, codes, code)
         extras = ((200, b"more"),) if n % 5 == 0 else ()
         stream = Bitstream(
-            bundle_id, width, height, code, coded.check, level_map, coded.payload, extras
+            codec_id, width, height, code, coded.check, level_map, coded.payload, extras
         )
         streams.append(stream.to_bytes())
     return streams

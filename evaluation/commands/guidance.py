@@ -30,7 +30,7 @@ from evaluation.towers.attention import Tower
 from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
 from evaluation.towers.load import load_tower
 from scenes import VERSION, Backgrounds, Scene, render
-from shared.bundle import MLLM, Bundle, open_bundle
+from shared.bundle import ADAPTER, MLLM, Bundle, open_bundle
 
 PICTURES: Final = 40
 QUALITIES: Final = (0.0, 1.0, 3.0, 4.5)
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.also:
         groups["others"] = [parse_guiding(text, usual) for text in arguments.also]
     records = Records(arguments.results / "scenes.jsonl")
-    adapts = not arguments.no_adapter and bundle.manifest.adapter is not None
+    adapts = not arguments.no_adapter and bundle.has(ADAPTER)
     every = list(dict.fromkeys(guiding for group in groups.values() for guiding in group))
     measure(bundle, tower, every, arguments.pictures, arguments.qualities, adapts, records)
     measured = collect(records, bundle.hex_id, arguments.pictures)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_client.pictures.images import Picture
 from shared.errors import UsageError
-from shared.nets.adapter import place, place_picture, tower_fingerprint
+from shared.nets.adapter import place, place_picture
+from shared.nets.fingerprint import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,8 @@ class Tower:
         self._mean, self._deviation = mean, deviation
         self._side = _one_side(model.config.image_size)
         self.grid = self._side // _one_side(model.config.patch_size)
-        patch = next(m.weight for m in model.modules() if isinstance(m, nn.Conv2d))
-        positions = (p for name, p in model.named_parameters() if _is_position(name))
         self.layers = int(model.config.num_hidden_layers)
-        self.fingerprint = tower_fingerprint(patch, next(positions, patch))
+        self.fingerprint = fingerprint_of(model)
 
     @torch.inference_mode()
     def __call__(self, picture: Picture) -> Flow:
@@ -59,10 +58,6 @@ class Tower:
         summary = attention[:, 0, -count:] if attention.shape[1] > count else None
         states = torch.stack([state[0] for state in found.hidden_states])
         return Flow(states, patches / patches.sum(dim=-1, keepdim=True), summary)
-
-
-def _is_position(name: str) -> bool:
-    return any(part in name for part in ("position_embedding", "pos_embed"))
 
 
 def _one_side(size: Any) -> int:

@@ -8,7 +8,6 @@ reconstruction prior; the adapter's tokens are added to it before the first laye
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,15 +133,6 @@ def place_latent(
     covered = latent.new_zeros(grid, grid)
     covered[:rows, :columns] = 1.0
     return placed[:-1], placed[-1], covered
-
-
-def tower_fingerprint(patch_weight: Tensor, positions: Tensor) -> str:
-    """Names a vision tower by its patch and position embeddings, whatever their precision."""
-    digest = hashlib.sha256()
-    for tensor in (patch_weight, positions):
-        rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        digest.update(rounded.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def save_adapter(adapter: LatentAdapter, path: Path) -> None:

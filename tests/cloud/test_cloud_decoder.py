@@ -42,7 +42,10 @@ def small(codec: Codec, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
     names = [bundles.ENTROPY, bundles.DECODER]
     files = bundles.describe_files(root, names, [bundles.ENTROPY])
     manifest = bundle.manifest.model_copy(
-        update={"files": files, "adapter": None, "latent_channels": codec.config.latent_channels}
+        update={
+            "files": files,
+            "codec": bundles.CodecSettings(latent_channels=codec.config.latent_channels),
+        }
     )
     (root / bundles.MANIFEST).write_text(manifest.model_dump_json())
     return Bundle.open(root)

@@ -45,7 +45,7 @@ def wrong_keys(stream: bytes) -> Iterator[Request]:
 
 def wrong_bundles(stream: bytes) -> Iterator[Request]:
     for i in range(EACH):
-        yield form(changed(stream, bundle_id=bytes([i, 0, 0, 0])))
+        yield form(changed(stream, codec_id=bytes([i, 0, 0, 0])))
 
 
 def cut_streams(stream: bytes) -> Iterator[Request]:

@@ -43,7 +43,7 @@ def test_a_question_is_answered(server_url: str, bundle: Bundle, stream: bytes) 
     assert (answer.image.width, answer.image.height) == (256, 256)
     assert answer.image.bytes == len(stream)
     assert answer.image.bpp == pytest.approx(8 * len(stream) / 65536, abs=1e-5)
-    assert answer.image.bundle == bundle.hex_id
+    assert answer.image.codec == bundle.codec_id.hex()
     assert answer.usage.prompt_tokens > 256
     times = answer.timings_ms
     assert times.total >= times.decode + times.vision + times.generate > 0
@@ -58,8 +58,8 @@ def test_the_callers_request_id_is_kept(server_url: str) -> None:
 
 def test_models_name_the_bundles(server_url: str, bundle: Bundle) -> None:
     found = ModelList.model_validate_json(httpx.get(f"{server_url}/v1/models").content)
-    assert [(m.id, m.view, m.bundles) for m in found.data] == [
-        (bundle.manifest.name, "adapter", [bundle.hex_id])
+    assert [(m.id, m.view, m.bundles, m.codecs, m.resolution) for m in found.data] == [
+        (bundle.manifest.name, "adapter", [bundle.hex_id], [bundle.codec_id.hex()], 256)
     ]
 
 
@@ -149,7 +149,7 @@ def test_cut_streams(server_url: str, stream: bytes) -> None:
 
 
 def test_another_bundles_stream(server_url: str, bundle: Bundle, stream: bytes) -> None:
-    other = _changed(stream, bundle_id=bytes(4))
+    other = _changed(stream, codec_id=bytes(4))
     problem = refused(ask(server_url, other), 409, "bundle_unknown")
     assert problem.bundles == [bundle.hex_id]
     assert "00000000" in problem.detail

@@ -119,7 +119,7 @@ def test_it_is_the_same_interface(cluster: Cluster, stream: bytes) -> None:
 def test_errors_come_through_from_every_replica(cluster: Cluster, stream: bytes) -> None:
     parsed = Bitstream.from_bytes(stream)
     lies = Bitstream(
-        parsed.bundle_id,
+        parsed.codec_id,
         parsed.width,
         parsed.height,
         parsed.quality_code,

@@ -142,7 +142,7 @@ class Server:
                 "height": stream.height,
                 "bytes": len(data),
                 "bpp": 8 * len(data) / (stream.width * stream.height),
-                "bundle": stream.bundle_id.hex(),
+                "codec": stream.codec_id.hex(),
             },
             "usage": {"prompt_tokens": 4, "completion_tokens": 3},
             "timings_ms": {"decode": 1, "vision": 2, "generate": 3, "total": 6},

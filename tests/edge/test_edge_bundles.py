@@ -15,7 +15,7 @@ import pytest
 from edge_client import AsyncEdgeClient, EdgeClient
 from edge_client.server import bundles
 from shared.bitstream import Bitstream
-from shared.bundle import MANIFEST, Bundle
+from shared.bundle import DECODER, MANIFEST, Bundle
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown, NotFound, ServerUnreachable
 
 Cli = Callable[..., Any]
@@ -29,12 +29,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def other(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """The edge part of the embedded bundle under another version, so another id."""
+    """The edge part of a bundle of another version, whose decoder is another: another codec."""
     root = tmp_path / "other"
     root.mkdir()
     for name in bundle.files("edge"):
         shutil.copy(bundle.root / name, root / name)
     manifest = json.loads((bundle.root / MANIFEST).read_bytes())
+    manifest["files"][DECODER]["sha256"] = "0" * 64
     (root / MANIFEST).write_text(json.dumps({**manifest, "version": "9.9"}))
     return Bundle.open(root)
 
@@ -90,17 +91,17 @@ def test_the_client_takes_the_bundle_that_its_server_has(
     refusal = problem(409, "bundle_unknown", "not here", bundles=[other.hex_id])
     store.replies = [refusal]
     with EdgeClient(store.url, threads=1) as client:
-        assert client.ask(photo, "first?").image.bundle == other.hex_id
-        assert client.ask(photo, "second?").image.bundle == other.hex_id
-    ids = [Bitstream.from_bytes(s.fields["bitstream"]).bundle_id for s in store.seen]
-    assert ids == [bundle.id, other.id, other.id]
+        assert client.ask(photo, "first?").image.codec == other.codec_id.hex()
+        assert client.ask(photo, "second?").image.codec == other.codec_id.hex()
+    ids = [Bitstream.from_bytes(s.fields["bitstream"]).codec_id for s in store.seen]
+    assert ids == [bundle.codec_id, other.codec_id, other.codec_id]
 
     async def one() -> str:
         async with AsyncEdgeClient(store.url, threads=1) as client:
-            return (await client.ask(photo, "third?")).image.bundle
+            return (await client.ask(photo, "third?")).image.codec
 
     store.replies = [refusal]
-    assert asyncio.run(one()) == other.hex_id
+    assert asyncio.run(one()) == other.codec_id.hex()
     store.replies = [refusal]
     with EdgeClient(store.url, bundle="tiny", threads=1) as client, pytest.raises(BundleUnknown):
         client.ask(photo, "with the one that was asked for, or not at all")
@@ -133,7 +134,7 @@ def test_command_line(cli: Cli, store: Any, other: Bundle, bundle: Bundle, photo
     assert json.loads(again.out)["version"] == "9.9"
     assert cli("encode", photo, "--bundle", other.hex_id).code == 0
     data = photo.with_suffix(".cotam").read_bytes()
-    assert Bitstream.from_bytes(data).bundle_id == other.id
+    assert Bitstream.from_bytes(data).codec_id == other.codec_id
     assert cli("bundle", "fetch", "--server", "http://127.0.0.1:9").code == 4
 
 

@@ -42,14 +42,14 @@ def test_ask(server: Any, photo: Path, bundle: Bundle) -> None:
     with EdgeClient(server.url, api_key="secret", threads=1) as client:
         answer = client.ask(photo, "how many cars? 🚗", max_new_tokens=8)
     assert answer.answer == "256 by 160"
-    assert answer.image.bundle == bundle.hex_id
+    assert answer.image.codec == bundle.codec_id.hex()
     seen = server.seen[0]
     assert seen.path == "/v1/query"
     assert seen.prompt == "how many cars? 🚗"
     assert seen.fields["max_new_tokens"] == b"8"
     assert seen.headers["authorization"] == "Bearer secret"
     assert len(seen.headers["idempotency-key"]) == 32
-    assert Bitstream.from_bytes(seen.fields["bitstream"]).bundle_id == bundle.id
+    assert Bitstream.from_bytes(seen.fields["bitstream"]).codec_id == bundle.codec_id
 
 
 def test_the_picture_decides_the_stream(server: Any, draw: Callable[..., np.ndarray]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_client.coding.encoder import Encoder
-from edge_client.coding.guidance import CELL_OF_LARGE, FILL, pool, shrink
+from edge_client.coding.guidance import CELL_OF_LARGE, pool, shrink
 from edge_client.pictures.images import fitted, load
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, Bundle, find
@@ -77,7 +77,6 @@ def test_importance_covers_the_picture(encoder: Encoder, draw: Draw) -> None:
         assert level_map.values.shape == importance.shape
         assert np.isfinite(importance).all()
         assert (importance > 0).all()
-    assert FILL.tolist() == [123, 117, 104]
 
 
 def test_cells_are_coarser_where_the_tower_does_not_see_the_whole(
@@ -287,7 +286,7 @@ def test_two_threads_of_the_transform_make_streams_that_decode(bundle: Bundle, d
 def decode(data: bytes, bundle: Bundle, model: EntropyModel, limits: Limits) -> Bitstream:
     """The whole way of a stream on the other end, up to the latent."""
     stream = Bitstream.from_bytes(data, limits)
-    find([bundle], stream.bundle_id)
+    find([bundle], stream.codec_id)
     symbols(stream, model)
     return stream
 

@@ -26,7 +26,7 @@ def test_ask(server_url: str, photo: Path, bundle: Bundle) -> None:
         size = len(client.encode(photo).to_bytes())
         found = client.ask(photo, "how many cars?", max_new_tokens=4)
     assert (found.image.width, found.image.height, found.image.bytes) == (256, 160, size)
-    assert found.image.bundle == bundle.hex_id
+    assert found.image.codec == bundle.codec_id.hex()
     assert found.usage.completion_tokens <= 4
     assert found.view == "adapter"
 
@@ -52,7 +52,7 @@ def test_what_the_server_refuses(
         stream = client.encode(draw(64, 48))
         for forged, error in (
             (replace(stream, check=stream.check ^ 1).to_bytes(), DecoderMismatch),
-            (replace(stream, bundle_id=b"none").to_bytes(), BundleUnknown),
+            (replace(stream, codec_id=b"none").to_bytes(), BundleUnknown),
             (stream.to_bytes()[:-1], StreamError),
             (b"\xff\xd8\xff\xe0 a photo as it is", StreamError),
         ):

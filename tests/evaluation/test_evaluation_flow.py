@@ -34,7 +34,8 @@ from evaluation.commands.information_flow import (
 from evaluation.towers.load import load_tower
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
-from shared.nets.adapter import tower_fingerprint
+from shared.nets.fingerprint import fingerprint_of
+from shared.tower import same_tower
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,
@@ -130,15 +131,12 @@ def test_the_tower_of_a_whole_model_is_read(tmp_path: Path) -> None:
     whole = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=SIZES))
     whole.save_pretrained(tmp_path)
     tower = load_tower(str(tmp_path))
-    weight = whole.vision_model.embeddings.patch_embedding.weight
-    positions = whole.vision_model.embeddings.position_embedding.weight
-    assert tower.fingerprint == tower_fingerprint(weight, positions)
+    assert tower.fingerprint == fingerprint_of(whole.vision_model)
 
 
 def test_the_bundles_own_tower_is_read(bundle: Bundle) -> None:
     tower = load_tower(str(bundle.path(MLLM)))
-    assert bundle.manifest.adapter is not None
-    assert tower.fingerprint == bundle.manifest.adapter.tower
+    assert same_tower(tower.fingerprint, bundle.manifest.tower.fingerprint)
 
 
 def test_pictures_that_are_not_square_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def model(bundle: Bundle) -> EntropyModel:
 
 @pytest.fixture(scope="module")
 def streams(model: EntropyModel, bundle: Bundle) -> list[bytes]:
-    return fuzz.good_streams(model, bundle.id)
+    return fuzz.good_streams(model, bundle.codec_id)
 
 
 def test_the_streams_to_damage_are_good(model: EntropyModel, streams: list[bytes]) -> None:

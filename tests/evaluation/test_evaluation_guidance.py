@@ -159,7 +159,8 @@ def test_what_cannot_be_left_out_is_said(
     root.mkdir()
     shutil.copy(bundle.root / "manifest.json", root)
     manifest = json.loads((root / "manifest.json").read_text())
-    (root / "manifest.json").write_text(json.dumps({**manifest, "adapter": None}))
+    del manifest["files"]["adapter.safetensors"]
+    (root / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(SystemExit):
         run(monkeypatch, tmp_path, "ablations", "--bundle", str(root))
     assert "has no adapter" in capsys.readouterr().err

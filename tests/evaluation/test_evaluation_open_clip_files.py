@@ -12,7 +12,7 @@ import torch
 
 from evaluation.towers.load import load_tower
 from scenes import Backgrounds, Scene, render
-from shared.nets.adapter import tower_fingerprint
+from shared.nets.fingerprint import fingerprint_of
 from training.loop.world import Sample, normalise, pixels
 from training.small_models.clip import CONFIG, tokenize
 from training.small_models.conversion import convert_tower
@@ -76,7 +76,7 @@ def test_both_towers_give_the_same_tokens(loaded: Any, scene: Scene) -> None:
 def test_it_is_a_tower_whose_flow_can_be_measured(folder: Path, loaded: Any, scene: Scene) -> None:
     tower = load_tower(f"open_clip:{NAME}:{folder / WEIGHTS}")
     visual = loaded.visual
-    assert tower.fingerprint == tower_fingerprint(visual.conv1.weight, visual.positional_embedding)
+    assert tower.fingerprint == fingerprint_of(convert_tower(visual))
     assert tower(scene.picture).attention.shape == (tower.layers, 256, 256)
 
 

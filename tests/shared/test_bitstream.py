@@ -40,7 +40,7 @@ extras = st.dictionaries(
 
 streams = st.builds(
     Bitstream,
-    bundle_id=st.binary(min_size=4, max_size=4),
+    codec_id=st.binary(min_size=4, max_size=4),
     width=st.integers(1, MAX_SIDE),
     height=st.integers(1, MAX_SIDE),
     quality_code=st.integers(0, MAX_QUALITY_CODE),
@@ -54,7 +54,7 @@ streams = st.builds(
 def small(**fields: Any) -> Bitstream:
     """A stream of a 256x256 picture with made-up payloads."""
     plain: dict[str, Any] = {
-        "bundle_id": b"\x01\x02\x03\x04",
+        "codec_id": b"\x01\x02\x03\x04",
         "width": 256,
         "height": 256,
         "quality_code": 60,
@@ -98,7 +98,7 @@ def test_quality_is_in_twentieths() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"bundle_id": b"abc"},
+        {"codec_id": b"abc"},
         {"width": 0},
         {"height": MAX_SIDE + 1},
         {"quality_code": 181},

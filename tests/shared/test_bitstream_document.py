@@ -136,7 +136,7 @@ def test_the_example_is_a_stream() -> None:
     data = example()
     found = Bitstream.from_bytes(data)
     assert found == Bitstream(
-        bundle_id=bytes.fromhex("c07a0001"),
+        codec_id=bytes.fromhex("c07a0001"),
         width=96,
         height=80,
         quality_code=60,

@@ -12,8 +12,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared import bundle as bundles
-from shared.bundle import Bundle, describe_files, find, manifest_id, open_bundle, parse_manifest
+from shared.bundle import (
+    Bundle,
+    describe_files,
+    embedded,
+    find,
+    manifest_id,
+    open_bundle,
+    parse_manifest,
+)
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown
+
+TOWER: dict[str, Any] = {
+    **{"model": "llava", "vision": "clip_vision_model", "width": 8, "heads": 2, "patch": 16},
+    **{"grid": 4, "leading": 1, "layer": -2, "layout": "processor", "fingerprint": "00" * 64},
+    **{"mean": [0.5, 0.5, 0.5], "deviation": [0.5, 0.5, 0.5], "fill": [128, 128, 128]},
+}
 
 
 def manifest(root: Path, **changed: Any) -> dict[str, Any]:
@@ -27,7 +41,8 @@ def manifest(root: Path, **changed: Any) -> dict[str, Any]:
         "licence": "Apache-2.0",
         "resolution": 256,
         "quality": 3.0,
-        "latent_channels": 8,
+        "codec": {"latent_channels": 8, "former_ids": ["0badcafe"]},
+        "tower": TOWER,
         "guidance": {"side": 64, "patch": 16, "k": 0.75, "cell": 32, "levels": 3, "step": 30},
         "files": {name: entry.model_dump() for name, entry in files.items()},
         "provenance": {"hardware": "none"},
@@ -130,7 +145,13 @@ def test_no_file_is_named_outside_of_its_bundle(root: Path, name: str) -> None:
         {"quality": 10},
         {"quality": float("nan")},
         {"resolution": 0},
-        {"latent_channels": 0},
+        {"codec": {"latent_channels": 0}},
+        {"codec": {"latent_channels": 8, "former_ids": ["tiny"]}},
+        {"codec": {"latent_channels": 8, "layers": 0}},
+        {"tower": None},
+        {"tower": {**TOWER, "fingerprint": "00"}},
+        {"tower": {**TOWER, "layer": 3}},
+        {"tower": {**TOWER, "fill": [0, 0, 256]}},
         {"guidance": {"side": 64}},
         {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 32, "levels": 3, "step": 32}},
         {"guidance": {"side": 64, "patch": 16, "k": 1, "cell": 20, "levels": 3, "step": 30}},
@@ -168,11 +189,39 @@ def test_an_endless_manifest_is_not_read(root: Path) -> None:
         Bundle.open(root)
 
 
-def test_the_bundle_of_a_stream_is_found_by_id(root: Path) -> None:
+def test_the_bundle_of_a_stream_is_found_by_its_codec(root: Path) -> None:
     here = Bundle.open(root)
-    assert find([here], here.id) is here
+    assert find([here], here.codec_id) is here
+    assert find([here], bytes.fromhex("0badcafe")) is here
     with pytest.raises(BundleUnknown, match=here.hex_id):
         find([here], b"\xff\xff\xff\xff")
+
+
+def test_a_codec_is_named_by_the_files_that_decode_its_streams(root: Path) -> None:
+    codec = hashlib.sha256()
+    for name in (bundles.DECODER, bundles.ENTROPY):
+        (root / name).write_bytes(name.encode())
+        codec.update(f"{name} {hashlib.sha256(name.encode()).hexdigest()}\n".encode())
+    write(root)
+    before = Bundle.open(root)
+    assert before.codec_id == codec.digest()[:4]
+    (root / bundles.ADAPTER).write_bytes(b"another adapter")
+    write(root, name="other", codec={"latent_channels": 8})
+    after = Bundle.open(root)
+    assert after.id != before.id
+    assert after.codec_id == before.codec_id
+    for name in (bundles.DECODER, bundles.ENTROPY):
+        (root / name).write_bytes(b"another codec")
+        write(root)
+        found = Bundle.open(root).codec_id
+        assert found not in (before.codec_id, after.codec_id)
+        after = Bundle.open(root)
+
+
+@pytest.mark.parametrize(("name", "former"), [("tiny", "9f4eff01"), ("tiny-joint", "f332e89f")])
+def test_streams_that_named_the_bundle_still_name_its_codec(name: str, former: str) -> None:
+    """Both were shipped under these ids before streams named codecs."""
+    assert find([embedded("tiny"), embedded("tiny-joint")], bytes.fromhex(former)) == embedded(name)
 
 
 def test_the_embedded_bundle_is_whole(bundle: Bundle) -> None:

@@ -26,8 +26,9 @@ from shared.entropy_model import EntropyModel
 from shared.integer_network import CODES
 from shared.level_map import CELLS, LEVELS, MAX_STEP, STEP_UNIT, STRIDE, flat_codes
 from shared.libraries import import_onnxruntime
-from shared.nets.adapter import load_adapter, save_adapter, tower_fingerprint
+from shared.nets.adapter import load_adapter, save_adapter
 from shared.nets.codec import Codec, load_synthesis, save_synthesis
+from shared.nets.fingerprint import fingerprint_of
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
@@ -37,6 +38,7 @@ from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, spent
 from training.loop.world import DEVIATION, MEAN, PATCH, SIDE
 from training.small_models.clip import load_clip, text_parts
+from training.small_models.conversion import convert_tower
 from training.small_models.llava import build_processor, load_llava
 from training.small_models.open_clip_files import write_open_clip
 from training.small_models.tokenizer import build_tokenizer
@@ -95,7 +97,6 @@ def main(arguments: argparse.Namespace) -> None:
             quantise_guidance(beside / bundles.GUIDANCE)
         np.savez_compressed(beside / bundles.ENTROPY, **entropy_arrays(codec))
         save_synthesis(codec.synthesis, beside / bundles.DECODER)
-        adapter = None
         if arguments.llava:
             text = {name: t.detach().half() for name, t in text_parts(clip).items()}
             save_file(text, beside / bundles.CLIP_TEXT)
@@ -103,8 +104,7 @@ def main(arguments: argparse.Namespace) -> None:
             write_mllm(model, beside / bundles.MLLM)
         if arguments.adapter:
             save_adapter(load_adapter_run(arguments.adapter), beside / bundles.ADAPTER)
-            adapter = {"tower": fingerprint(visual)}
-        write_manifest(beside, codec, adapter, arguments)
+        write_manifest(beside, codec, visual, arguments)
         for line in check(bundles.Bundle.open(beside), codec, visual, bool(arguments.quantise)):
             print(line)
         beside.chmod(0o755)
@@ -181,13 +181,29 @@ def write_mllm(model: Any, folder: Path) -> None:
     build_processor(build_tokenizer()).save_pretrained(folder)
 
 
-def fingerprint(visual: nn.Module) -> str:
-    """Names the tower as the cloud finds it: after a round trip through float16."""
-    return tower_fingerprint(visual.conv1.weight.half(), visual.positional_embedding.half())
+def describe_tower(visual: Any) -> dict[str, Any]:
+    """The tower of Scenes, as the language model of `small_models` uses it."""
+    tower = convert_tower(visual)
+    config = tower.config
+    return {
+        "model": "llava",
+        "vision": config.model_type,
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "patch": PATCH,
+        "grid": SIDE // PATCH,
+        "leading": 1,
+        "layer": -1,
+        "mean": MEAN,
+        "deviation": DEVIATION,
+        "fill": [round(255 * shade) for shade in MEAN],
+        "layout": "corner",
+        "fingerprint": fingerprint_of(tower),
+    }
 
 
 def write_manifest(
-    root: Path, codec: Codec, adapter: dict[str, str] | None, arguments: argparse.Namespace
+    root: Path, codec: Codec, visual: nn.Module, arguments: argparse.Namespace
 ) -> None:
     """manifest.json over all files that are in `root`."""
     names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
@@ -200,7 +216,7 @@ def write_manifest(
             "licence": "Apache-2.0",
             "resolution": SIDE,
             "quality": arguments.quality,
-            "latent_channels": codec.config.latent_channels,
+            "codec": {"latent_channels": codec.config.latent_channels},
             "guidance": {
                 "side": SIDE,
                 "patch": PATCH,
@@ -209,7 +225,7 @@ def write_manifest(
                 "levels": arguments.levels,
                 "step": arguments.step,
             },
-            "adapter": adapter,
+            "tower": describe_tower(visual),
             "files": bundles.describe_files(root, names, edge),
             "provenance": provenance(arguments),
         }

@@ -16,7 +16,8 @@ from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import Seen
 from shared.bundle import Bundle
-from shared.nets.adapter import place, place_picture, tower_fingerprint
+from shared.nets.adapter import place, place_picture
+from shared.nets.fingerprint import fingerprint_of
 from shared.schemas import View
 
 TOWERS = ("clip_vision_model", "siglip_vision_model")
@@ -36,9 +37,8 @@ class Tower:
         self._side = int(config.image_size)
         self.grid = self._side // int(config.patch_size)
         patch = self.embeddings.patch_embedding.weight
-        positions = self.embeddings.position_embedding.weight
         self._dtype, self.device = patch.dtype, patch.device
-        fingerprint = tower_fingerprint(patch, positions)
+        fingerprint = fingerprint_of(self._model.vision_tower)
         self._adapters = Adapters(bundles, fingerprint, self._side, self.grid, self.device)
         images = processor.image_processor
         self._mean = torch.tensor(images.image_mean, device=self.device)

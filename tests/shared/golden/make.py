@@ -34,7 +34,7 @@ from shared.level_map import (  # noqa: E402
 from shared.symbol_coder import scale_tables  # noqa: E402
 
 SEED = 20261124
-BUNDLE_ID = b"gold"
+CODEC_ID = b"gold"
 CHANNELS, HYPER = 24, 8
 WIDTHS = (1, 2, 3, 5, 6, 7)  # of the groups of channels
 INPUTS = {
@@ -91,7 +91,7 @@ def stream(model: EntropyModel, number: int, chance: np.random.Generator) -> Bit
     latent = chance.standard_t(2, (CHANNELS, *latent_shape(width, height))) * spread
     coded = model.encode(latent.astype(np.float32), codes, code)
     extras = ((128, b""), (200, b"hi")) if number % 6 == 5 else ()
-    return Bitstream(BUNDLE_ID, width, height, code, coded.check, payload, coded.payload, extras)
+    return Bitstream(CODEC_ID, width, height, code, coded.check, payload, coded.payload, extras)
 
 
 def digest(symbols: Symbols, codes: np.ndarray) -> str:
