@@ -163,6 +163,7 @@ class Service:
                 settings.threads,
                 upstream,
                 Weights(settings.dtype, settings.quantise),
+                settings.synthesis,
             )
             engine.warm_up()
         except Exception as error:

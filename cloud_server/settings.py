@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         description="layers of the language model in 8 or 4 bits (needs cotam[quantised]); the "
         "vision tower stays as it is",
     )
+    synthesis: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="arithmetic in which pictures are restored; auto: bfloat16 where the processor "
+        "multiplies in it, else float32",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"

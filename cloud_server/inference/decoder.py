@@ -20,6 +20,7 @@ from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
 from shared.level_map import STRIDE, LevelMap, read_codes
 from shared.nets.codec import load_synthesis
+from shared.nets.fast_synthesis import FastSynthesis, Precision, dtype_of
 from shared.tiles import spans
 
 TILE: Final = 64
@@ -59,13 +60,17 @@ class Latents:
 
 
 class Decoder:
-    """Decodes streams of one codec. Hashes are checked as the bundle's files are read."""
+    """Decodes streams of one codec. Hashes are checked as the bundle's files are read.
 
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+    precision: of the synthesis. Symbols and latents are exact in any.
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device, precision: Precision = "auto") -> None:
         self.bundle = bundle
         self._device = device
         self.entropy = EntropyModel.load(bundle.path(bundles.ENTROPY))
-        self._synthesis = load_synthesis(bundle.path(bundles.DECODER)).to(device)
+        synthesis = load_synthesis(bundle.path(bundles.DECODER))
+        self._synthesis = FastSynthesis(synthesis, dtype_of(precision, device)).to(device)
 
     def decode(self, stream: Bitstream) -> Decoded:
         """Decode a stream of this codec. Raises StreamMalformed or DecoderMismatch.
@@ -119,12 +124,14 @@ class Decoder:
         return pixels.reshape(count, rows * STRIDE, columns * STRIDE, 3)
 
 
-def decoders_of(bundle_list: Iterable[Bundle], device: torch.device) -> dict[bytes, Decoder]:
+def decoders_of(
+    bundle_list: Iterable[Bundle], device: torch.device, precision: Precision = "auto"
+) -> dict[bytes, Decoder]:
     """A decoder for each id that a stream of these bundles may name; one for each codec."""
     found: dict[bytes, Decoder] = {}
     for bundle in bundle_list:
         if bundle.codec_id not in found:
-            found[bundle.codec_id] = Decoder(bundle, device)
+            found[bundle.codec_id] = Decoder(bundle, device, precision)
         for former in bundle.manifest.codec.former_ids:
             found.setdefault(bytes.fromhex(former), found[bundle.codec_id])
     return found

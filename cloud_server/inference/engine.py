@@ -23,6 +23,7 @@ from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import CotamError, DeadlineExceeded, UpstreamError
 from shared.level_map import flat_codes, latent_shape
+from shared.nets.fast_synthesis import Precision
 
 WARM_UP_SIDE: Final = 64
 WARM_UP_CODE: Final = 60
@@ -40,13 +41,14 @@ class Engine:
         threads: int,
         upstream: UpstreamOptions | None = None,
         weights: Weights | None = None,
+        synthesis: Precision = "auto",
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.device = device_of(device)
         self.bundles = list(bundles)
         self.crashes = 0  # in a row, of the model and not of the request
-        self._decoders = decoders_of(bundles, self.device)
+        self._decoders = decoders_of(bundles, self.device, synthesis)
         self.backend: Backend = load_backend(
             mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights
         )

@@ -98,7 +98,7 @@ class Decoders:
             torch.set_num_threads(settings.threads)
         device = device_of(settings.device)
         bundles = [open_bundle(place) for place in settings.bundle]
-        self._decoders = decoders_of(bundles, device)
+        self._decoders = decoders_of(bundles, device, settings.synthesis)
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
