@@ -9,9 +9,6 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY edge_client edge_client
 COPY cloud_server cloud_server
 COPY shared shared
-COPY scenes scenes
-COPY training training
-COPY evaluation evaluation
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install -c constraints.txt ".[cloud]" \
     && rm -rf /opt/cotam \

@@ -30,12 +30,20 @@ def main() -> None:
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
     name, text = TRAINERS[chosen.command]
-    module = importlib.import_module(f"training.{name}")
-    own = argparse.ArgumentParser(prog=f"python -m training {chosen.command}", description=text)
-    module.add_arguments(own)
-    arguments = own.parse_args(rest)
     try:
-        module.main(arguments)
+        module = importlib.import_module(f"training.{name}")
+        own = argparse.ArgumentParser(prog=f"python -m training {chosen.command}", description=text)
+        module.add_arguments(own)
+        module.main(own.parse_args(rest))
+    except ModuleNotFoundError as error:
+        if error.name != "scenes":
+            raise
+        print(
+            "python -m training: this trains on Scenes, which comes with a checkout, not with the "
+            "package (`codec` and `entropy` do without: --scenes 0)",
+            file=sys.stderr,
+        )
+        raise SystemExit(exit_code(UsageError(""))) from None
     except (CotamError, FileNotFoundError, FileExistsError) as error:
         print(f"python -m training: {error}", file=sys.stderr)
         code = exit_code(error) if isinstance(error, CotamError) else exit_code(UsageError(""))

@@ -13,7 +13,8 @@ import torch
 from evaluation.towers.load import load_tower
 from scenes import Backgrounds, Scene, render
 from shared.nets.fingerprint import fingerprint_of
-from training.loop.world import Sample, normalise, pixels
+from training.loop.square import normalise, pixels
+from training.loop.world import Sample
 from training.small_models.clip import CONFIG, tokenize
 from training.small_models.conversion import convert_tower
 from training.small_models.open_clip_files import NAME, TOKENIZER, WEIGHTS, write_open_clip

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scenes import COLOURS, KINDS, Question
-from training.loop.world import SIDE
+from training.loop.square import SIDE
 from training.small_models.clip import CONFIG, ClipWithHeads
 from training.small_models.counting import (
     ADDED,

@@ -11,17 +11,8 @@ import torch
 from scenes import COLOURS, KINDS, Backgrounds
 from training.codec.trainer import knot_lambdas, lambdas, random_codes
 from training.loop.pictures import photographs, random_crop
-from training.loop.world import (
-    MEAN,
-    PATCH,
-    SIDE,
-    TIMES,
-    BusierBackgrounds,
-    Objects,
-    SceneStream,
-    normalise,
-    pixels,
-)
+from training.loop.square import MEAN, PATCH, SIDE, normalise, pixels
+from training.loop.world import TIMES, BusierBackgrounds, Objects, SceneStream
 from training.small_models.density import DENSITIES
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from scenes import CHARACTERS, COLOURS, KINDS, Question
-from training.loop.world import SIDE, Objects
+from training.loop.square import SIDE
+from training.loop.world import Objects
 from training.small_models.clip import CONFIG, ClipWithHeads
 from training.small_models.counting import CHANNELS, PER_OBJECT
 from training.small_models.grounding import PATCH_LABELS, Grounding

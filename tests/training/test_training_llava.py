@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scenes import Question
-from training.loop.world import SIDE
+from training.loop.square import SIDE
 from training.small_models.clip import CONFIG, ClipWithHeads, tokenize
 from training.small_models.conversion import convert_tower
 from training.small_models.llava import (

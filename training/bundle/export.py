@@ -36,12 +36,8 @@ from training.codec.edge_analysis import EdgeAnalysis
 from training.codec.quantise import quantise_encoder, quantise_guidance
 from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, spent
-from training.loop.world import DEVIATION, MEAN, PATCH, SIDE
-from training.small_models.clip import load_clip, text_parts
+from training.loop.square import DEVIATION, MEAN, PATCH, SIDE
 from training.small_models.conversion import convert_tower
-from training.small_models.llava import build_processor, load_llava
-from training.small_models.open_clip_files import write_open_clip
-from training.small_models.tokenizer import build_tokenizer
 from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 
 OPSET = 18
@@ -83,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the bundle beside its place, check it, then rename. An old one is replaced."""
+    # Towers and language models of Scenes; the package without a checkout has no Scenes.
+    from training.small_models.clip import load_clip, text_parts
+    from training.small_models.llava import load_llava
+    from training.small_models.open_clip_files import write_open_clip
+
     out: Path = arguments.out
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -177,6 +178,9 @@ def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
 
 def write_mllm(model: Any, folder: Path) -> None:
     """The language model in Hugging Face form, float16, with its processor."""
+    from training.small_models.llava import build_processor
+    from training.small_models.tokenizer import build_tokenizer
+
     model.half().save_pretrained(folder)
     build_processor(build_tokenizer()).save_pretrained(folder)
 

@@ -31,7 +31,6 @@ from shared.nets.codec import Analysis, Codec, load_synthesis
 from shared.nets.entropy import BIAS_UNIT, IntegerConv
 from training.codec.edge_analysis import EdgeAnalysis, undo
 from training.loop.runner import CHECKPOINT, write_checkpoint
-from training.small_models.clip import CONFIG, ClipWithHeads
 from training.small_models.conversion import unconverted
 from training.tower.adapter import adapter_info
 
@@ -56,8 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
         llava = LlavaForConditionalGeneration.from_pretrained(
             bundle.path(bundles.MLLM), dtype=torch.float32
         )
-        clip = restore_clip(bundle, llava.model.vision_tower)
-        states["clip"] = (clip.state_dict(), {"config": json.loads(CONFIG.read_text())})
+        states["clip"] = restore_clip(bundle, llava.model.vision_tower)
         states["llava"] = (llava.state_dict(), {})
     for name, (state, info) in states.items():
         folder: Path = arguments.out / name
@@ -132,13 +130,19 @@ def restore_integers(layer: IntegerConv, arrays: dict[str, NDArray[Any]], name: 
     layer.bias.copy_(bias / unit / BIAS_UNIT)
 
 
-def restore_clip(bundle: bundles.Bundle, tower: nn.Module) -> ClipWithHeads:
-    """Towers whose visual one is a `CLIPVisionModel`."""
-    model = ClipWithHeads(json.loads(CONFIG.read_text()))
+def restore_clip(
+    bundle: bundles.Bundle, tower: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State and settings, as a run of the CLIP trainer keeps them; tower: a `CLIPVisionModel`."""
+    # Here alone Scenes is needed, which the package without a checkout does not have.
+    from training.small_models.clip import CONFIG, ClipWithHeads
+
+    config = json.loads(CONFIG.read_text())
+    model = ClipWithHeads(config)
     state = {f"visual.{name}": t for name, t in unconverted(tower.state_dict()).items()}
     state |= load_file(bundle.path(bundles.CLIP_TEXT))
     model.clip.load_state_dict(state)
-    return model
+    return model.state_dict(), {"config": config}
 
 
 def restore_adapter(bundle: bundles.Bundle) -> tuple[dict[str, Tensor], dict[str, int]]:

@@ -18,13 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scenes import WORLDS
 from shared.nets.codec import STRIDE, Codec
 from shared.nets.rate import Rate
-from training.codec.trainer import balance, batches, lambdas, load_codec, random_codes, validate_all
+from training.codec.trainer import (
+    balance,
+    batches,
+    lambdas,
+    load_codec,
+    random_codes,
+    scene_stream,
+    validate_all,
+)
 from training.loop.pictures import photographs
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.loop.world import SIDE, SceneStream
+from training.loop.square import SIDE
 
 FIRST_SCENE: Final = 50_000_000
 POOL: Final = 2_000  # latents that are drawn from
@@ -108,9 +115,8 @@ def main(arguments: argparse.Namespace) -> None:
     rate = Rate().train()
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
-    scenes = SceneStream(
-        "train", options.data, runner.next_scene(FIRST_SCENE, arguments.batch), tuple(WORLDS)
-    )
+    start = runner.next_scene(FIRST_SCENE, arguments.batch)
+    scenes = scene_stream("train", options.data, start) if arguments.scenes > 0 else None
     photos = photographs(options.data, "train")
     source = batches(photos, scenes, arguments.scenes, FRESH, SIDE, rng)
     pool = LatentPool(codec, source, generator)
@@ -123,4 +129,4 @@ def main(arguments: argparse.Namespace) -> None:
         return loss_of(codec, latent, codes, base, rate, gains)
 
     info = {"config": asdict(codec.config), "before": {"codec": spent(arguments.codec, "codec")}}
-    runner.run(loss_of_step, validate_all(options.data), info)
+    runner.run(loss_of_step, validate_all(options.data, scenes is not None), info)

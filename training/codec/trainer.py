@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scenes import WORLDS
 from shared.errors import UsageError
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
@@ -34,7 +34,11 @@ from training.loop.runner import (
     part_of,
     spent,
 )
-from training.loop.world import SIDE, SceneStream
+from training.loop.square import SIDE
+
+if TYPE_CHECKING:
+    from scenes import Split
+    from training.loop.world import SceneStream
 
 CELLS = (1, 2)  # latents a side
 LEVEL_STEPS = (20, 30, 40)
@@ -104,16 +108,16 @@ def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[
 
 def batches(
     photos: list[NDArray[np.uint8]],
-    scenes: SceneStream,
+    scenes: SceneStream | None,
     share: float,
     batch: int,
     side: int,
     rng: np.random.Generator,
 ) -> Iterator[Tensor]:
-    """Endless f32 [B, 3, side, side] in 0..1, a share of them of scenes."""
+    """Endless f32 [B, 3, side, side] in 0..1, a share of them of scenes, where there are some."""
     while True:
         sources = (
-            [scenes.sample((SIDE, SIDE)).picture] if rng.random() < share else photos
+            [scenes.sample((SIDE, SIDE)).picture] if rng.random() < share and scenes else photos
             for _ in range(batch)
         )
         crops = np.stack([random_crop(pictures, side, rng) for pictures in sources])
@@ -174,7 +178,7 @@ def main(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
     start = runner.next_scene(FIRST_SCENE, arguments.batch)
-    scenes = SceneStream("train", options.data, start, tuple(WORLDS))
+    scenes = scene_stream("train", options.data, start) if arguments.scenes > 0 else None
     photos = photographs(options.data, "train")
     source = batches(photos, scenes, arguments.scenes, arguments.batch, arguments.crop, rng)
 
@@ -184,14 +188,26 @@ def main(arguments: argparse.Namespace) -> None:
         codes, base = codes.to(options.device), base.to(options.device)
         return loss_of(codec(picture, codes, base, rate), picture, codes, base)
 
-    runner.run(loss_of_step, validate_all(options.data), {"config": asdict(config)})
+    runner.run(
+        loss_of_step, validate_all(options.data, scenes is not None), {"config": asdict(config)}
+    )
 
 
-def validate_all(data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Scores of a codec on photographs and scenes that no training sees."""
+def scene_stream(split: Split, data: Path, start: int = 0) -> SceneStream:
+    """Scenes of all versions in turn. Imported here: whoever trains on photographs has none."""
+    from scenes import WORLDS
+    from training.loop.world import SceneStream
+
+    return SceneStream(split, data, start, tuple(WORLDS))
+
+
+def validate_all(data: Path, on_scenes: bool) -> Callable[[nn.Module], dict[str, float]]:
+    """Scores of a codec on photographs, and on scenes if asked for, that no training sees."""
     held_out = photographs(data, "val")
-    stream = SceneStream("val", data, versions=tuple(WORLDS))
-    scenes = [sample.picture for sample in stream.batch(SCENES_VALIDATED, (SIDE, SIDE))]
+    scenes = []
+    if on_scenes:
+        drawn = scene_stream("val", data).batch(SCENES_VALIDATED, (SIDE, SIDE))
+        scenes = [sample.picture for sample in drawn]
 
     def scores(codec: nn.Module) -> dict[str, float]:
         of_scenes = {f"scene_{name}": v for name, v in validate(codec, scenes).items()}

@@ -16,14 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from scenes import COLOURS, KINDS, VERSION, WORLDS, Backgrounds, Scene, Split, render
+from training.loop.square import MEAN, PATCH, SIDE
 
 T = TypeVar("T", bound=np.generic)
-
-SIDE = 256
-PATCH = 16
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Channel statistics of CLIP's pictures (open_clip `OPENAI_DATASET_MEAN` and `_STD`)."""
 
 OTHER_SHAPES = ((256, 192), (192, 256), (256, 160), (160, 256), (256, 224), (224, 256))
 OTHER_SHARE = 0.2
@@ -159,16 +154,3 @@ class Objects:
         kind = F.one_hot(self.kind, 1 + len(KINDS))[..., 1:]
         colour = F.one_hot(self.colour, 1 + len(COLOURS))[..., 1:]
         return torch.einsum("boc,bon->bcn", torch.cat([kind, colour], dim=2).float(), self.shares)
-
-
-def pixels(samples: list[Sample]) -> Tensor:
-    """f32 [B, 3, 256, 256] in 0..1."""
-    stacked = np.stack([sample.picture for sample in samples])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255.0)
-
-
-def normalise(picture: Tensor) -> Tensor:
-    """Pictures 0..1 as the tower takes them."""
-    mean = torch.tensor(MEAN, device=picture.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(DEVIATION, device=picture.device).view(1, 3, 1, 1)
-    return (picture - mean) / deviation

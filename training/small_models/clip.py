@@ -29,16 +29,8 @@ from shared.errors import UsageError
 from shared.nets.guidance import cls_attention
 from shared.nets.precision import mixed_precision
 from training.loop.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
-from training.loop.world import (
-    PATCH,
-    SIDE,
-    Objects,
-    Sample,
-    SceneStream,
-    add_world_argument,
-    normalise,
-    pixels,
-)
+from training.loop.square import PATCH, SIDE, normalise, pixels
+from training.loop.world import Objects, Sample, SceneStream, add_world_argument
 from training.small_models.density import DENSITIES, density_head, density_loss
 from training.small_models.tokenizer import END, build_tokenizer
 

@@ -29,18 +29,8 @@ from transformers import (
 from scenes import TASKS, Question, Scene, ask
 from shared.nets.precision import mixed_precision
 from training.loop.runner import Runner, RunOptions, add_runner_arguments, load_checkpoint
-from training.loop.world import (
-    DEVIATION,
-    MEAN,
-    PATCH,
-    SIDE,
-    Objects,
-    Sample,
-    SceneStream,
-    add_world_argument,
-    normalise,
-    pixels,
-)
+from training.loop.square import DEVIATION, MEAN, PATCH, SIDE, normalise, pixels
+from training.loop.world import Objects, Sample, SceneStream, add_world_argument
 from training.small_models.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
 from training.small_models.conversion import convert_tower
 from training.small_models.counting import hold, start_counting

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,19 +34,11 @@ from training.loop.runner import (
     load_checkpoint,
     part_of,
 )
-from training.loop.world import (
-    DEVIATION,
-    MEAN,
-    PATCH,
-    SIDE,
-    Sample,
-    SceneStream,
-    add_world_argument,
-    normalise,
-    pixels,
-)
-from training.small_models.clip import load_clip
+from training.loop.square import DEVIATION, MEAN, PATCH, SIDE, normalise, pixels
 from training.small_models.conversion import convert_tower
+
+if TYPE_CHECKING:
+    from training.loop.world import Sample
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
@@ -203,6 +195,9 @@ def balance(base: Tensor) -> Tensor:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    # Here and below: what builds on this module need not train on Scenes, nor have them.
+    from training.loop.world import add_world_argument
+
     add_runner_arguments(parser)
     add_world_argument(parser)
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
@@ -219,6 +214,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Train; the run's checkpoint holds the averaged adapter."""
+    from training.loop.world import SceneStream
+    from training.small_models.clip import load_clip
+
     options = RunOptions.of(arguments)
     codec, visual = load_codec(arguments.codec), load_clip(arguments.clip).clip.visual
     width = visual.conv1.out_channels

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from shared.nets.precision import mixed_precision
 from training.codec.trainer import balance, lambdas, load_codec
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
-from training.loop.world import SIDE, SceneStream, add_world_argument
-from training.small_models.clip import load_clip
+from training.loop.square import SIDE
 from training.tower.adapter import (
     HIGH,
     LOW,
@@ -36,6 +35,9 @@ from training.tower.adapter import (
     random_qualities,
     validate,
 )
+
+if TYPE_CHECKING:
+    from training.loop.world import SceneStream
 
 PIXELS: Final = 0.2
 FIRST_SCENE: Final = 30_000_000
@@ -97,6 +99,8 @@ def joint_loss(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from training.loop.world import add_world_argument
+
     add_runner_arguments(parser)
     add_world_argument(parser)
     parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
@@ -108,6 +112,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Train; the run's folder then stands for a codec's and for an adapter's in `export`."""
+    from training.loop.world import SceneStream
+    from training.small_models.clip import load_clip
+
     options = RunOptions.of(arguments)
     codec, adapter = load_codec(arguments.codec), load_adapter_run(arguments.adapter)
     visual = load_clip(arguments.clip).clip.visual
