@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,7 +53,10 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
 def xdg(variable: str, fallback: str, environment: Mapping[str, str] = os.environ) -> Path:
     """Our folder below one of the XDG base directories; `fallback` is relative to the home."""
     base = environment.get(variable)
-    return (Path(base) if base else Path.home() / fallback) / "cotam"
+    try:
+        return (Path(base) if base else Path.home() / fallback) / "cotam"
+    except RuntimeError as error:  # a user without a name, as containers have them
+        raise UsageError("there is no home directory", hint=f"set HOME or {variable}") from error
 
 
 def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Resolved:
@@ -76,14 +80,30 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
             values[name], origin[name] = stored[name], str(path)
         else:
             values[name], origin[name] = str(field.default), "default"
-    server = values["server"].rstrip("/")
-    if not server.startswith(("http://", "https://")) or len(server.split("//", 1)[1]) == 0:
+    values["server"] = server_url(values["server"], origin["server"])
+    values["api_key"] = check_api_key(values["api_key"])
+    return Resolved(Settings(**values), origin)
+
+
+def server_url(text: str, origin: str = "") -> str:
+    """A server's address, without /v1 and slashes at its end. Raises UsageError for what is none.
+
+    origin: where it was set, for the message.
+    """
+    url = text.rstrip("/").removesuffix("/v1").rstrip("/")
+    if not _is_server(url):
         raise UsageError(
-            f"server is {values['server']!r} ({origin['server']}), which is no URL",
+            f"server is {text!r}{f' ({origin})' if origin else ''}, which is no URL",
             hint=f"write it as {DEFAULT_SERVER}",
         )
-    values["server"] = server
-    return Resolved(Settings(**values), origin)
+    return url
+
+
+def check_api_key(key: str) -> str:
+    """The key as it is. Raises UsageError for one that no header can carry."""
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise UsageError("the API key has characters that no HTTP header can carry")
+    return key
 
 
 def store(path: Path, key: str, value: str | None) -> None:
@@ -101,6 +121,10 @@ def store(path: Path, key: str, value: str | None) -> None:
     if value is not None:
         if not value.isprintable():
             raise UsageError(f"{key} has characters that cannot be printed")
+        if key == "server":
+            value = server_url(value)
+        elif key == "api_key":
+            check_api_key(value)
         values[key] = value
     # A JSON string of printable characters is a TOML string, too.
     lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in values.items()]
@@ -109,6 +133,16 @@ def store(path: Path, key: str, value: str | None) -> None:
         write_atomically(path, "".join(lines).encode(), mode=0o600)
     except OSError as error:
         raise UsageError(f"the config file {path} cannot be written: {error.strerror}") from error
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        named = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # of a port, an IPv6 address or a name that cannot be
+        return False
+    plain = url.isprintable() and not any(c in url for c in " ?#")
+    return named and plain and parts.scheme in ("http", "https")
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from edge_client import EdgeClient
 from edge_client.pictures.images import Picture, fit, load
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from shared.libraries import PICTURE_FORMATS
 
 FOLDER: Final = Path(__file__).parent
@@ -56,7 +56,7 @@ def _ask(client: EdgeClient, path: Path, prompt: str) -> None:
     analysed = client.encoder.analyse(picture)
     stream = analysed.code(client.bundle.manifest.quality)
     coded = time.perf_counter()
-    answer = client.submit(Question(stream.to_bytes(), prompt))
+    answer = client.submit(Query(stream.to_bytes(), prompt))
     image, server = answer.image, answer.timings_ms
     print(f"\n{path.name}: {prompt}")
     print(f"  answer    {answer.answer}   ({answer.model}, which saw the {answer.view})")

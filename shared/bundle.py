@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -210,8 +211,9 @@ def embedded_bundles() -> list[Bundle]:
 
 def open_bundle(place: str | Path) -> Bundle:
     """A bundle by the name of an embedded one, or by the path of its directory."""
-    if isinstance(place, str) and (EMBEDDED / place / MANIFEST).is_file():
-        return embedded(place)
+    if isinstance(place, str):
+        with suppress(BundleMissing):
+            return embedded(place)
     return Bundle.open(Path(place))
 
 

@@ -32,14 +32,14 @@ def bench(
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
     from edge_client.coding.benchmark import drawn, measure
+    from edge_client.coding.picture_coder import PictureCoder
     from edge_client.pictures.images import fit
-    from edge_client.server.core import Core
 
-    core = Core(bundle=settings.bundle, resolution=size, threads=threads)
-    model = core.bundle.manifest.resolution
-    pixels = pixels_named(core, picture) if picture else fit(drawn(), size, model)
-    default = core.bundle.manifest.quality
-    found = measure(core.encoder, pixels, default if quality is None else quality, repeat)
+    coder = PictureCoder(bundle=settings.bundle, resolution=size, threads=threads)
+    model = coder.bundle.manifest.resolution
+    pixels = pixels_named(coder, picture) if picture else fit(drawn(), size, model)
+    default = coder.bundle.manifest.quality
+    found = measure(coder.encoder, pixels, default if quality is None else quality, repeat)
     talk = Output(json)
     if json:
         talk.record({"picture": picture, "threads": threads, **found})

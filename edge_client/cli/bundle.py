@@ -8,7 +8,6 @@ import typer
 
 from edge_client.cli import options
 from edge_client.cli.output import Output
-from shared.errors import ServerUnreachable
 
 if TYPE_CHECKING:
     from shared.bundle import Bundle
@@ -19,10 +18,10 @@ app = typer.Typer(help="Weights to code with.")
 @app.command("list")
 def list_(json: options.Json = False) -> None:
     """List the bundles of this device: those of the package, and those that were fetched."""
-    from edge_client.server.bundles import here
+    from edge_client.coding.bundles import local_bundles
 
     talk = Output(json)
-    for bundle in here():
+    for bundle in local_bundles():
         _show(talk, bundle)
 
 
@@ -44,24 +43,21 @@ def fetch(
     settings = options.resolve_options(server, api_key).settings
     import httpx
 
-    from edge_client.server import bundles
-    from edge_client.server.client import http_options
-    from edge_client.server.core import Core
-    from edge_client.server.protocol import unreachable
+    from edge_client.coding.bundles import local_bundles
+    from edge_client.server.bundles import fetch_bundle, server_bundle_ids
+    from edge_client.server.connection import Connection
 
     talk = Output(json)
-    core = Core(settings.server, api_key=settings.api_key)
+    connection = Connection(settings.server, settings.api_key)
+    local = {bundle.hex_id: bundle for bundle in local_bundles()}
     try:
-        with httpx.Client(**http_options(core)) as http:
-            wanted = [bundle_id] if bundle_id else bundles.of_server(http)
-            have = {bundle.hex_id: bundle for bundle in bundles.here()}
-            for hex_id in wanted:
-                if hex_id in have:
+        with connection.open() as http:
+            for hex_id in [bundle_id] if bundle_id else server_bundle_ids(http):
+                if hex_id in local:
                     talk.say(f"{hex_id} is here already")
-                _show(talk, have.get(hex_id) or bundles.fetch(http, hex_id))
-    except httpx.TransportError as error:
-        failed: ServerUnreachable = unreachable(error, settings.server)
-        raise failed from error
+                _show(talk, local.get(hex_id) or fetch_bundle(http, hex_id))
+    except httpx.RequestError as error:
+        raise connection.unreachable(error) from error
 
 
 def _show(talk: Output, bundle: Bundle) -> None:

@@ -5,29 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
+    from edge_client.coding.picture_coder import PictureCoder
     from edge_client.pictures.images import Picture
-    from edge_client.server.core import Core
 
 
-def encode_named(core: Core, picture: str) -> Bitstream:
+def named_source(picture: str) -> tuple[str | BinaryIO, str]:
+    """What a picture of the command line is read from, and what messages call it."""
+    return (sys.stdin.buffer, "standard input") if picture == STDIN else (picture, picture)
+
+
+def encode_named(coder: PictureCoder, picture: str) -> Bitstream:
     """The stream of a file, or of standard input for -."""
-    if picture == STDIN:
-        return core.encode(sys.stdin.buffer, name="standard input")
-    return core.encode(picture)
+    source, name = named_source(picture)
+    return coder.encode(source, name=name)
 
 
-def pixels_named(core: Core, picture: str) -> Picture:
+def pixels_named(coder: PictureCoder, picture: str) -> Picture:
     """The pixels of a file or of standard input, at the resolution at which they are coded."""
-    if picture == STDIN:
-        return core.pixels(sys.stdin.buffer, name="standard input")
-    return core.pixels(picture)
+    source, name = named_source(picture)
+    return coder.pixels(source, name=name)
 
 
 class Places:

@@ -61,9 +61,9 @@ def encode(
         raise UsageError("no picture is named", hint="edge_client encode photo.jpg")
     if output == "-" and len(pictures) > 1:
         raise UsageError(f"{len(pictures)} streams do not fit into one pipe", hint="-o DIR")
-    from edge_client.server.core import Core
+    from edge_client.coding.picture_coder import PictureCoder
 
-    core = Core(
+    coder = PictureCoder(
         bundle=settings.bundle,
         quality=quality,
         budget=most,
@@ -76,7 +76,7 @@ def encode(
 
     def one(name: str) -> tuple[str, Path | None, Bitstream | CotamError]:
         try:
-            stream = encode_named(core, name)
+            stream = encode_named(coder, name)
             if dry_run:
                 return name, None, stream
             if output == "-":

@@ -46,10 +46,10 @@ def inspect(
         write_named(picture, png(found.picture()))
     verified = ""
     if verify:
-        from edge_client.server.bundles import AUTO, find_named, here
+        from edge_client.coding.bundles import AUTO, find_named, local_bundles
 
         name = options.resolve_options(bundle=bundle).settings.bundle
-        candidates = here() if name == AUTO else [find_named(name)]
+        candidates = local_bundles() if name == AUTO else [find_named(name)]
         verified = inspection.verify(found, candidates).manifest.name
     talk = Output(json)
     if json:

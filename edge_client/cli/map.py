@@ -38,11 +38,11 @@ def map_(
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
     from edge_client.coding import overlay
-    from edge_client.server.core import Core
+    from edge_client.coding.picture_coder import PictureCoder
 
-    core = Core(bundle=settings.bundle, resolution=size)
-    pixels = pixels_named(core, picture)
-    importance, level_map = core.encoder.guide(pixels)
+    coder = PictureCoder(bundle=settings.bundle, resolution=size)
+    pixels = pixels_named(coder, picture)
+    importance, level_map = coder.encoder.guide(pixels)
     if levels:
         drawn = overlay.levels(pixels, level_map)
     else:

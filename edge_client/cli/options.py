@@ -154,6 +154,8 @@ def open_spool() -> Spool:
     days = os.environ.get("COTAM_SPOOL_DAYS")
     try:
         age = float(days) * 86_400 if days else MAX_AGE
-    except ValueError as error:
-        raise UsageError(f"COTAM_SPOOL_DAYS is {days!r}", hint="a number of days") from error
+    except ValueError:
+        age = 0.0
+    if not age > 0:  # nor is it where it is no number
+        raise UsageError(f"COTAM_SPOOL_DAYS is {days!r}", hint="a number of days")
     return Spool(root, parse_bytes(most, "COTAM_SPOOL_BYTES") if most else MAX_BYTES, age)

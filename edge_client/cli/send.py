@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,22 +14,21 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, pixels_named, record_of
+from edge_client.cli.coding import Places, describe, named_source, record_of
 from edge_client.cli.output import Output, error_record
 from edge_client.cli.spool import report
-from edge_client.pictures.inputs import expand
-from edge_client.server.question import Question, check_asked
-from edge_client.server.retries import RETRIED
-from edge_client.spool.forward import Forwarded, forward
-from edge_client.spool.store import Spool
-from shared.bitstream import Bitstream
+from edge_client.pictures.inputs import STDIN, expand
+from edge_client.pictures.suffixes import SUFFIXES
+from edge_client.server.query import check_asked
+from edge_client.spool.flush import Flushed, flush
+from edge_client.spool.store import Spool, SpoolUnusable
+from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError, batch_exit_code
 from shared.files import write_named
 
 if TYPE_CHECKING:
-    from edge_client.pictures.images import Picture
     from edge_client.server.client import EdgeClient
-    from shared.schemas import QueryResponse
+    from edge_client.server.exchange import Attempt
 
 
 def send(
@@ -84,6 +84,7 @@ def send(
     most = options.parse_budget(budget, quality)
     resolved = options.resolve_options(server, api_key, bundle)
     check_asked(prompt, max_new_tokens)
+    _check_question(prompt)
     pictures = expand(picture or [])
     if not pictures and watch is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
@@ -108,34 +109,41 @@ def send(
         sender = _Sender(client, prompt, max_new_tokens, spool, places, dry_run)
         errors = []
         with talk.progress(len(pictures)):
-            for result in ordered_map(sender.send, pictures, concurrency):
+            for sent in ordered_map(sender.send, pictures, concurrency):
                 talk.advance()
-                sender.keep_for_later(result)
-                _report(talk, result, alone=len(pictures) == 1 and watch is None)
-                errors += [result.error] if result.error else []
+                sender.keep_for_later(sent)
+                _report(talk, sent, alone=len(pictures) == 1 and watch is None)
+                errors += [sent.error] if sent.error else []
         if watch is not None:
             _watch(talk, sender, watch)
     if errors:
         raise typer.Exit(batch_exit_code(errors, len(pictures)))
 
 
-@dataclass
-class _Result:
-    """What became of one picture.
+def _check_question(prompt: str) -> None:
+    """Refuses what was meant as a picture: without a question, the last of them would be taken."""
+    spaced = any(letter.isspace() for letter in prompt)
+    named = not spaced and Path(prompt).suffix.lower() in {*SUFFIXES, SUFFIX}
+    if prompt == STDIN or named or os.path.exists(prompt):  # noqa: PTH110 -- never an error
+        raise UsageError(
+            f"the question is missing: {prompt} is a picture or folder",
+            hint=f'it comes last: edge_client send {prompt} "how many cars?"',
+        )
 
-    stream: None where it could not be coded. later: what could not be sent now.
-    """
+
+@dataclass
+class _Sent:
+    """What became of one picture. spool: where it waits, if it does. error: the attempt's, or that
+    of writing its stream."""
 
     picture: str
-    stream: Bitstream | None = None
-    answer: QueryResponse | None = None
-    error: CotamError | None = None
-    later: Question | None = None
-    spooled: bool = False
+    attempt: Attempt
+    error: CotamError | None
+    spool: Path | None = None
 
 
 class _Sender:
-    """One picture after the other, or several at once: code, keep, ask, spool."""
+    """One picture after the other, or several at once: ask, save the stream, spool."""
 
     def __init__(
         self,
@@ -160,88 +168,93 @@ class _Sender:
         """From here on pictures come one by one, and each finds out whether the server is there."""
         self._batch, self._offline = False, None
 
-    def send(self, picture: str) -> _Result:
-        """The whole way of a picture; errors are returned."""
-        result = _Result(picture)
-        try:
-            pixels = pixels_named(self._client, picture)
-            result.stream = self._client.code(pixels)
-            try:
-                if not self._dry_run:
-                    self._ask(pixels, result)
-            finally:
-                self._keep(result)
-        except CotamError as error:
-            result.error = error
-        return result
+    def send(self, picture: str, data: bytes | None = None) -> _Sent:
+        """The whole way of a picture; errors are returned. data: what is in the file, if known."""
+        from edge_client.server.exchange import Attempt
 
-    def keep_for_later(self, result: _Result) -> None:
+        source, name = named_source(picture)
+        attempt = Attempt(data or source, self._prompt, self._max_new_tokens, name)
+        offline = self._offline  # the rest of a batch does not wait for the server again
+        self._client.attempt(attempt, send=not self._dry_run and offline is None)
+        if offline is not None and attempt.error is None:
+            attempt.error = offline
+        if self._batch and isinstance(attempt.error, ServerUnreachable):
+            self._offline = attempt.error
+        sent = _Sent(picture, attempt, attempt.error)
+        try:
+            self._save(picture, attempt.stream)
+        except CotamError as error:
+            sent.error = error
+        return sent
+
+    def keep_for_later(self, sent: _Sent) -> None:
         """Put what could not be sent into the spool. Called in the order of the pictures."""
-        if self._spool is None or result.later is None:
+        query = sent.attempt.query
+        if self._spool is None or query is None or not sent.attempt.can_wait:
             return
         try:
-            self._spool.add(result.later, result.picture)
-            result.spooled = True
+            try:
+                self._spool.add(query, sent.picture)
+            except SpoolUnusable:
+                self._spool = Spool.temporary()  # better there than lost
+                self._spool.add(query, sent.picture)
+            sent.spool = self._spool.root
         except CotamError as error:
-            result.error = error
+            sent.error = error
 
-    def catch_up(self) -> Iterator[Forwarded]:
+    def catch_up(self) -> Iterator[Flushed]:
         """Send what waits in the spool, now that the server is there."""
-        if self._spool is not None and self._spool.entries():
-            with suppress(UsageError):  # somebody else is sending it
-                yield from forward(self._spool, self._client.submit)
+        with suppress(UsageError):  # somebody else is sending it, or it is out of reach
+            if self._spool is not None and self._spool.entries():
+                yield from flush(self._spool, self._client.submit)
 
-    def _keep(self, result: _Result) -> None:
-        if self._places is not None and result.stream is not None:
+    def _save(self, picture: str, stream: Bitstream | None) -> None:
+        if self._places is not None and stream is not None:
             with self._lock:
-                place = self._places.of(result.picture)
-            write_named(place, result.stream.to_bytes())
-
-    def _ask(self, pixels: Picture, result: _Result) -> None:
-        assert result.stream is not None
-        question = Question(result.stream.to_bytes(), self._prompt, self._max_new_tokens)
-        try:
-            if self._offline is not None:
-                raise self._offline  # the rest of a batch does not wait for it again
-            result.stream, result.answer = self._client.ask_pixels(pixels, result.stream, question)
-        except RETRIED as error:
-            if isinstance(error, ServerUnreachable) and self._batch:
-                self._offline = error
-            result.error, result.later = error, question
+                place = self._places.of(picture)
+            write_named(place, stream.to_bytes())
 
 
-def _report(talk: Output, result: _Result, alone: bool) -> None:
+def _report(talk: Output, sent: _Sent, alone: bool) -> None:
+    stream, answer = sent.attempt.stream, sent.attempt.answer
     if talk.json:
-        talk.record(_record(result))
-    if result.error is not None:
-        talk.complain(result.error, result.picture)
-        if result.spooled:
-            talk.say(f"{result.picture}: kept in the spool; send it with: edge_client spool flush")
+        talk.record(_record(sent))
+    if sent.error is not None:
+        talk.complain(sent.error, sent.picture)
+        if sent.spool is not None:
+            usual = options.open_spool().root
+            place, setting = "the spool", ""
+            if sent.spool != usual:
+                place = f"{sent.spool}, for {usual} cannot be used"
+                setting = f"COTAM_SPOOL={sent.spool} "
+            talk.say(
+                f"{sent.picture}: kept in {place}; send it with: {setting}edge_client spool flush"
+            )
         return
-    if result.answer is not None:
+    if answer is not None:
         if not talk.json:
-            text = result.answer.answer
-            talk.data(text if alone else f"{result.picture}\t{' '.join(text.split())}")
-        image, times = result.answer.image, result.answer.timings_ms
+            text = answer.answer
+            talk.data(text if alone else f"{sent.picture}\t{' '.join(text.split())}")
+        image, times = answer.image, answer.timings_ms
         if alone:
             talk.say(
-                f"{result.picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
-                f"({image.bpp:.3f} bpp); {result.answer.model} saw the {result.answer.view} and "
+                f"{sent.picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
+                f"({image.bpp:.3f} bpp); {answer.model} saw the {answer.view} and "
                 f"took {times.total:.0f} ms"
             )
-    elif result.stream is not None and not talk.json:
-        talk.data(describe(result.picture, result.stream))
+    elif stream is not None and not talk.json:
+        talk.data(describe(sent.picture, stream))
 
 
-def _record(result: _Result) -> dict[str, Any]:
-    found: dict[str, Any] = {"picture": result.picture}
-    if result.stream is not None:
-        found["stream"] = record_of(result.stream)
-    if result.answer is not None:
-        found |= result.answer.model_dump()
-    if result.error is not None:
-        found |= {"error": error_record(result.error), "spooled": result.spooled}
-    return found
+def _record(sent: _Sent) -> dict[str, Any]:
+    record: dict[str, Any] = {"picture": sent.picture}
+    if sent.attempt.stream is not None:
+        record["stream"] = record_of(sent.attempt.stream)
+    if sent.attempt.answer is not None:
+        record |= sent.attempt.answer.model_dump()
+    if sent.error is not None:
+        record |= {"error": error_record(sent.error), "spooled": sent.spool is not None}
+    return record
 
 
 def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
@@ -249,10 +262,10 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
 
     talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
     sender.end_batch()
-    for picture in new_pictures(folder):
-        result = sender.send(str(picture))
-        sender.keep_for_later(result)
-        _report(talk, result, alone=False)
-        if result.answer is not None:
-            for sent in sender.catch_up():
-                report(talk, sent)
+    for picture, data in new_pictures(folder):
+        sent = sender.send(str(picture), data)
+        sender.keep_for_later(sent)
+        _report(talk, sent, alone=False)
+        if sent.attempt.answer is not None:
+            for flushed in sender.catch_up():
+                report(talk, flushed)

@@ -13,7 +13,7 @@ from edge_client.spool.store import Entry, JobUnreadable, Spool
 from shared.errors import CotamError, exit_code
 
 if TYPE_CHECKING:
-    from edge_client.spool.forward import Forwarded
+    from edge_client.spool.flush import Flushed
 
 app = typer.Typer(help="Questions that wait for their server.")
 
@@ -66,14 +66,14 @@ def flush(
         talk.say("nothing waits")
         return
     from edge_client.server.client import EdgeClient, Retries
-    from edge_client.spool.forward import forward
+    from edge_client.spool.flush import flush as flushed
 
     last: CotamError | None = None
     with (
         EdgeClient(settings.server, api_key=settings.api_key, retries=Retries(retries)) as client,
         talk.progress(waiting),
     ):
-        for result in forward(spool, client.submit):
+        for result in flushed(spool, client.submit):
             talk.advance()
             report(talk, result)
             last = result.error or last
@@ -82,12 +82,12 @@ def flush(
         raise typer.Exit(exit_code(last) if spool.entries() else 1)
 
 
-def report(talk: Output, result: Forwarded) -> None:
+def report(talk: Output, result: Flushed) -> None:
     """Say what became of a job."""
     name = result.job.picture if result.job else result.entry.name
     if result.answer is not None:
         if talk.json:
-            asked = result.job.question.prompt if result.job else ""
+            asked = result.job.query.prompt if result.job else ""
             talk.record({"picture": name, "prompt": asked, **result.answer.model_dump()})
         else:
             talk.data(f"{name}\t{' '.join(result.answer.answer.split())}")
@@ -122,6 +122,6 @@ def _describe(spool: Spool, entry: Entry) -> dict[str, Any]:
     return {
         **found,
         "picture": job.picture,
-        "prompt": job.question.prompt,
+        "prompt": job.query.prompt,
         "created": created,
     }

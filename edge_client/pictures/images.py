@@ -120,6 +120,14 @@ def scale(picture: Picture, width: int, height: int) -> Picture:
     return np.asarray(resized)
 
 
+def read_file(file: BinaryIO, name: str) -> bytes:
+    """All bytes of an open file. Raises PictureTooLarge."""
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise PictureTooLarge(f"{name or 'the picture'} has over {MAX_FILE_BYTES} bytes")
+    return data
+
+
 def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
     """A seekable file of the source's bytes, of which there is at least one."""
     if isinstance(source, (str, Path)):
@@ -133,23 +141,16 @@ def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
             raise PictureUnreadable(f"{name} cannot be read: {error.strerror}") from error
         if not file.seekable():  # a named pipe, or what a shell writes as <(...)
             with file as pipe:
-                file = _whole(pipe, name)
+                file = io.BytesIO(read_file(pipe, name))
     elif isinstance(source, bytes):
         file = io.BytesIO(source)
     else:
-        file = _whole(source, name)
+        file = io.BytesIO(read_file(source, name))
     if not file.read(1):
         file.close()
         raise PictureUnreadable(f"{name} is empty: it has no bytes")
     file.seek(0)
     return file
-
-
-def _whole(pipe: BinaryIO, name: str) -> BinaryIO:
-    data = pipe.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise PictureTooLarge(f"{name} has over {MAX_FILE_BYTES} bytes")
-    return io.BytesIO(data)
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:

@@ -1,127 +1,128 @@
 """The Python interface of the edge: `EdgeClient`, and `AsyncEdgeClient` for an event loop.
 
-Both are a connection around one core, which loads pictures, codes them and words requests.
+Both are a connection and a loop that does what an `Exchange` tells.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 from edge_client.batch import ordered_map
-from edge_client.pictures.images import Picture, Source
-from edge_client.server import bundles
-from edge_client.server.core import Core, Timeouts
-from edge_client.server.events import EventReader
-from edge_client.server.protocol import answer_of, check_status, request_of
-from edge_client.server.protocol import unreachable as unreachable_of
-from edge_client.server.question import Question, check_asked
-from edge_client.server.retries import Retries
-from shared.bitstream import Bitstream
+from edge_client.coding.bundles import AUTO
+from edge_client.coding.picture_coder import PictureCoder
+from edge_client.pictures.images import Resolution
+from edge_client.server.answer_stream import AnswerReader
+from edge_client.server.connection import DEFAULT_TIMEOUTS, Connection, Timeouts
+from edge_client.server.exchange import Attempt, Exchange, Send, Steps, T, Wait, Work
+from edge_client.server.protocol import request_of
+from edge_client.server.query import Query, check_asked
+from edge_client.server.retries import DEFAULT_RETRIES, Retries
+from edge_client.server.sources import Subject
+from edge_client.settings import DEFAULT_SERVER
 from shared.bundle import Bundle
-from shared.errors import BundleUnknown, CotamError
+from shared.errors import CotamError
 from shared.schemas import QueryResponse
 
 __all__ = ["AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
 
 
-class EdgeClient(Core):
+class _Client(PictureCoder):
+    """What both clients have in common: everything but the connection's kind."""
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        api_key: str = "",
+        bundle: Bundle | str = AUTO,
+        quality: float | None = None,
+        budget: int | None = None,
+        resolution: Resolution = "model",
+        guidance: bool = True,
+        threads: int | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        """See `PictureCoder` for what is about pictures."""
+        super().__init__(
+            bundle,
+            quality=quality,
+            budget=budget,
+            resolution=resolution,
+            guidance=guidance,
+            threads=threads,
+        )
+        self.connection = Connection(server, api_key, timeouts)
+        self._exchange = Exchange(self, self.connection, retries)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Open the connection. Raises UsageError where the environment stands in its way."""
+        raise NotImplementedError
+
+
+class EdgeClient(_Client):
     """Asks a CoTAM server about pictures. A context manager; `close` frees its connections."""
 
-    _open: httpx.Client | None = None
-
-    @property
-    def _http(self) -> httpx.Client:
-        with self._loading:
-            if self._open is None:
-                self._open = httpx.Client(**http_options(self))
-            return self._open
+    def _connect(self) -> None:
+        self._http = self.connection.open()
 
     def ask(
-        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
+        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer.
 
         Where the server takes streams of other bundles only, and no bundle was asked for, the
-        picture is coded again with one of those. Raises any error of the tree in `shared.errors`.
+        picture is coded again with one of those. A stream (a Bitstream, or its bytes or file) is
+        sent as it is. Raises any error of the tree in `shared.errors`.
         """
-        check_asked(prompt, max_new_tokens)
-        pixels = self.pixels(picture)
-        stream = self.code(pixels)
-        question = Question(stream.to_bytes(), prompt, max_new_tokens)
-        return self.ask_pixels(pixels, stream, question)[1]
+        return self.attempt(Attempt(picture, prompt, max_new_tokens)).result()
 
-    def ask_pixels(
-        self, pixels: Picture, stream: Bitstream, question: Question
-    ) -> tuple[Bitstream, QueryResponse]:
-        """As `ask`, of pixels that are coded already; also returns the stream that was answered."""
-        try:
-            return stream, self.submit(question)
-        except BundleUnknown as refused:
-            if not self.any_bundle:
-                raise
-            try:
-                self.agree()
-            except CotamError as error:
-                raise refused from error
-            stream = self.code(pixels)
-            again = Question(stream.to_bytes(), question.prompt, question.max_new_tokens)
-            return stream, self.submit(again)
+    def attempt(self, attempt: Attempt, *, send: bool = True) -> Attempt:
+        """As `ask`, but what became of it is returned: the stream, and the answer or the error.
 
-    def agree(self) -> Bundle:
-        """Use a bundle from now on that the server takes, fetched where this device has none."""
-        try:
-            self.use(bundles.agree(self._http, self.bundle))
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
-        return self.bundle
+        send: False goes only as far as that needs no server.
+        """
+        return self._drive((self._exchange.ask if send else self._exchange.code)(attempt))
 
     def stream(
-        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
+        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
     ) -> Iterator[str | QueryResponse]:
         """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer.
 
-        Not tried again when it fails: what was read of it is read already.
+        Not tried again when it breaks off: what was read of it is read already.
         """
-        check_asked(prompt, max_new_tokens)
-        question = Question(self.encode(picture).to_bytes(), prompt, max_new_tokens)
-        reader = EventReader()
+        reader = AnswerReader()
+        response = self._drive(self._exchange.open(Attempt(picture, prompt, max_new_tokens)))
         try:
-            with self._http.stream("POST", **request_of(question, stream=True)) as response:
-                if not response.is_success:
-                    response.read()
-                check_status(response)
-                for line in response.iter_lines():
-                    if (found := reader.feed(line)) is not None:
-                        yield found
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
+            for line in response.iter_lines():
+                if (piece := reader.feed(line)) is not None:
+                    yield piece
+        except httpx.RequestError as error:
+            raise self.connection.unreachable(error) from error
+        finally:
+            response.close()
         reader.finish()
 
-    def submit(self, question: Question) -> QueryResponse:
-        """Send a question that is coded already; again, under the same key, where that may help."""
-        failures = 0
-        while True:
-            try:
-                return self._post(question)
-            except CotamError as error:
-                failures += 1
-                wait = self.retries.wait(failures, error, random.random())
-                if wait is None:
-                    raise
-            time.sleep(wait)
+    def submit(self, query: Query) -> QueryResponse:
+        """Send a query that is coded already; again, under the same key, where that may help."""
+        return self._drive(self._exchange.submit(query))
+
+    def agree(self) -> Bundle:
+        """Use a bundle from now on that the server takes, fetched where this device has none."""
+        self._drive(self._exchange.agree())
+        return self.bundle
 
     def ask_many(
         self,
-        pictures: Iterable[Source],
+        pictures: Iterable[Subject],
         prompt: str,
         *,
         concurrency: int = 4,
@@ -133,24 +134,38 @@ class EdgeClient(Core):
         """
         check_asked(prompt, max_new_tokens)
 
-        def one(picture: Source) -> QueryResponse | CotamError:
-            try:
-                return self.ask(picture, prompt, max_new_tokens=max_new_tokens)
-            except CotamError as error:
-                return error
+        def ask(picture: Subject) -> QueryResponse | CotamError:
+            return self.attempt(Attempt(picture, prompt, max_new_tokens)).outcome
 
-        return ordered_map(one, pictures, concurrency)
+        return ordered_map(ask, pictures, concurrency)
 
-    def _post(self, question: Question) -> QueryResponse:
+    def _drive(self, steps: Steps[T]) -> T:
         try:
-            return answer_of(self._http.post(**request_of(question)))
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
+            step = next(steps)
+            while True:
+                try:
+                    result = self._do(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _do(self, step: Send | Wait | Work) -> Any:
+        if isinstance(step, Wait):
+            return time.sleep(step.seconds)
+        if not isinstance(step, Send):
+            return step()
+        request = self._http.build_request("POST", **request_of(step.query, step.grows))
+        response = self._http.send(request, stream=step.grows)
+        if not response.is_success:
+            response.read()
+        return response
 
     def close(self) -> None:
         """Close the connections."""
-        if self._open is not None:
-            self._open.close()
+        self._http.close()
 
     def __enter__(self) -> EdgeClient:
         return self
@@ -164,81 +179,50 @@ class EdgeClient(Core):
         self.close()
 
 
-class AsyncEdgeClient(Core):
+class AsyncEdgeClient(_Client):
     """The same for an event loop; pictures are coded in a thread of their own."""
 
-    @cached_property
-    def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**http_options(self))
+    def _connect(self) -> None:
+        self._http = self.connection.open_async()
 
     async def ask(
-        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
+        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer."""
-        check_asked(prompt, max_new_tokens)
-        pixels = await asyncio.to_thread(self.pixels, picture)
-        stream = await asyncio.to_thread(self.code, pixels)
+        return (await self.attempt(Attempt(picture, prompt, max_new_tokens))).result()
+
+    async def attempt(self, attempt: Attempt, *, send: bool = True) -> Attempt:
+        """As `ask`, but what became of it is returned: the stream, and the answer or the error."""
+        return await self._drive((self._exchange.ask if send else self._exchange.code)(attempt))
+
+    async def stream(
+        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
+    ) -> AsyncIterator[str | QueryResponse]:
+        """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer."""
+        reader = AnswerReader()
+        response = await self._drive(self._exchange.open(Attempt(picture, prompt, max_new_tokens)))
         try:
-            return await self.submit(Question(stream.to_bytes(), prompt, max_new_tokens))
-        except BundleUnknown as refused:
-            if not self.any_bundle:
-                raise
-            try:
-                await self.agree()
-            except CotamError as error:
-                raise refused from error
-            stream = await asyncio.to_thread(self.code, pixels)
-            return await self.submit(Question(stream.to_bytes(), prompt, max_new_tokens))
+            async for line in response.aiter_lines():
+                if (piece := reader.feed(line)) is not None:
+                    yield piece
+        except httpx.RequestError as error:
+            raise self.connection.unreachable(error) from error
+        finally:
+            await response.aclose()
+        reader.finish()
+
+    async def submit(self, query: Query) -> QueryResponse:
+        """Send a query that is coded already; again, under the same key, where that may help."""
+        return await self._drive(self._exchange.submit(query))
 
     async def agree(self) -> Bundle:
         """Use a bundle from now on that the server takes, fetched where this device has none."""
-
-        def choose() -> Bundle:
-            with httpx.Client(**http_options(self)) as http:
-                return bundles.agree(http, self.bundle)
-
-        try:
-            self.use(await asyncio.to_thread(choose))
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
+        await self._drive(self._exchange.agree())
         return self.bundle
-
-    async def stream(
-        self, picture: Source, prompt: str, *, max_new_tokens: int | None = None
-    ) -> AsyncIterator[str | QueryResponse]:
-        """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer."""
-        check_asked(prompt, max_new_tokens)
-        coded = await asyncio.to_thread(self.encode, picture)
-        question = Question(coded.to_bytes(), prompt, max_new_tokens)
-        reader = EventReader()
-        try:
-            async with self._http.stream("POST", **request_of(question, stream=True)) as response:
-                if not response.is_success:
-                    await response.aread()
-                check_status(response)
-                async for line in response.aiter_lines():
-                    if (found := reader.feed(line)) is not None:
-                        yield found
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
-        reader.finish()
-
-    async def submit(self, question: Question) -> QueryResponse:
-        """Send a question that is coded already; again, under the same key, where that may help."""
-        failures = 0
-        while True:
-            try:
-                return await self._post(question)
-            except CotamError as error:
-                failures += 1
-                wait = self.retries.wait(failures, error, random.random())
-                if wait is None:
-                    raise
-            await asyncio.sleep(wait)
 
     async def ask_many(
         self,
-        pictures: Iterable[Source],
+        pictures: Iterable[Subject],
         prompt: str,
         *,
         concurrency: int = 4,
@@ -246,35 +230,46 @@ class AsyncEdgeClient(Core):
     ) -> AsyncIterator[QueryResponse | CotamError]:
         """One question about many pictures: an answer or its error for each, in their order."""
         check_asked(prompt, max_new_tokens)
-
-        async def one(picture: Source) -> QueryResponse | CotamError:
-            try:
-                return await self.ask(picture, prompt, max_new_tokens=max_new_tokens)
-            except CotamError as error:
-                return error
-
-        running: deque[asyncio.Task[QueryResponse | CotamError]] = deque()
+        running: deque[asyncio.Task[Attempt]] = deque()
         try:
             for picture in pictures:
-                running.append(asyncio.create_task(one(picture)))
+                attempt = self.attempt(Attempt(picture, prompt, max_new_tokens))
+                running.append(asyncio.create_task(attempt))
                 if len(running) >= max(1, concurrency):
-                    yield await running.popleft()
+                    yield (await running.popleft()).outcome
             while running:
-                yield await running.popleft()
+                yield (await running.popleft()).outcome
         finally:
             for task in running:
                 task.cancel()
 
-    async def _post(self, question: Question) -> QueryResponse:
+    async def _drive(self, steps: Steps[T]) -> T:
         try:
-            return answer_of(await self._http.post(**request_of(question)))
-        except httpx.TransportError as error:
-            raise unreachable_of(error, self.server) from error
+            step = next(steps)
+            while True:
+                try:
+                    result = await self._do(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _do(self, step: Send | Wait | Work) -> Any:
+        if isinstance(step, Wait):
+            return await asyncio.sleep(step.seconds)
+        if not isinstance(step, Send):
+            return await asyncio.to_thread(step)
+        request = self._http.build_request("POST", **request_of(step.query, step.grows))
+        response = await self._http.send(request, stream=step.grows)
+        if not response.is_success:
+            await response.aread()
+        return response
 
     async def close(self) -> None:
         """Close the connections."""
-        if "_http" in vars(self):
-            await self._http.aclose()
+        await self._http.aclose()
 
     async def __aenter__(self) -> AsyncEdgeClient:
         return self
@@ -286,18 +281,3 @@ class AsyncEdgeClient(Core):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-def http_options(core: Core) -> dict[str, Any]:
-    """Arguments of httpx's clients."""
-    waits = core.timeouts
-    headers = {"Accept": "application/json"}
-    if core.api_key:
-        headers["Authorization"] = f"Bearer {core.api_key}"
-    return {
-        "base_url": core.server,
-        "headers": headers,
-        "timeout": httpx.Timeout(
-            connect=waits.connect, write=waits.send, read=waits.answer, pool=waits.pool
-        ),
-    }

@@ -1,6 +1,6 @@
-"""The HTTP of a question, without a connection: what both clients send and how they read answers.
+"""The HTTP of a query, without a connection: what both clients send and how they read answers.
 
-    Question --request_of--> POST /v1/query --answer_of--> QueryResponse, or an error of the tree
+    Query --request_of--> POST /v1/query --answer_of--> QueryResponse, or an error of the tree
 
 Nothing here opens a connection.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import email.utils
 import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from shared.bitstream import MEDIA_TYPE, SUFFIX
 from shared.errors import (
     BodyTooLarge,
@@ -26,7 +26,6 @@ from shared.errors import (
     NotFound,
     Overloaded,
     RateLimited,
-    ServerUnreachable,
     UpstreamError,
 )
 from shared.schemas import (
@@ -40,6 +39,8 @@ QUERY: Final = "/v1/query"
 KEY_HEADER: Final = "Idempotency-Key"
 REQUEST_ID_HEADER: Final = "x-request-id"
 
+Model = TypeVar("Model", bound=BaseModel)
+
 # For answers that are not ours: a proxy's, a load balancer's.
 _BY_STATUS: Final[dict[int, type[CotamError]]] = {
     401: KeyMissing,
@@ -52,26 +53,32 @@ _BY_STATUS: Final[dict[int, type[CotamError]]] = {
 }
 
 
-def request_of(question: Question, stream: bool = False) -> dict[str, Any]:
-    """Arguments of httpx's `post`. stream: the answer is wanted as it grows."""
-    form = {"prompt": question.prompt}
-    if question.max_new_tokens is not None:
-        form["max_new_tokens"] = str(question.max_new_tokens)
-    if stream:
+def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
+    """Arguments of httpx's `post`. grows: the answer is wanted as it comes."""
+    form = {"prompt": query.prompt}
+    if query.max_new_tokens is not None:
+        form["max_new_tokens"] = str(query.max_new_tokens)
+    if grows:
         form["stream"] = "true"
     return {
         "url": QUERY,
         "data": form,
-        "files": {"bitstream": (f"picture{SUFFIX}", question.stream, MEDIA_TYPE)},
-        "headers": {KEY_HEADER: question.key},
+        "files": {"bitstream": (f"picture{SUFFIX}", query.stream, MEDIA_TYPE)},
+        "headers": {KEY_HEADER: query.key},
     }
 
 
 def answer_of(response: httpx.Response) -> QueryResponse:
     """The answer in a response that was read. Raises the error that the server reports."""
+    return model_of(response, QueryResponse)
+
+
+def model_of(response: httpx.Response, kind: type[Model]) -> Model:
+    """What a response holds. Raises the error that the server reports, UpstreamError for no JSON
+    of that kind."""
     check_status(response)
     try:
-        return QueryResponse.model_validate_json(response.content)
+        return kind.model_validate_json(response.content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
@@ -81,29 +88,14 @@ def answer_of(response: httpx.Response) -> QueryResponse:
         ) from error
 
 
-def check_status(response: httpx.Response) -> None:
-    """Raises the error of a response that is none of success, with its request id."""
+def check_status(response: httpx.Response) -> httpx.Response:
+    """The response as it is. Raises the error of one that is no success, with its request id."""
     if response.is_success:
-        return
+        return response
     error = _error_of(response)
     error.request_id = error.request_id or response.headers.get(REQUEST_ID_HEADER, "")
     error.retry_after = _retry_after(response)
     raise error
-
-
-def unreachable(error: httpx.TransportError, server: str) -> ServerUnreachable:
-    """What a failed connection is for the caller."""
-    reason = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
-        phase = {
-            httpx.ConnectTimeout: "took no connection",
-            httpx.WriteTimeout: "did not take the question",
-            httpx.ReadTimeout: "did not answer",
-        }.get(type(error), "was not free")
-        reason = f"it {phase} in time"
-    return ServerUnreachable(
-        f"no answer from {server}: {reason}", hint="is the server running? see --server"
-    )
 
 
 def _error_of(response: httpx.Response) -> CotamError:

@@ -38,3 +38,6 @@ class Retries:
         if error.retry_after is None:
             return backoff
         return error.retry_after + backoff * 0.1 if error.retry_after <= self.most else None
+
+
+DEFAULT_RETRIES: Final = Retries()

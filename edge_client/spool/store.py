@@ -15,24 +15,35 @@ process that dies in between sends it again, under the same key, and the server 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Concatenate, Final, ParamSpec, TypeVar
 
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from shared.errors import CotamError, UsageError
 from shared.files import sync_folder, write_atomically
 
 MAX_BYTES: Final = 256 << 20
 MAX_AGE: Final = 7 * 24 * 3600.0
 MAX_TRIES: Final = 5
-MAX_HEADER_BYTES: Final = 1 << 16
+MAX_HEADER_BYTES: Final = 1 << 17
 _SUFFIX = ".job"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SpoolUnusable(UsageError):
+    """A folder that the system does not let us read or write."""
+
+    code = "spool_unusable"
 
 
 class JobUnreadable(CotamError):
@@ -58,33 +69,61 @@ class Entry:
 
 @dataclass(frozen=True)
 class Job:
-    """A question with where it came from: its picture's name, and when (seconds since 1970)."""
+    """A query with where it came from: its picture's name, and when (seconds since 1970)."""
 
-    question: Question
+    query: Query
     picture: str
     created: float
 
 
+def _usable(method: Callable[Concatenate[Spool, P], R]) -> Callable[Concatenate[Spool, P], R]:
+    """The method, with SpoolUnusable where the system refuses something."""
+
+    @functools.wraps(method)
+    def checked(spool: Spool, /, *arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return method(spool, *arguments, **options)
+        except OSError as error:
+            raise SpoolUnusable(
+                f"the spool {spool.root} cannot be used: {error.strerror}",
+                hint="COTAM_SPOOL names another folder",
+            ) from error
+
+    return checked
+
+
 class Spool:
-    """A folder of jobs, made when the first one is added. max_bytes, max_age (s): its bounds."""
+    """A folder of jobs, made when the first one is added. max_bytes, max_age (s): its bounds.
+
+    Every method raises SpoolUnusable where the folder cannot be read or written.
+    """
 
     def __init__(self, root: Path, max_bytes: int = MAX_BYTES, max_age: float = MAX_AGE) -> None:
         self.root = root
         self.max_bytes = max_bytes
         self.max_age = max_age
 
-    def add(self, question: Question, picture: str, now: float | None = None) -> Entry:
+    @classmethod
+    def temporary(cls) -> Spool:
+        """One in a new folder, for where a spool cannot be used. Raises SpoolUnusable."""
+        try:
+            return cls(Path(tempfile.mkdtemp(prefix="cotam-spool-")))
+        except OSError as error:
+            raise SpoolUnusable(f"there is no place for a spool: {error.strerror}") from error
+
+    @_usable
+    def add(self, query: Query, picture: str, now: float | None = None) -> Entry:
         """Keep a question behind all others. Raises UsageError where the spool is full."""
         now = time.time() if now is None else now
         header = {
             "version": 1,
-            "key": question.key,
-            "prompt": question.prompt,
-            "max_new_tokens": question.max_new_tokens,
+            "key": query.key,
+            "prompt": query.prompt,
+            "max_new_tokens": query.max_new_tokens,
             "picture": picture,
             "created": now,
         }
-        data = json.dumps(header).encode() + b"\n" + question.stream
+        data = json.dumps(header).encode() + b"\n" + query.stream
         waiting = self.entries()
         used = sum(entry.size for entry in waiting)
         if used + len(data) > self.max_bytes:
@@ -95,16 +134,18 @@ class Spool:
             )
         # Not the clock alone: small machines set theirs back, and the order must hold.
         order = max(time.time_ns(), waiting[-1].order + 1 if waiting else 0)
-        entry = Entry(order, question.key, 0, len(data))
+        entry = Entry(order, query.key, 0, len(data))
         self.root.mkdir(parents=True, exist_ok=True)
         write_atomically(self.root / entry.name, data)
         sync_folder(self.root)
         return entry
 
+    @_usable
     def entries(self) -> list[Entry]:
         """What waits, first come first."""
         return _entries(self.root)
 
+    @_usable
     def poisoned(self) -> list[Entry]:
         """What was given up."""
         return _entries(self.root / "poison")
@@ -115,16 +156,18 @@ class Spool:
             with (self.root / entry.name).open("rb") as file:
                 header = json.loads(file.readline(MAX_HEADER_BYTES))
                 stream = file.read()
-            question = Question(stream, header["prompt"], header["max_new_tokens"], header["key"])
-            return Job(question, str(header["picture"]), float(header["created"]))
+            query = Query(stream, header["prompt"], header["max_new_tokens"], header["key"])
+            return Job(query, str(header["picture"]), float(header["created"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise JobUnreadable(f"the job {entry.name} cannot be read: {error}") from error
 
+    @_usable
     def done(self, entry: Entry) -> None:
         """Remove a job whose answer was handed over."""
         (self.root / entry.name).unlink(missing_ok=True)
         sync_folder(self.root)
 
+    @_usable
     def failed(self, entry: Entry, error: CotamError) -> bool:
         """Count a failure that may lie with the job; whether it was given up (`MAX_TRIES`)."""
         again = Entry(entry.order, entry.key, entry.tries + 1, entry.size)
@@ -134,6 +177,7 @@ class Spool:
         (self.root / entry.name).rename(self.root / again.name)
         return False
 
+    @_usable
     def give_up(self, entry: Entry, error: CotamError) -> None:
         """Move a job into the poison folder, with the reason beside it."""
         poison = self.root / "poison"
@@ -148,6 +192,7 @@ class Spool:
         """Whether nobody waits for its answer any more."""
         return (time.time() if now is None else now) - job.created > self.max_age
 
+    @_usable
     def drop(self, poison: bool = False) -> int:
         """Remove all that waits, or all that was given up; how many."""
         folder = self.root / "poison" if poison else self.root
@@ -162,8 +207,7 @@ class Spool:
 
         Raises UsageError where another process holds it. It falls with its process.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("ab") as file:
+        with self._lock_file() as file:
             try:
                 _lock(file)
             except OSError as error:
@@ -171,6 +215,12 @@ class Spool:
             self._sweep()
             yield
 
+    @_usable
+    def _lock_file(self) -> IO[bytes]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return (self.root / "lock").open("ab")
+
+    @_usable
     def _sweep(self) -> None:
         """Remove what killed processes left half-written; an hour is longer than any write."""
         for file in self.root.glob(f".*{_SUFFIX}.*"):
@@ -190,7 +240,7 @@ class Spool:
 
 
 def _entries(folder: Path) -> list[Entry]:
-    found = []
+    entries = []
     try:
         with os.scandir(folder) as files:
             for file in files:
@@ -201,10 +251,10 @@ def _entries(folder: Path) -> list[Entry]:
                 key, _, tries = rest.partition(".")
                 if order.isdigit() and tries.isdigit():
                     with suppress(FileNotFoundError):
-                        found.append(Entry(int(order), key, int(tries), file.stat().st_size))
+                        entries.append(Entry(int(order), key, int(tries), file.stat().st_size))
     except FileNotFoundError:
         return []
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _remove(folder: Path, entry: Entry) -> None:

@@ -6,6 +6,7 @@ import email.parser
 import email.policy
 import io
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from PIL import Image
 
 from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
-from shared.bundle import Bundle
+from shared.bundle import DECODER, MANIFEST, Bundle
 
 Array = np.ndarray
 
@@ -209,3 +210,35 @@ def server() -> Iterator[Server]:
     http.shutdown()
     http.server_close()
     thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where fetched bundles go: never into the home of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
+    return tmp_path / "xdg-cache" / "cotam" / "bundles"
+
+
+@pytest.fixture
+def other(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """The edge part of a bundle of another codec, for pictures of another resolution."""
+    root = tmp_path / "other"
+    root.mkdir()
+    for name in bundle.files("edge"):
+        shutil.copy(bundle.root / name, root / name)
+    manifest = json.loads((bundle.root / MANIFEST).read_bytes())
+    manifest["files"][DECODER]["sha256"] = "0" * 64
+    changed = {**manifest, "version": "9.9", "resolution": 128}
+    (root / MANIFEST).write_text(json.dumps(changed))
+    return Bundle.open(root)
+
+
+@pytest.fixture
+def store(server: Any, other: Bundle) -> Any:
+    """A server that takes the other bundle alone, and hands it out."""
+    url = f"/v1/bundles/{other.hex_id}"
+    server.pages = {f"{url}/files/{n}": other.path(n).read_bytes() for n in other.files("edge")}
+    server.pages[url] = (other.root / MANIFEST).read_bytes()
+    model = {"id": "tiny", "view": "adapter", "bundles": [other.hex_id]}
+    server.pages["/v1/models"] = json.dumps({"data": [model]}).encode()
+    return server

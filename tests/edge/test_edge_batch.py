@@ -14,7 +14,6 @@ from PIL import Image
 
 from edge_client.batch import ordered_map
 from edge_client.pictures.inputs import expand
-from edge_client.pictures.watch import new_pictures
 from shared.bitstream import Bitstream
 from shared.errors import UsageError
 
@@ -119,27 +118,3 @@ def test_watch_without_a_folder(cli: Cli, tmp_path: Path) -> None:
     done = cli("send", "--watch", tmp_path / "nowhere", "is the door open?")
     assert done.code == 2
     assert "no folder to watch" in done.err
-
-
-def test_new_pictures(folder: Path, draw: Callable[..., np.ndarray]) -> None:
-    """Each pause of the watcher is a turn of ours."""
-    picture = Image.fromarray(draw(16, 16))
-
-    def growing() -> None:
-        (folder / "new.png").write_bytes(b"half")
-
-    def grown() -> None:
-        picture.save(folder / "new.png")
-
-    def more() -> None:
-        picture.save(folder / "newer.png")
-        picture.save(folder / "sub" / "newest.jpg")
-
-    def gone() -> None:
-        (folder / "new.png").unlink()
-
-    turns = iter([growing, grown, more, gone, grown, lambda: None])
-    found = [path.name for path in itertools.islice(new_pictures(folder, lambda: next(turns)()), 4)]
-    assert found == ["new.png", "newer.png", "newest.jpg", "new.png"]
-    with pytest.raises(UsageError, match="no folder to watch"):
-        next(new_pictures(folder / "nowhere"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,47 +12,18 @@ import httpx
 import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
-from edge_client.server import bundles
+from edge_client.coding.bundles import find_named, local_bundles
+from edge_client.server.bundles import fetch_bundle, server_bundle_ids
 from shared.bitstream import Bitstream
-from shared.bundle import DECODER, MANIFEST, Bundle
+from shared.bundle import MANIFEST, Bundle
 from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown, NotFound, ServerUnreachable
 
 Cli = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
-    return tmp_path / "xdg-cache" / "cotam" / "bundles"
-
-
-@pytest.fixture
-def other(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """The edge part of a bundle of another version, whose decoder is another: another codec."""
-    root = tmp_path / "other"
-    root.mkdir()
-    for name in bundle.files("edge"):
-        shutil.copy(bundle.root / name, root / name)
-    manifest = json.loads((bundle.root / MANIFEST).read_bytes())
-    manifest["files"][DECODER]["sha256"] = "0" * 64
-    (root / MANIFEST).write_text(json.dumps({**manifest, "version": "9.9"}))
-    return Bundle.open(root)
-
-
-@pytest.fixture
-def store(server: Any, other: Bundle) -> Any:
-    """A server that takes the other bundle alone, and hands it out."""
-    url = f"/v1/bundles/{other.hex_id}"
-    server.pages = {f"{url}/files/{n}": other.path(n).read_bytes() for n in other.files("edge")}
-    server.pages[url] = (other.root / MANIFEST).read_bytes()
-    model = {"id": "tiny", "view": "adapter", "bundles": [other.hex_id]}
-    server.pages["/v1/models"] = json.dumps({"data": [model]}).encode()
-    return server
-
-
 def test_fetch(store: Any, other: Bundle, cache: Path) -> None:
     with httpx.Client(base_url=store.url) as http:
-        fetched = bundles.fetch(http, other.hex_id)
+        fetched = fetch_bundle(http, other.hex_id)
     assert fetched.id == other.id
     assert fetched.root == cache / other.hex_id
     for name in other.files("edge"):
@@ -61,11 +31,11 @@ def test_fetch(store: Any, other: Bundle, cache: Path) -> None:
     assert not list(cache.glob(".*"))
     store.pages.clear()
     with httpx.Client(base_url=store.url) as http:
-        assert bundles.fetch(http, other.hex_id).id == other.id  # from the cache
+        assert fetch_bundle(http, other.hex_id).id == other.id  # from the cache
         with pytest.raises(NotFound):
-            bundles.fetch(http, "00000000")
-    assert [b.manifest.version for b in bundles.here()][-1] == "9.9"
-    assert bundles.find_named(other.hex_id).id == other.id
+            fetch_bundle(http, "00000000")
+    assert [b.manifest.version for b in local_bundles()][-1] == "9.9"
+    assert find_named(other.hex_id).id == other.id
 
 
 @pytest.mark.parametrize("damage", ["manifest", "file", "longer"])
@@ -81,7 +51,7 @@ def test_what_does_not_match_its_hash_is_not_kept(
     else:
         store.pages[file] += b"?"
     with httpx.Client(base_url=store.url) as http, pytest.raises(BundleCorrupt):
-        bundles.fetch(http, other.hex_id)
+        fetch_bundle(http, other.hex_id)
     assert list(cache.iterdir()) == []
 
 
@@ -119,9 +89,9 @@ def test_a_server_without_bundles(server: Any, photo: Path, problem: Any) -> Non
 
 def test_names(bundle: Bundle, tmp_path: Path) -> None:
     for name in ("auto", "tiny", bundle.hex_id, str(bundle.root)):
-        assert bundles.find_named(name).id == bundle.id
+        assert find_named(name).id == bundle.id
     with pytest.raises(BundleMissing, match="nowhere"):
-        bundles.find_named("nowhere")
+        find_named("nowhere")
 
 
 def test_command_line(cli: Cli, store: Any, other: Bundle, bundle: Bundle, photo: Path) -> None:
@@ -140,8 +110,8 @@ def test_command_line(cli: Cli, store: Any, other: Bundle, bundle: Bundle, photo
 
 def test_fetch_from_the_real_cloud(server_url: str, bundle: Bundle, cache: Path) -> None:
     with httpx.Client(base_url=server_url) as http:
-        assert bundles.of_server(http) == [bundle.hex_id]
-        fetched = bundles.fetch(http, bundle.hex_id)
+        assert server_bundle_ids(http) == [bundle.hex_id]
+        fetched = fetch_bundle(http, bundle.hex_id)
     assert fetched.root == cache / bundle.hex_id
     assert {path.name for path in fetched.root.iterdir()} == {MANIFEST, *bundle.files("edge")}
     with pytest.raises(ServerUnreachable), EdgeClient("http://127.0.0.1:9") as client:

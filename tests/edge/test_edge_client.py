@@ -13,7 +13,7 @@ import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
 from edge_client.server.client import Retries, Timeouts
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import (
@@ -114,7 +114,7 @@ def test_errors_come_back_as_they_were(server: Any, photo: Path, problem: Any) -
     wanted += [KeyMissing, NotFound, DeadlineExceeded, UpstreamError, UpstreamError, UpstreamError]
     raised = []
     with EdgeClient(server.url, threads=1, retries=Retries(0)) as client:
-        question = Question(client.encode(photo).to_bytes(), "why?")
+        question = Query(client.encode(photo).to_bytes(), "why?")
         for _ in wanted:
             with pytest.raises(CotamError) as caught:
                 client.submit(question)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_client import AsyncEdgeClient, EdgeClient
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from shared.bundle import Bundle
 from shared.errors import BundleUnknown, DecoderMismatch, StreamError, UsageError
 from shared.schemas import QueryResponse
@@ -57,7 +57,7 @@ def test_what_the_server_refuses(
             (b"\xff\xd8\xff\xe0 a photo as it is", StreamError),
         ):
             with pytest.raises(error) as caught:
-                client.submit(Question(forged, "what is it?"))
+                client.submit(Query(forged, "what is it?"))
             assert caught.value.request_id
             if isinstance(caught.value, BundleUnknown):
                 assert bundle.hex_id in str(caught.value)
@@ -88,5 +88,5 @@ def test_an_answer_as_it_grows(server_url: str, photo: Path) -> None:
 
 def test_the_same_job_twice_is_answered_once(server_url: str, photo: Path) -> None:
     with EdgeClient(server_url, threads=1) as client:
-        question = Question(client.encode(photo).to_bytes(), "how many cars?")
+        question = Query(client.encode(photo).to_bytes(), "how many cars?")
         assert client.submit(question).id == client.submit(question).id

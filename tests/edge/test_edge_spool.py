@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_client.server.question import Question
-from edge_client.spool.forward import forward
+from edge_client.server.query import Query
+from edge_client.spool.flush import flush
 from edge_client.spool.store import MAX_TRIES, JobUnreadable, Spool
 from shared.errors import (
     CotamError,
@@ -30,14 +30,14 @@ from shared.errors import (
 Cli = Callable[..., Any]
 
 
-def question(name: str) -> Question:
-    return Question(b"stream of " + name.encode() + b"\n{}", f"what is {name}? \u2603", 7)
+def question(name: str) -> Query:
+    return Query(b"stream of " + name.encode() + b"\n{}", f"what is {name}? \u2603", 7)
 
 
-def submit(raised: dict[str, CotamError], seen: list[str]) -> Callable[[Question], Any]:
+def submit(raised: dict[str, CotamError], seen: list[str]) -> Callable[[Query], Any]:
     """A server that fails where a prompt holds a word of `raised`."""
 
-    def ask(asked: Question) -> str:
+    def ask(asked: Query) -> str:
         for word, error in raised.items():
             if word in asked.prompt:
                 raise error
@@ -54,7 +54,7 @@ def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
     for one in asked:
         spool.add(one, "p.png", now=5.0)
     jobs = [Spool(spool.root).read(entry) for entry in Spool(spool.root).entries()]
-    assert [job.question for job in jobs] == asked
+    assert [job.query for job in jobs] == asked
     assert {(job.picture, job.created) for job in jobs} == {("p.png", 5.0)}
 
 
@@ -69,9 +69,9 @@ def test_any_question_comes_back(
     stream: bytes, prompt: str, tokens: int | None, picture: str, tmp_path_factory: Any
 ) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"))
-    asked = Question(stream, prompt, tokens)
+    asked = Query(stream, prompt, tokens)
     job = spool.read(spool.add(asked, picture))
-    assert (job.question, job.picture) == (asked, picture)
+    assert (job.query, job.picture) == (asked, picture)
 
 
 def test_order_holds_when_the_clock_goes_back(
@@ -84,11 +84,11 @@ def test_order_holds_when_the_clock_goes_back(
     assert spool.entries() == added
 
 
-def test_forward(tmp_path: Path) -> None:
+def test_flush(tmp_path: Path) -> None:
     spool, seen = Spool(tmp_path), []
     for name in "abc":
         spool.add(question(name), name)
-    results = list(forward(spool, submit({}, seen)))
+    results = list(flush(spool, submit({}, seen)))
     assert [result.answer for result in results] == ["an answer"] * 3
     assert [prompt[8] for prompt in seen] == ["a", "b", "c"]
     assert spool.entries() == []
@@ -97,7 +97,7 @@ def test_forward(tmp_path: Path) -> None:
 def test_an_answer_that_was_not_taken_is_asked_again(tmp_path: Path) -> None:
     spool, seen = Spool(tmp_path), []
     spool.add(question("a"), "a")
-    results = forward(spool, submit({}, seen))
+    results = flush(spool, submit({}, seen))
     next(results)
     results.close()  # as if the process had died with the answer in its hands
     assert len(spool.entries()) == 1
@@ -110,7 +110,7 @@ def test_what_lies_with_the_server_stops_and_costs_nothing(
     spool, seen = Spool(tmp_path), []
     for name in "abc":
         spool.add(question(name), name)
-    results = list(forward(spool, submit({"is b": error}, seen)))
+    results = list(flush(spool, submit({"is b": error}, seen)))
     assert [result.error for result in results] == [None, error]
     assert [entry.tries for entry in spool.entries()] == [0, 0]
 
@@ -120,12 +120,12 @@ def test_poison_is_put_aside_with_its_reason(tmp_path: Path) -> None:
     for name in "abc":
         spool.add(question(name), name)
     bad = StreamMalformed("the width is 0")
-    results = list(forward(spool, submit({"is b": bad}, seen)))
+    results = list(flush(spool, submit({"is b": bad}, seen)))
     assert [result.given_up for result in results] == [False, True, False]
     assert spool.entries() == []
     (entry,) = spool.poisoned()
     assert "width is 0" in (tmp_path / "poison" / f"{entry.name}.txt").read_text()
-    assert Spool(tmp_path / "poison").read(entry).question.prompt.startswith("what is b")
+    assert Spool(tmp_path / "poison").read(entry).query.prompt.startswith("what is b")
 
 
 def test_a_job_that_breaks_the_server_is_given_up_after_some_tries(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_a_job_that_breaks_the_server_is_given_up_after_some_tries(tmp_path: Pat
     spool.add(question("other"), "")
     died = {"bomb": UpstreamError("the model died")}
     for attempt in range(1, MAX_TRIES):
-        list(forward(spool, submit(died, seen)))
+        list(flush(spool, submit(died, seen)))
         assert spool.entries()[0].tries == attempt
     assert not seen
-    list(forward(spool, submit(died, seen)))
+    list(flush(spool, submit(died, seen)))
     assert len(seen) == 1
     assert len(spool.poisoned()) == 1
 
@@ -150,7 +150,7 @@ def test_bounds(tmp_path: Path) -> None:
         [spool.add(question(name), name, now=100.0) for name in "defgh"]
     kept = len(spool.entries())
     seen: list[str] = []
-    results = list(forward(spool, submit({}, seen), now=111.0))
+    results = list(flush(spool, submit({}, seen), now=111.0))
     assert [result.given_up for result in results] == [True] * kept
     assert not seen
     assert 0 < sum(entry.size for entry in spool.poisoned()) <= 700
@@ -167,7 +167,7 @@ def test_damage_costs_one_job(tmp_path: Path) -> None:
             spool.read(entry)
     (tmp_path / "stranger.txt").write_text("left alone")
     (tmp_path / ".half-written.job.1").write_bytes(b"x")
-    results = list(forward(spool, submit({}, seen)))
+    results = list(flush(spool, submit({}, seen)))
     assert [result.given_up for result in results] == [True, True, True, False]
     assert len(seen) == 1
     assert (tmp_path / "stranger.txt").exists()
@@ -228,7 +228,8 @@ def test_watching_catches_up_when_the_server_is_back(
 ) -> None:
     cli("send", photo, "earlier?", "-s", "http://127.0.0.1:9", "--retries", 0)
     # Real pictures, but the watcher's endless wait ends after two of them.
-    monkeypatch.setattr("edge_client.pictures.watch.new_pictures", lambda _: iter([photo, photo]))
+    versions = [(photo, photo.read_bytes())] * 2
+    monkeypatch.setattr("edge_client.pictures.watch.new_pictures", lambda _: iter(versions))
     done = cli("send", "--watch", photo.parent, "now?", "-s", server.url)
     assert done.code == 0
     assert [seen.prompt for seen in server.seen] == ["now?", "earlier?", "now?"]
@@ -271,8 +272,8 @@ import os, random, signal, sys
 from pathlib import Path
 import httpx
 from edge_client.server.client import EdgeClient, Retries
-from edge_client.spool.forward import forward
-from edge_client.server.question import Question
+from edge_client.spool.flush import flush
+from edge_client.server.query import Query
 from edge_client.spool.store import Spool
 
 root, url, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -282,12 +283,12 @@ FILE_EVENTS = ("open", "os.rename", "os.remove", "os.scandir", "os.mkdir", "sock
 def work(round):
     spool = Spool(root)
     for part in "ab":
-        spool.add(Question(stream, "q", key=f"{round:03}{part}"), "p.png")
+        spool.add(Query(stream, "q", key=f"{round:03}{part}"), "p.png")
         # Only now does the caller know that it is kept.
         with open(f"{sys.argv[1]}.kept", "a") as kept:
             kept.write(f"{round:03}{part}\\n")
     with EdgeClient(url, retries=Retries(0)) as client:
-        for result in forward(spool, client.submit):
+        for result in flush(spool, client.submit):
             with open(f"{sys.argv[1]}.taken", "a") as taken:
                 taken.write(result.entry.key + "\\n")
 

@@ -1,4 +1,4 @@
-"""One job of the edge: a coded picture and what is asked of it."""
+"""What travels to the server: a coded picture and what is asked of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from shared.prompt import check_new_tokens, check_prompt
 
 
 @dataclass(frozen=True)
-class Question:
-    """A coded picture and what is asked of it.
+class Query:
+    """A coded picture and what is asked of it. Raises UsageError for what no server takes.
 
-    key: names this job for ever; a server that has answered it once need not do so again.
+    key: names this query for ever; a server that has answered it once need not do so again.
     """
 
     stream: bytes
@@ -25,7 +25,7 @@ class Question:
         check_asked(self.prompt, self.max_new_tokens)
 
 
-def check_asked(prompt: str, max_new_tokens: int | None = None) -> None:
+def check_asked(prompt: str, max_new_tokens: int | None) -> None:
     """Raises UsageError for a question that no server takes."""
     check_prompt(prompt, UsageError)
     if max_new_tokens is not None:

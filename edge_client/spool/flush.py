@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_client.server.question import Question
+from edge_client.server.query import Query
 from edge_client.server.retries import RETRIED
 from edge_client.spool.store import Entry, Job, JobUnreadable, Spool
 from shared.errors import (
@@ -27,7 +27,7 @@ _STOPS: Final = (*RETRIED, KeyMissing, KeyRefused)
 
 
 @dataclass(frozen=True)
-class Forwarded:
+class Flushed:
     """What became of a job: its answer, or an error; given_up: it is in the poison folder now."""
 
     entry: Entry
@@ -37,9 +37,9 @@ class Forwarded:
     given_up: bool = False
 
 
-def forward(
-    spool: Spool, submit: Callable[[Question], QueryResponse], now: float | None = None
-) -> Iterator[Forwarded]:
+def flush(
+    spool: Spool, submit: Callable[[Query], QueryResponse], now: float | None = None
+) -> Iterator[Flushed]:
     """Send the jobs one after the other. A job is removed when its result has been taken from here.
 
     Stops at the first error that lies with the server; what lies with a job costs it a try or, for
@@ -47,7 +47,7 @@ def forward(
     """
     with spool.lock():
         for entry in spool.entries():
-            result = _forward_one(spool, entry, submit, now)
+            result = _flush_one(spool, entry, submit, now)
             yield result
             if result.answer is not None:
                 spool.done(entry)
@@ -55,20 +55,20 @@ def forward(
                 return
 
 
-def _forward_one(
-    spool: Spool, entry: Entry, submit: Callable[[Question], QueryResponse], now: float | None
-) -> Forwarded:
+def _flush_one(
+    spool: Spool, entry: Entry, submit: Callable[[Query], QueryResponse], now: float | None
+) -> Flushed:
     try:
         job = spool.read(entry)
     except JobUnreadable as error:
         spool.give_up(entry, error)
-        return Forwarded(entry, None, error=error, given_up=True)
+        return Flushed(entry, None, error=error, given_up=True)
     if spool.is_too_old(job, now):
-        late = UsageError(f"{job.picture} waited for longer than {spool.max_age:g} seconds")
-        spool.give_up(entry, late)
-        return Forwarded(entry, job, error=late, given_up=True)
+        expired = UsageError(f"{job.picture} waited for longer than {spool.max_age:g} seconds")
+        spool.give_up(entry, expired)
+        return Flushed(entry, job, error=expired, given_up=True)
     try:
-        return Forwarded(entry, job, answer=submit(job.question))
+        return Flushed(entry, job, answer=submit(job.query))
     except CotamError as error:
         if isinstance(error, UpstreamError | DeadlineExceeded) or type(error) is CotamError:
             given_up = spool.failed(entry, error)
@@ -77,4 +77,4 @@ def _forward_one(
         else:
             spool.give_up(entry, error)
             given_up = True
-        return Forwarded(entry, job, error=error, given_up=given_up)
+        return Flushed(entry, job, error=error, given_up=given_up)

@@ -12,7 +12,7 @@ from shared.schemas import Problem, QueryResponse, error_from
 
 
 @dataclass
-class EventReader:
+class AnswerReader:
     """Takes the lines of a response, gives pieces of the answer and, last, the whole."""
 
     _name: str = ""

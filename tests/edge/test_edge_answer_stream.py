@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.server.events import EventReader
+from edge_client.server.answer_stream import AnswerReader
 from shared.errors import CotamError, Overloaded, UpstreamError
 
 
 def read(text: str) -> list[object]:
-    reader = EventReader()
+    reader = AnswerReader()
     found = [reader.feed(line) for line in text.split("\n")]
     reader.finish()
     return [one for one in found if one is not None]
 
 
 def test_pieces_and_comments() -> None:
-    reader = EventReader()
+    reader = AnswerReader()
     lines = [": a comment", "event: text", 'data: {"text": "two"}', "", "event: new", "data: x", ""]
     assert [reader.feed(line) for line in lines] == [None, None, None, "two", None, None, None]
     with pytest.raises(UpstreamError, match="broke off"):

@@ -1,0 +1,179 @@
+"""The road of a question, without a connection.
+
+    picture --scale, code--> stream --send--> answer
+       ^                        |
+       |                        | refused: its bundle is not there
+       `---- another bundle ----'
+
+In the manner of httpx's auth flow: a generator yields what is to be done and is sent what came of
+it, or has thrown in what went wrong. Both clients drive it. A picture is scaled from its source
+each time it is coded, for another bundle may want another resolution.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import httpx
+
+from edge_client.coding.picture_coder import PictureCoder
+from edge_client.server.bundles import choose_bundle
+from edge_client.server.connection import Connection
+from edge_client.server.protocol import answer_of, check_status
+from edge_client.server.query import Query, check_asked
+from edge_client.server.retries import RETRIED, Retries
+from edge_client.server.sources import Subject, settle
+from shared.bitstream import Bitstream
+from shared.errors import BundleUnknown, CotamError, NotFound
+from shared.schemas import QueryResponse
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a query. Gives its httpx.Response; with `grows`, that of a success is not read yet."""
+
+    query: Query
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing for some seconds."""
+
+    seconds: float
+
+
+Work = Callable[[], Any]
+"""What takes long, coding or fetching. Gives what it returns."""
+
+Steps = Generator[Send | Wait | Work, Any, T]
+
+
+@dataclass
+class Attempt:
+    """A question and how far it came.
+
+    subject: a picture, or the stream of one, which is sent as it is. name: what messages call it.
+    stream, query: what was coded and sent last; None where it did not come to that.
+    """
+
+    subject: Subject
+    prompt: str
+    max_new_tokens: int | None = None
+    name: str = ""
+    stream: Bitstream | None = None
+    query: Query | None = None
+    answer: QueryResponse | None = None
+    error: CotamError | None = None
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the same query may be answered later."""
+        return self.query is not None and isinstance(self.error, RETRIED)
+
+    @property
+    def outcome(self) -> QueryResponse | CotamError:
+        """The answer or the error."""
+        outcome = self.error or self.answer
+        assert outcome is not None
+        return outcome
+
+    def result(self) -> QueryResponse:
+        """The answer. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        assert self.answer is not None
+        return self.answer
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What can be asked of a server. `ask` and `code` leave errors of our tree in the attempt."""
+
+    coder: PictureCoder
+    connection: Connection
+    retries: Retries
+
+    def ask(self, attempt: Attempt) -> Steps[Attempt]:
+        """The whole road, to the answer."""
+        try:
+            yield from self._code(attempt)
+            attempt.answer = yield from self._send(attempt, answer_of)
+        except CotamError as error:
+            attempt.error = error
+        return attempt
+
+    def code(self, attempt: Attempt) -> Steps[Attempt]:
+        """The road as far as it goes without a server."""
+        try:
+            yield from self._code(attempt)
+        except CotamError as error:
+            attempt.error = error
+        return attempt
+
+    def open(self, attempt: Attempt) -> Steps[httpx.Response]:
+        """The whole road, to an answer that begins to come. Raises the errors."""
+        yield from self._code(attempt)
+        return (yield from self._send(attempt, check_status, grows=True))
+
+    def submit(self, query: Query) -> Steps[QueryResponse]:
+        """Send what is coded already; again, under the same key, where that may help."""
+        return (yield from self._patiently(Send(query), answer_of))
+
+    def agree(self) -> Steps[None]:
+        """Code with a bundle from now on that the server takes."""
+        work = partial(choose_bundle, self.connection, self.coder.bundle)
+        self.coder.use((yield from self._patiently(work, lambda bundle: bundle)))
+
+    def _code(self, attempt: Attempt) -> Steps[None]:
+        check_asked(attempt.prompt, attempt.max_new_tokens)
+        attempt.subject = subject = yield partial(settle, attempt.subject, attempt.name)
+        if isinstance(subject, Bitstream):
+            stream = subject
+        else:
+            stream = yield partial(self.coder.encode, subject, name=attempt.name)
+        attempt.stream = stream
+        attempt.query = Query(stream.to_bytes(), attempt.prompt, attempt.max_new_tokens)
+
+    def _send(
+        self, attempt: Attempt, read: Callable[[httpx.Response], T], grows: bool = False
+    ) -> Steps[T]:
+        assert attempt.query is not None
+        try:
+            return (yield from self._patiently(Send(attempt.query, grows), read))
+        except BundleUnknown as refused:
+            if isinstance(attempt.subject, Bitstream) or not self.coder.any_bundle:
+                raise
+            yield from self._agree_after(refused, attempt.stream)
+        yield from self._code(attempt)
+        return (yield from self._patiently(Send(attempt.query, grows), read))
+
+    def _agree_after(self, refused: BundleUnknown, stream: Bitstream | None) -> Steps[None]:
+        if stream is not None and stream.codec_id != self.coder.bundle.codec_id:
+            return  # another thread was refused as well, and has agreed
+        try:
+            yield from self.agree()
+        except (BundleUnknown, NotFound) as error:  # the refusal says more
+            raise refused from error
+
+    def _patiently(self, step: Send | Work, read: Callable[[Any], T]) -> Steps[T]:
+        """A step, done again after a while where that may help; `read` makes its result."""
+        failures = 0
+        while True:
+            try:
+                try:
+                    return read((yield step))
+                except httpx.RequestError as error:
+                    raise self.connection.unreachable(error) from error
+            except CotamError as error:
+                failures += 1
+                wait = self.retries.wait(failures, error, random.random())
+                if wait is None:
+                    raise
+            yield Wait(wait)

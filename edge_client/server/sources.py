@@ -1,0 +1,46 @@
+"""What a question may be about: a picture, or the stream of one, which is sent as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from edge_client.pictures.images import Source, read_file
+from shared.bitstream import MAGIC, SUFFIX, Bitstream
+from shared.errors import UsageError
+
+Subject = Source | Bitstream
+
+
+def settle(subject: Subject, name: str) -> Subject:
+    """A stream where the subject is one; else a picture that can be read more than once.
+
+    Streams are known by their first bytes, and files also by the name `*.cotam`. Raises
+    StreamError where one is damaged, PictureTooLarge for a pipe without an end.
+    """
+    if isinstance(subject, (str, Path)):
+        path = Path(subject)
+        try:
+            with path.open("rb") as file:
+                if file.seekable():
+                    is_stream = path.suffix == SUFFIX or file.read(len(MAGIC)) == MAGIC
+                    if not is_stream:
+                        return subject  # left where it is until it is coded
+                    file.seek(0)
+                data = read_file(file, name or str(path))
+        except (OSError, ValueError) as error:
+            if path.suffix == SUFFIX:
+                raise UsageError(f"{path} cannot be read: {error}") from error
+            return subject  # whoever opens it as a picture says what is wrong
+        return Bitstream.from_bytes(data) if path.suffix == SUFFIX else _known(data)
+    if isinstance(subject, (bytes, np.ndarray, Image.Image, Bitstream)):
+        return _known(subject)
+    return _known(read_file(subject, name))
+
+
+def _known(subject: Subject) -> Subject:
+    if isinstance(subject, bytes) and subject.startswith(MAGIC):
+        return Bitstream.from_bytes(subject)
+    return subject
