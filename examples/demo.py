@@ -33,7 +33,7 @@ ASKED: Final = (
     ("field.png", "what does the sign say?"),
 )
 START_SECONDS: Final = 180.0
-OTHERS: Final = {
+OTHERS: Final[dict[str, dict[str, object]]] = {
     "JPEG": {"optimize": True},
     "WebP": {"method": 6},
     "AVIF": {"speed": 4},

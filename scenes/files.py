@@ -12,12 +12,11 @@ OUT/lines.jsonl       of pages only: all print of a picture with its quads, a pi
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image
 
@@ -27,6 +26,7 @@ from scenes.questions import family
 from scenes.render import Split, render
 from scenes.versions import VERSION
 from scenes.world import Question
+from shared.files import write_atomically
 
 QUESTIONS = "questions.jsonl"
 LINES = "lines.jsonl"
@@ -116,7 +116,7 @@ def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) ->
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST
     if not manifest.exists():
-        _write(manifest, lambda file: file.write(json.dumps(world).encode() + b"\n"))
+        write_atomically(manifest, json.dumps(world).encode() + b"\n")
     elif json.loads(manifest.read_text()) != world:
         raise ValueError(f"{out} holds other scenes: {manifest.read_text().strip()}")
     files: Rows = {QUESTIONS: []}
@@ -125,7 +125,7 @@ def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) ->
             files.setdefault(name, []).extend(added)
     for name, rows_of_file in files.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of_file)
-        _write(out / name, lambda file, text=text: file.write(text.encode()))
+        write_atomically(out / name, text.encode())
     return {name: len(rows_of_file) for name, rows_of_file in files.items()}
 
 
@@ -133,8 +133,9 @@ def _picture(out: Path, split: str, index: int, picture: Any) -> str:
     """The name of a picture's file, which is there afterwards."""
     path = out / f"{split}-{index:06d}.png"
     if not path.exists():
-        image = Image.fromarray(picture)
-        _write(path, lambda file: image.save(file, "PNG"))
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "PNG")
+        write_atomically(path, png.getvalue())
     return path.name
 
 
@@ -156,16 +157,3 @@ def _asked(
 def _digest(backgrounds: Backgrounds) -> str:
     names = ",".join(path.name for path in backgrounds.paths)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside = Path(file.name)
-    beside.chmod(0o644)
-    beside.replace(path)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from scenes import sprites
@@ -119,7 +120,7 @@ def compose(
     return Scene(np.array(picture), mask, done, category, caption, questions)
 
 
-def _all_visible(mask: np.ndarray, alone: list[int], least: float) -> bool:
+def _all_visible(mask: NDArray[Any], alone: list[int], least: float) -> bool:
     """Whether each of the objects still shows so large a share of its pixels."""
     shown = np.bincount(mask.ravel(), minlength=len(alone) + 1)[1 : len(alone) + 1]
     return bool((shown >= least * np.array(alone)).all())
@@ -216,7 +217,7 @@ def _side(rng: np.random.Generator, plan: _Plan, world: World, shrink: float) ->
     if plan.side is not None and world.sides is not None:
         return max(plan.side * shrink, world.sides[0])
     low, high = sprites.SIZES[plan.kind]
-    return max(low * (high / low) ** rng.random() * shrink, low * 0.9)
+    return max(low * float((high / low) ** rng.random()) * shrink, low * 0.9)
 
 
 def _print_height(rng: np.random.Generator, text: str) -> float:

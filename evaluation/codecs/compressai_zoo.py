@@ -131,7 +131,7 @@ def _models() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from compressai.zoo import image_models
-    return image_models
+    return dict(image_models)
 
 
 def _urls() -> dict[str, Any]:
@@ -139,4 +139,5 @@ def _urls() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from compressai.zoo.image import model_urls
-    return model_urls
+    urls: dict[str, Any] = model_urls
+    return urls

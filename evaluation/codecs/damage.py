@@ -40,7 +40,7 @@ def sealed(body: bytes) -> bytes:
 
 def _flip(data: bytes, _: bytes, chance: Chance) -> bytes:
     out = bytearray(data)
-    for _ in range(int(chance.integers(1, 9)) if out else 0):
+    for _flipped in range(int(chance.integers(1, 9)) if out else 0):
         out[chance.integers(len(out))] ^= 1 << int(chance.integers(8))
     return bytes(out)
 
@@ -81,7 +81,7 @@ def _header(data: bytes, _: bytes, chance: Chance) -> bytes:
 def _chunks(data: bytes, _: bytes, chance: Chance) -> bytes:
     """Chunks of any type that claim any length, right behind a good header or at the end."""
     made = b""
-    for _ in range(int(chance.integers(1, 6))):
+    for _chunk in range(int(chance.integers(1, 6))):
         payload = _noise(chance)
         claimed = len(payload) if chance.random() < 0.5 else int(2.0 ** chance.uniform(0, 34))
         kind = int(chance.choice([0, 1, 2, 3, 127, 128, 200, 255]))
@@ -93,14 +93,17 @@ def _chunks(data: bytes, _: bytes, chance: Chance) -> bytes:
 def _payloads(data: bytes, other: bytes, chance: Chance) -> bytes:
     """A sound container of a good stream whose payloads are damaged, its fields sometimes, too."""
     good = Bitstream.from_bytes(data)
-    payloads = {"level_map": good.level_map, "latents": good.latents}
-    name = "latents" if chance.random() < 0.6 else "level_map"
+    inside_latents = chance.random() < 0.6
     way = INSIDE[chance.integers(len(INSIDE))]
-    payloads[name] = way(payloads[name] or _noise(chance), other, chance)
-    fields = {"width": _side(chance), "height": _side(chance)} if chance.random() < 0.3 else {}
+    if inside_latents:
+        bad = replace(good, latents=way(good.latents or _noise(chance), other, chance))
+    else:
+        bad = replace(good, level_map=way(good.level_map or _noise(chance), other, chance))
     if chance.random() < 0.3:
-        fields["quality_code"] = int(chance.integers(181))
-    return replace(good, **payloads, **fields).to_bytes()
+        bad = replace(bad, width=_side(chance), height=_side(chance))
+    if chance.random() < 0.3:
+        bad = replace(bad, quality_code=int(chance.integers(181)))
+    return bad.to_bytes()
 
 
 INSIDE: Final = (_flip, _flip, _overwrite, _cut, _drop, _repeat, _splice)

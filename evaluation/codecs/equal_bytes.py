@@ -36,15 +36,15 @@ def match_formats(
     def find() -> dict[str, list[int]]:
         analysed = [ours.analyse(picture, True) for picture in pictures]
         sizes = [
-            float(np.mean([len(ours.encode(one, quality)) for one in analysed]))
+            float(np.mean([len(ours.encode(picture, quality)) for picture in analysed]))
             for quality in sorted(qualities)
         ]
         sizes += [factor * sizes[-1] for factor in BEYOND]
-        found = {}
+        matched = {}
         for form in forms:
             size_at = functools.cache(functools.partial(_mean_size, form, pictures))
-            found[form.name] = sorted({nearest_quality(size_at, size) for size in sizes})
-        return found
+            matched[form.name] = sorted({nearest_quality(size_at, size) for size in sizes})
+        return matched
 
     key = {
         "matched": [form.describe() for form in forms],
@@ -56,4 +56,4 @@ def match_formats(
 
 
 def _mean_size(form: Classical, pictures: Sequence[Picture], quality: int) -> float:
-    return float(np.mean([len(form.encode(picture, quality)) for picture in pictures]))
+    return float(np.mean([form.size(picture, quality) for picture in pictures]))

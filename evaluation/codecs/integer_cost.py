@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_client.pictures.images import Picture
 from evaluation.codecs.distortion import HIGH, LOW, psnr
 from evaluation.codecs.pictures import PictureSet
 from evaluation.report.records import Fields, Records
@@ -37,11 +38,17 @@ def integer_cost(run: Path, pictures: PictureSet, qualities: list[float], record
                         "quantised": quantised,
                         "quality": float(quality),
                     },
-                    lambda i=i, q=quality, w=quantised: _code(codec, rate, pictures.load(i), q, w),
+                    _code,
+                    codec,
+                    rate,
+                    pictures.load(i),
+                    quality,
+                    quantised,
                 )
                 for i, file in enumerate(pictures.files)
             ]
-            points.append(tuple(float(np.mean([v[n] for v in values])) for n in ("bpp", "psnr")))
+            bpp, decibels = (float(np.mean([v[n] for v in values])) for n in ("bpp", "psnr"))
+            points.append((bpp, decibels))
         curves[quantised] = Curve.of(points)
     change = bd_rate(curves[False], curves[True], LOW, HIGH)
     return (
@@ -51,9 +58,7 @@ def integer_cost(run: Path, pictures: PictureSet, qualities: list[float], record
     )
 
 
-def _code(
-    codec: Codec, rate: nn.Module, picture: np.ndarray, quality: float, exact: bool
-) -> Fields:
+def _code(codec: Codec, rate: nn.Module, picture: Picture, quality: float, exact: bool) -> Fields:
     height, width = picture.shape[:2]
     planes = torch.from_numpy(picture.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
     padded = nn.functional.pad(planes, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from edge_client.pictures.images import Picture, load
-from shared.errors import UsageError
+from shared.errors import CotamError, UsageError
+
+T = TypeVar("T")
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm")
 COLOUR_PHOTOGRAPHS: Final = (
@@ -19,10 +23,17 @@ COLOUR_PHOTOGRAPHS: Final = (
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Files in name order, and what the report calls them."""
+    """Files in name order, what the report calls them, and the names of those left out."""
 
     name: str
     files: tuple[Path, ...]
+    unreadable: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The name, and the files that were left out, for the report."""
+        if not self.unreadable:
+            return self.name
+        return f"{self.name} (left out, because they cannot be read: {', '.join(self.unreadable)})"
 
     def load(self, index: int) -> Picture:
         """Picture u8 [H, W, 3]."""
@@ -32,8 +43,10 @@ class PictureSet:
 def picture_set(folder: Path | None, most: int = 0) -> PictureSet:
     """The pictures of a folder, or scikit-image's; the first `most` of them, 0 for all.
 
-    Raises UsageError where there is none.
+    Those of a folder that cannot be read are left out, with a line on stderr. Raises UsageError
+    where none is left.
     """
+    unreadable: list[Path] = []
     if folder is None:
         name, files = "scikit-image's colour photographs", _builtin()
     else:
@@ -41,12 +54,31 @@ def picture_set(folder: Path | None, most: int = 0) -> PictureSet:
             raise UsageError(f"{folder} is no folder", hint="name a folder of pictures")
         name = f"the pictures of `{folder.resolve().name}`"
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+        files, unreadable = leave_out_unreadable(files[:most] if most else files, load)
     if not files:
         raise UsageError(
             f"there are no pictures: {folder or 'scikit-image is not installed'}",
             hint="name a folder with some by --pictures",
         )
-    return PictureSet(name, tuple(files[:most] if most else files))
+    left_out = tuple(file.name for file in unreadable)
+    return PictureSet(name, tuple(files[:most] if most else files), left_out)
+
+
+def leave_out_unreadable(
+    items: Sequence[T], read: Callable[[T], object]
+) -> tuple[list[T], list[T]]:
+    """Those whose picture `read` can load, and the others, each told on stderr with its reason."""
+    readable: list[T] = []
+    unreadable: list[T] = []
+    for item in items:
+        try:
+            read(item)
+        except CotamError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            unreadable.append(item)
+        else:
+            readable.append(item)
+    return readable, unreadable
 
 
 def _builtin() -> list[Path]:

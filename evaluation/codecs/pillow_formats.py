@@ -36,6 +36,10 @@ class Classical:
         Image.fromarray(picture).save(file, self.name, quality=quality, **self.settings)
         return file.getvalue()
 
+    def size(self, picture: Picture, quality: int) -> int:
+        """Bytes of that file."""
+        return len(self.encode(picture, quality))
+
     def decode(self, file: bytes) -> Picture:
         """The picture u8 [H, W, 3] of a file."""
         return decode(file)

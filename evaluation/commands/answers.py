@@ -12,6 +12,7 @@ import argparse
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from cloud_server.inference.mllm.upstream import UpstreamOptions
 from edge_client.pictures.images import Picture, fit
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
+from evaluation.codecs.pictures import leave_out_unreadable
 from evaluation.codecs.pillow_formats import FORMATS
 from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
 from evaluation.judges.conditions import Show, all_conditions, showing
@@ -35,7 +37,7 @@ from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
 from shared.bundle import open_bundle
-from shared.errors import CotamError
+from shared.errors import CotamError, UsageError
 
 QUALITIES: Final = (1.0, 3.0, 5.0)
 Array = NDArray[Any]
@@ -63,10 +65,14 @@ def main(arguments: argparse.Namespace) -> None:
     """Ask what has not been asked yet, then write the table."""
     torch.set_num_threads(arguments.threads)
     bundle = open_bundle(arguments.bundle)
+    unreadable: list[Item] = []
     if arguments.dataset is None:
         items = scene_items(arguments.pictures or 50)
     else:
         items = read_dataset(arguments.dataset, arguments.images, arguments.pictures)
+        items, unreadable = leave_out_unreadable(items, Item.read)
+        if not items:
+            raise UsageError(f"{arguments.dataset.name} names no picture that can be read")
     ours = Ours(bundle, arguments.threads)
     backend = load_backend(arguments.mllm, [bundle], _device(arguments.device), UpstreamOptions())
     records = Records(arguments.results / "answers.jsonl")
@@ -74,6 +80,9 @@ def main(arguments: argparse.Namespace) -> None:
     conditions = asking.conditions(items)
     values = [asking.ask(item, conditions) for item in tqdm(items, desc="answers", unit="picture")]
     body = text(items, conditions, values, backend.name, bundle.hex_id, arguments)
+    if unreadable:
+        names = ", ".join(item.name for item in unreadable)
+        body += f"\n\nLeft out, because their pictures cannot be read: {names}."
     write_section(arguments.report, "answers", body)
     print(f"the table is in {arguments.report}", file=sys.stderr)
 
@@ -168,7 +177,7 @@ def text(
         hits = weights @ _sums(
             items,
             columns,
-            lambda p, q, shown=shown: is_right(shown[p][q]["said"], items[p].questions[q].answers),
+            partial(_is_hit, items, shown),
         )
         scores = np.divide(hits, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
         low, high = interval(scores[:, 0])
@@ -195,6 +204,11 @@ def text(
             table(["codec", "quality", "bytes", *head], rows),
         ]
     )
+
+
+def _is_hit(items: list[Item], answers: list[list[Fields]], picture: int, question: int) -> bool:
+    said: str = answers[picture][question]["said"]
+    return is_right(said, items[picture].questions[question].answers)
 
 
 def _columns(question: Asked) -> tuple[str, ...]:

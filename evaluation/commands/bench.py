@@ -6,10 +6,12 @@ picture --guidance, analysis, coding--> stream --entropy, synthesis--> picture -
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,28 +75,28 @@ def main(arguments: argparse.Namespace) -> None:
     parts = []
     for megapixels in arguments.megapixels:
         picture = mosaic(side_of(megapixels))
-        runs = {"ours": lambda p=picture: time_ours(ours, adapters, p)}
+        runs: dict[str, Callable[[], Times]] = {"ours": partial(time_ours, ours, adapters, picture)}
         size = len(ours.encode(ours.analyse(picture, True), bundle.manifest.quality))
         for form in PEERS:
-            quality = nearest_quality(lambda q, f=form, p=picture: len(f.encode(p, q)), size)
-            runs[form.describe()] = lambda f=form, q=quality, p=picture: time_peer(f, p, q)
-        found = take_turns(runs, arguments.repeats)
+            quality = nearest_quality(partial(form.size, picture), size)
+            runs[form.describe()] = partial(time_peer, form, picture, quality)
+        turns = take_turns(runs, arguments.repeats)
         for model in models if megapixels <= arguments.compressai_up_to else ():
-            found[f"CompressAI {model.name}"] = time_learned(
+            turns[f"CompressAI {model.name}"] = time_learned(
                 untrained(model.name, LEARNED_QUALITY), picture
             )
-        for name, times in found.items():
+        for name, times in turns.items():
             key = {"bundle": bundle.hex_id, "megapixels": megapixels, "codec": name}
             records.add({**key, "threads": arguments.threads, "at": time.time()}, dict(times))
         work = arithmetic.multiply_adds(bundle, picture.shape[1], picture.shape[0])
         limits = {stage: 1000 * count / speed for stage, count in work.items()}
-        parts += [*_tables(megapixels, picture, size, found, limits), _memory(bundle, picture)]
+        parts += [*_tables(megapixels, picture, size, turns, limits), _memory(bundle, picture)]
     write_section(arguments.report, "bench", "\n\n".join([_lead(arguments, bundle, speed), *parts]))
 
 
 def side_of(megapixels: float) -> int:
     """Side of a square of that many times 2^20 pixels, a multiple of 16."""
-    return max(16, round(1024 * megapixels**0.5 / 16) * 16)
+    return max(16, round(1024 * math.sqrt(megapixels) / 16) * 16)
 
 
 def mosaic(side: int) -> Picture:

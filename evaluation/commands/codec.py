@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import os
 import sys
 import zlib
@@ -15,9 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from edge_client.coding.encoder import Analysed
+from edge_client.pictures.images import Picture
 from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
 from evaluation.codecs.cotam import Ours
-from evaluation.codecs.distortion import HIGH, LOW, ms_ssim_db, psnr
+from evaluation.codecs.distortion import HIGH, LOW, MIN_SIDE, ms_ssim_db, psnr
 from evaluation.codecs.pictures import PictureSet, picture_set
 from evaluation.codecs.pillow_formats import FORMATS, Classical
 from evaluation.report import plots
@@ -28,7 +31,9 @@ from shared.bundle import open_bundle
 
 MEASURES: Final = {"psnr": "RGB PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 Peer = Classical | Learned
-Points = dict[str, dict[float, dict[str, float]]]
+
+Measured = dict[str, dict[float, list[Fields]]]
+"""One row a picture, by codec and setting."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +63,11 @@ def main(arguments: argparse.Namespace) -> None:
             missing.append(model)
         else:
             peers.append(model)
-    points = measure(ours, pictures, arguments.qualities, arguments.guidance, records, peers)
+    measured = measure(ours, pictures, arguments.qualities, arguments.guidance, records, peers)
     name = "codec_guidance" if arguments.guidance else "codec"
-    draw(points, pictures, arguments.report.parent / "img" / f"{name}.png")
+    draw(measured, pictures, arguments.report.parent / "img" / f"{name}.png")
     parts = [
-        text(points, pictures, arguments, ours, peers),
+        text(measured, pictures, arguments, ours, peers),
         f"![Fidelity over rate](img/{name}.png)",
     ]
     if missing:
@@ -82,56 +87,77 @@ def measure(
     guidance: bool,
     records: Records,
     peers: Sequence[Peer] = FORMATS,
-) -> Points:
-    """Mean bits per pixel, PSNR and MS-SSIM over the pictures, by codec and setting."""
-    rows: dict[str, dict[float, list[Fields]]] = {}
+) -> Measured:
+    """Bits per pixel, PSNR and MS-SSIM of every picture, by codec and setting."""
+    measured: Measured = {}
     for number, path in enumerate(tqdm(pictures.files, desc="codec", unit="picture")):
         picture = pictures.load(number)
         where = {"picture": path.name, "crc": zlib.crc32(picture.tobytes())}
-        analysed = functools.cache(lambda p=picture: ours.analyse(p, guidance))
+        analyse = functools.cache(functools.partial(ours.analyse, picture, guidance))
+        key = {**where, "codec": "ours", "bundle": ours.bundle.hex_id, "guidance": guidance}
         for quality in qualities:
-            key = {**where, "codec": "ours", "bundle": ours.bundle.hex_id, "guidance": guidance}
-            value = records.measure(
-                {**key, "quality": float(quality)},
-                lambda q=quality, p=picture, a=analysed: _compare(
-                    p, ours.encode(a(), q), lambda file: ours.decode(file).picture
-                ),
+            fields = records.measure(
+                {**key, "quality": float(quality)}, _measure_ours, ours, picture, analyse, quality
             )
-            rows.setdefault("ours", {}).setdefault(quality, []).append(value)
+            measured.setdefault("ours", {}).setdefault(quality, []).append(fields)
         for peer in peers:
             for setting in peer.ladder:
-                key = {**where, "codec": peer.describe(), "quality": setting}
-                value = records.measure(
-                    key,
-                    lambda c=peer, s=setting, p=picture: _compare(p, c.encode(p, s), c.decode),
+                fields = records.measure(
+                    {**where, "codec": peer.describe(), "quality": setting},
+                    _measure_peer,
+                    peer,
+                    picture,
+                    setting,
                 )
-                rows.setdefault(peer.name, {}).setdefault(setting, []).append(value)
-    return {
-        codec: {
-            setting: {m: float(np.mean([v[m] for v in found])) for m in ("bpp", *MEASURES)}
-            for setting, found in by_setting.items()
-        }
-        for codec, by_setting in rows.items()
-    }
+                measured.setdefault(peer.name, {}).setdefault(setting, []).append(fields)
+    return measured
 
 
-def _compare(picture: np.ndarray, file: bytes, back: Callable[[bytes], np.ndarray]) -> Fields:
-    decoded = back(file)
+def _measure_ours(
+    ours: Ours, picture: Picture, analyse: Callable[[], Analysed], quality: float
+) -> Fields:
+    stream = ours.encode(analyse(), quality)
+    return _fidelity(picture, stream, ours.decode(stream).picture)
+
+
+def _measure_peer(peer: Peer, picture: Picture, setting: int) -> Fields:
+    file = peer.encode(picture, setting)
+    return _fidelity(picture, file, peer.decode(file))
+
+
+def _fidelity(picture: Picture, file: bytes, decoded: Picture) -> Fields:
+    """What is measured of a picture u8 [H, W, 3]; of MS-SSIM None where it is no number."""
+    similarity = ms_ssim_db(picture, decoded)
     return {
         "bytes": len(file),
         "bpp": 8 * len(file) / (picture.shape[0] * picture.shape[1]),
         "psnr": psnr(picture, decoded),
-        "ms_ssim": ms_ssim_db(picture, decoded),
+        "ms_ssim": None if math.isnan(similarity) else similarity,
     }
 
 
-def curve(points: Points, codec: str, measure: str) -> Curve:
-    """Mean measure over mean bits per pixel of a codec."""
-    return Curve.of([(p["bpp"], p[measure]) for p in points[codec].values()])
+def curve(measured: Measured, codec: str, measure: str) -> Curve:
+    """Mean measure over mean bits per pixel of a codec, over the pictures that have the measure."""
+    means = (_means(rows, measure) for rows in measured[codec].values())
+    return Curve.of([point for point in means if point is not None])
+
+
+def _has(row: Fields, measure: str) -> bool:
+    # Rows of before say NaN, which is no JSON.
+    return row[measure] is not None and not math.isnan(row[measure])
+
+
+def _means(rows: Sequence[Fields], measure: str) -> tuple[float, float] | None:
+    """Mean bits per pixel and mean measure, None where no picture has the measure."""
+    points = [(row["bpp"], row[measure]) for row in rows if _has(row, measure)]
+    if not points:
+        return None
+    rate, value = np.mean(points, axis=0)
+    return float(rate), float(value)
 
 
 def text(
-    points: Points,
+    measured: Measured,
     pictures: PictureSet,
     arguments: argparse.Namespace,
     ours: Ours,
@@ -143,23 +169,31 @@ def text(
         row = [peer.describe()]
         for measure in MEASURES:
             change = bd_rate(
-                curve(points, peer.name, measure), curve(points, "ours", measure), LOW, HIGH
+                curve(measured, peer.name, measure), curve(measured, "ours", measure), LOW, HIGH
             )
             row.append("none in common" if np.isnan(change) else f"{100 * change:+.1f} %")
         changes.append(row)
-    own = [
-        [f"{q:g}", f"{p['bpp']:.3f}", f"{p['psnr']:.2f}", f"{p['ms_ssim']:.2f}"]
-        for q, p in points["ours"].items()
-    ]
+    own, inside = [], 0
+    for quality, rows in measured["ours"].items():
+        rate, decibels = _means(rows, "psnr") or (math.nan, math.nan)
+        similarity = _means(rows, "ms_ssim")
+        inside += LOW <= rate <= HIGH
+        own.append(
+            [
+                f"{quality:g}",
+                f"{rate:.3f}",
+                f"{decibels:.2f}",
+                f"{similarity[1]:.2f}" if similarity else "no number",
+            ]
+        )
     guided = "with" if arguments.guidance else "without"
-    inside = [p for p in points["ours"].values() if LOW <= p["bpp"] <= HIGH]
-    share = percent(len(inside) / len(points["ours"]))
+    share = percent(inside / len(own))
     return "\n\n".join(
         [
             f"{command_line(arguments.words)}",
-            f"{len(pictures.files)} pictures: {pictures.name}, whole, coded {guided} level map by "
-            f"bundle {ours.bundle.hex_id}. Sizes are those of whole files. Nothing is random. "
-            "MS-SSIM is given as -10 log10(1 - MS-SSIM).",
+            f"{len(pictures.files)} pictures: {pictures.describe()}, whole, coded {guided} level "
+            f"map by bundle {ours.bundle.hex_id}. Sizes are those of whole files. Nothing is "
+            f"random. MS-SSIM is given as -10 log10(1 - MS-SSIM){_too_small(measured)}.",
             f"Bits of ours at equal quality against another codec: BD-rate (PCHIP) of the curves "
             f"averaged over pictures, {LOW:g} to {HIGH:g} bpp ({share} of our points lie there). "
             "Below 0 is fewer bits.",
@@ -171,13 +205,25 @@ def text(
     )
 
 
-def draw(points: Points, pictures: PictureSet, path: Path) -> None:
+def _too_small(measured: Measured) -> str:
+    """Of how many pictures the report has no MS-SSIM, if of any."""
+    rows = next(iter(measured["ours"].values()))
+    small = sum(not _has(row, "ms_ssim") for row in rows)
+    if not small:
+        return ""
+    return (
+        f" and needs {MIN_SIDE} pixels a side: {small} of {len(rows)} pictures have fewer and "
+        "count for PSNR alone"
+    )
+
+
+def draw(measured: Measured, pictures: PictureSet, path: Path) -> None:
     """Both measures over bits per pixel."""
     made, axes = plots.figure(2, 1, 5.2, 3.9)
     for axis, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        for codec in points:
-            found = curve(points, codec, measure)
-            plots.line(axis, found.rates, found.qualities, codec, codec)
+        for codec in measured:
+            line = curve(measured, codec, measure)
+            plots.line(axis, line.rates, line.qualities, codec, codec)
         axis.axvspan(LOW, HIGH, color="#f4f4f4", zorder=0)
         axis.set(xscale="log", xlabel="bits per pixel", ylabel=label, xlim=(0.02, 1.5))
         axis.set_xticks(

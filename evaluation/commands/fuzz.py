@@ -63,12 +63,12 @@ def main(arguments: argparse.Namespace) -> None:
     key = {"bundle": bundle.hex_id, "reader": _reader(), "seed": arguments.seed}
     bound_memory()
     batches = -(-arguments.cases // BATCH)
-    found = [
-        records.measure({**key, "batch": n}, lambda n=n: batch(model, streams, arguments.seed, n))
+    batches_tried = [
+        records.measure({**key, "batch": n}, batch, model, streams, arguments.seed, n)
         for n in tqdm(range(batches), desc="fuzz", unit="batch")
     ]
-    write_section(arguments.report, "fuzz", text(arguments, bundle.hex_id, found))
-    failures = [failure for one in found for failure in one["failures"]]
+    write_section(arguments.report, "fuzz", text(arguments, bundle.hex_id, batches_tried))
+    failures = [failure for tried in batches_tried for failure in tried["failures"]]
     if failures:
         raise CotamError(f"{len(failures)} cases failed, the first: {failures[0]}")
 

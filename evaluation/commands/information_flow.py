@@ -76,9 +76,7 @@ def measure(
             "qualities": arguments.qualities,
         }
         values.append(
-            records.measure(
-                key, lambda i=index: _measure(tower, ours, backgrounds, i, arguments.qualities)
-            )
+            records.measure(key, _measure, tower, ours, backgrounds, index, arguments.qualities)
         )
     print(file=sys.stderr)
     return values

@@ -165,7 +165,7 @@ async def _run(
             if ended(found):
                 return
             stream, prompt = streams[number % len(streams)], PROMPTS[number % len(PROMPTS)]
-            form = {"bitstream": stream, "prompt": (None, prompt)}
+            form = {"bitstream": (None, stream), "prompt": (None, prompt.encode())}
             start = time.perf_counter()
             try:
                 response = await http.post("/v1/query", files=form)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from evaluation.codecs.cotam import Ours
@@ -167,7 +168,7 @@ def _nearest(conditions: Sequence[Condition], quality: float) -> Condition:
     return min(conditions, key=lambda condition: abs(condition.quality - quality))
 
 
-def _with_interval(values: np.ndarray) -> str:
+def _with_interval(values: NDArray[Any]) -> str:
     low, high = interval(values)
     return f"{100 * values[0]:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 

@@ -13,11 +13,12 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from edge_client.pictures.images import Picture, load
-from scenes import Backgrounds, render
+from scenes import Backgrounds, Scene, render
 from scenes.questions import family
 from shared.errors import UsageError
 
@@ -45,6 +46,10 @@ class Item:
     load: Callable[[], Picture]
     questions: tuple[Asked, ...]
 
+    def read(self) -> Picture:
+        """The pixels, as `load` gives them."""
+        return self.load()
+
 
 def scene_items(count: int) -> list[Item]:
     """Scenes 0 .. count - 1 of the test split."""
@@ -53,8 +58,12 @@ def scene_items(count: int) -> list[Item]:
     for index in range(count):
         scene = render("test", index, backgrounds)
         questions = (Asked(q.prompt, (q.answer,), family(scene, q)) for q in scene.questions)
-        items.append(Item(f"test-{index:06d}", lambda s=scene: s.picture, tuple(questions)))
+        items.append(Item(f"test-{index:06d}", partial(_picture_of, scene), tuple(questions)))
     return items
+
+
+def _picture_of(scene: Scene) -> Picture:
+    return scene.picture
 
 
 def read_dataset(file: Path, images: Path | None = None, most: int | None = None) -> list[Item]:
@@ -78,22 +87,22 @@ def read_dataset(file: Path, images: Path | None = None, most: int | None = None
     if not by_image:
         raise UsageError(f"{file.name} holds no questions")
     return [
-        Item(image, lambda path=folder / image: load(path, path.name), tuple(questions))
+        Item(image, partial(load, folder / image, Path(image).name), tuple(questions))
         for image, questions in list(by_image.items())[:most]
     ]
 
 
 def _question(line: str, place: str) -> tuple[str, Asked]:
     try:
-        found: Any = json.loads(line)
-        image, text, answers = found["image"], found["text"], found["answer"]
+        fields: Any = json.loads(line)
+        image, text, answers = fields["image"], fields["text"], fields["answer"]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{place} is no question with its answer",
             hint='a line is {"image": ..., "text": ..., "answer": ..., "category": ...}',
         ) from error
     several = answers if isinstance(answers, list) else [answers]
-    return str(image), Asked(str(text), tuple(map(str, several)), str(found.get("category", ALL)))
+    return str(image), Asked(str(text), tuple(map(str, several)), str(fields.get("category", ALL)))
 
 
 def is_right(said: str, answers: Iterable[str]) -> bool:

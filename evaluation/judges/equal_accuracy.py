@@ -30,14 +30,17 @@ def changes(
     weights [R, P]: how often each picture is drawn. `probable`: at equal mean probability of the
     right answer instead, which shows smaller differences with the same pictures.
     """
-    curves = [_curves(measured, codec, weights, probable) for codec in (anchor, test)]
+    anchor_curve, test_curve = (
+        _curves(measured, codec, weights, probable) for codec in (anchor, test)
+    )
     places = [COLUMNS.index(family) for family in families]
-    found = np.full((len(weights), len(families)), np.nan)
+    shares = np.full((len(weights), len(families)), np.nan)
     for number in range(len(weights)):
         for column, place in enumerate(places):
-            pair = [curve(number, place) for curve in curves]
-            found[number, column] = bd_rate_monotone(*pair, least_span=MIN_SPAN)
-    return found
+            shares[number, column] = bd_rate_monotone(
+                anchor_curve(number, place), test_curve(number, place), MIN_SPAN
+            )
+    return shares
 
 
 def _curves(

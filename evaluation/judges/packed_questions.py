@@ -79,7 +79,8 @@ class PackedLlava:
     def grade(self, features: Tensor, asked: Sequence[Asked]) -> Grades:
         """Grades of Q questions about pictures of features [B, N, D]."""
         prefix = len(self.head) + features.shape[1]
-        ids, block, wanted = [], [0] * prefix, []
+        ids: list[int] = []
+        block, wanted = [0] * prefix, []
         for number, (question, answer) in enumerate(asked, start=1):
             first = prefix + len(ids) + len(question)
             wanted.append(range(first, first + len(answer)))

@@ -74,7 +74,7 @@ def rate() -> float:
 def _of(module: nn.Module, *inputs: torch.Tensor) -> float:
     with FlopCounterMode(display=False) as counter:
         module(*inputs)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def _guidance(bundle: Bundle, width: int, height: int) -> float:

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from edge_client.coding.benchmark import drawn
+from edge_client.pictures.images import Picture
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
 from shared.errors import UsageError
@@ -194,7 +195,7 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def tiled(width: int, height: int) -> np.ndarray:
+def tiled(width: int, height: int) -> Picture:
     """A drawn picture u8 [height, width, 3], repeated to any size."""
     tile = drawn(1024, 1024)
     repeats = (-(-height // 1024), -(-width // 1024), 1)

@@ -56,7 +56,11 @@ def _decode(bundle: Bundle, stream: str) -> None:
 def main() -> None:
     """Do it and print the megabytes."""
     step, root, *files = sys.argv[1:]
-    {"encode": _encode, "decode": _decode}[step](open_bundle(Path(root)), *files)
+    bundle = open_bundle(Path(root))
+    if step == "encode":
+        _encode(bundle, *files)
+    else:
+        _decode(bundle, *files)
     print(peak())
 
 

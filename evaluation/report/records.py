@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 Fields = dict[str, Any]
+Inputs = ParamSpec("Inputs")
 
 
 class Records:
@@ -24,10 +25,16 @@ class Records:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
 
-    def measure(self, key: Fields, compute: Callable[[], Fields]) -> Fields:
-        """The value of a key, computed and written down where it is not known yet."""
-        found = self.get(key)
-        return self.add(key, compute()) if found is None else found
+    def measure(
+        self,
+        key: Fields,
+        compute: Callable[Inputs, Fields],
+        *inputs: Inputs.args,
+        **named: Inputs.kwargs,
+    ) -> Fields:
+        """The value of a key, computed of the inputs and written down where it is not known yet."""
+        known = self.get(key)
+        return self.add(key, compute(*inputs, **named)) if known is None else known
 
     def get(self, key: Fields) -> Fields | None:
         """The value of a key, None where it is not known."""

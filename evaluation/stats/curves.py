@@ -30,12 +30,17 @@ class Curve:
         return cls(ordered[:, 0], ordered[:, 1])
 
     def within(self, low: float, high: float) -> Curve:
-        """The part between two rates, cut where it crosses them (PCHIP over log rate)."""
-        rates = self.rates
+        """The part between two rates, cut where it crosses them (PCHIP over log rate).
+
+        Of points at one rate the best counts.
+        """
+        best = np.diff(self.rates, append=np.inf) > 0
+        rates, qualities = self.rates[best], self.qualities[best]
         inside = (rates > low) & (rates < high)
-        ends = [end for end in (low, high) if rates[0] <= end <= rates[-1]]
-        cut = PchipInterpolator(np.log(rates), self.qualities)(np.log(ends)) if ends else []
-        points = [*zip(rates[inside], self.qualities[inside], strict=True)]
+        crossed = len(rates) > 1
+        ends = [end for end in (low, high) if crossed and rates[0] <= end <= rates[-1]]
+        cut = PchipInterpolator(np.log(rates), qualities)(np.log(ends)) if ends else []
+        points = [*zip(rates[inside], qualities[inside], strict=True)]
         return Curve.of([*points, *zip(ends, cut, strict=True)])
 
 
@@ -114,7 +119,8 @@ def _least_log_rate(rates: Array, fit: Array, wanted: Array) -> Array:
     after = np.clip(np.searchsorted(fit, wanted, side="left"), 1, len(fit) - 1)
     rise = fit[after] - fit[after - 1]
     share = np.where(rise > 0, (wanted - fit[after - 1]) / np.where(rise > 0, rise, 1.0), 0.0)
-    return logs[after - 1] + share * (logs[after] - logs[after - 1])
+    reached: Array = logs[after - 1] + share * (logs[after] - logs[after - 1])
+    return reached
 
 
 def _rising(curve: Curve) -> Curve:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -32,8 +32,8 @@ class Guiding:
     """layers: numbers from 1, whose attention is averaged. cell: pixels. step: in codes (1/20)."""
 
     layers: tuple[int, ...] = (1, 2, 3)
-    cell: Literal[16, 32] = 32
-    levels: Literal[2, 3, 5] = 3
+    cell: int = 32
+    levels: int = 3
     k: float = 0.75
     step: int = 30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -25,7 +26,7 @@ from shared.errors import UsageError
 CLIP_STATISTICS: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 SIGLIP_STATISTICS: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET_STATISTICS: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-STATISTICS: Final[dict[str, Any]] = {
+STATISTICS: Final = {
     "clip_vision_model": CLIP_STATISTICS,
     "siglip_vision_model": SIGLIP_STATISTICS,
     "internvl_vision": IMAGENET_STATISTICS,
@@ -82,10 +83,10 @@ def _vision_of(model: Any) -> Any:
     return model
 
 
-def _statistics(folder: str, kind: str) -> tuple[Any, Any]:
+def _statistics(folder: str, kind: str) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and deviation of the folder's image processor, or of its family where it has none."""
     try:
         processor = AutoImageProcessor.from_pretrained(folder)
     except (OSError, ValueError):
         return STATISTICS.get(kind, IMAGENET_STATISTICS)
-    return tuple(processor.image_mean), tuple(processor.image_std)
+    return processor.image_mean, processor.image_std

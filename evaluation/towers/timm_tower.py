@@ -16,13 +16,13 @@ class TimmVision(nn.Module):
     def __init__(self, trunk: Any, name: str) -> None:
         super().__init__()
         blocks = getattr(trunk, "blocks", None)
-        attentions = [getattr(block, "attn", None) for block in blocks or ()]
-        if not attentions or not all(hasattr(one, "attn_drop") for one in attentions):
+        attentions: list[Any] = [getattr(block, "attn", None) for block in blocks or ()]
+        if not attentions or not all(hasattr(layer, "attn_drop") for layer in attentions):
             raise UsageError(
                 f"the vision tower of {name} is no plain ViT: its attention is not seen"
             )
-        for one in attentions:
-            one.fused_attn = False  # the fused kernel keeps its attention to itself
+        for layer in attentions:
+            layer.fused_attn = False  # the fused kernel keeps its attention to itself
         self.trunk = trunk
         self.config = SimpleNamespace(
             image_size=trunk.patch_embed.img_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +38,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_small_run_writes_table_and_plot(folder: Path, tmp_path: Path) -> None:
-    arguments = argparse.Namespace(
+def run_on(folder: Path, out: Path, qualities: list[float], most: int = 0) -> argparse.Namespace:
+    """The arguments of a run on a folder of pictures."""
+    return argparse.Namespace(
         pictures=folder,
-        most=1,
+        most=most,
         bundle="tiny",
-        qualities=[1.0, 3.0, 5.0],
+        qualities=qualities,
         guidance=False,
         compressai="",
         run=None,
         threads=1,
-        report=tmp_path / "docs" / "results.md",
-        results=tmp_path / "runs",
-        words=("codec", "--pictures", str(folder), "--most", "1"),
+        report=out / "docs" / "results.md",
+        results=out / "runs",
+        words=("codec", "--pictures", str(folder), "--most", str(most)),
     )
+
+
+def test_a_small_run_writes_table_and_plot(folder: Path, tmp_path: Path) -> None:
+    arguments = run_on(folder, tmp_path, qualities=[1.0, 3.0, 5.0], most=1)
     codec.main(arguments)
     written = arguments.report.read_text()
     assert f"`python -m evaluation codec --pictures {folder.name} --most 1`" in written
@@ -72,6 +78,42 @@ def test_more_quality_is_more_bytes_and_less_error(
     found = codec.curve(points, "ours", "psnr")
     assert (np.diff(found.rates) > 0).all()
     assert (np.diff(found.qualities) > 0).all()
+
+
+def test_a_folder_of_odd_pictures_is_measured_as_far_as_it_can_be(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "odd ones \N{LATIN SMALL LETTER U WITH DIAERESIS}"
+    odd.mkdir()
+    for name, side in (("dot.png", 1), ("same.png", 160), ("same.webp", 30), ("a b.png", 7)):
+        Image.new("RGB", (side, side), (90, 120, side)).save(odd / name)
+    (odd / "broken.png").write_bytes(b"no picture")
+    whole = (folder / "0.png").read_bytes()
+    (odd / "half.png").write_bytes(whole[: len(whole) // 2])
+    (odd / "whole.png").write_bytes(whole)
+    arguments = run_on(odd, tmp_path, qualities=[2.0])
+    codec.main(arguments)
+    written = arguments.report.read_text()
+    assert f"5 pictures: the pictures of `{odd.name}`" in written
+    assert "(left out, because they cannot be read: broken.png, half.png)" in written
+    assert "4 of 5 pictures have fewer and count for PSNR alone" in written
+    assert "nan" not in written
+    told = capsys.readouterr().err
+    assert told.count("left out:") == 2
+    rows = [json.loads(line) for line in (tmp_path / "runs/codec.jsonl").read_text().splitlines()]
+    assert {row["key"]["picture"] for row in rows if row["value"]["ms_ssim"]} == {"whole.png"}
+
+
+def test_a_single_pixel_has_no_similarity_and_no_rate_in_common(tmp_path: Path) -> None:
+    dot = tmp_path / "dot"
+    dot.mkdir()
+    Image.new("RGB", (1, 1), "red").save(dot / "dot.png")
+    arguments = run_on(dot, tmp_path, qualities=[1.0, 4.0])
+    codec.main(arguments)
+    written = arguments.report.read_text()
+    assert written.count("none in common | none in common") == len(FORMATS)
+    assert written.count("| no number |") == 2
+    assert "nan" not in written
 
 
 def test_distortion_of_known_pictures() -> None:
