@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,6 @@ from scenes.questions import family
 from scenes.render import Split, render
 from scenes.versions import VERSION
 from scenes.world import Question
-from shared.files import write_atomically
 
 QUESTIONS = "questions.jsonl"
 LINES = "lines.jsonl"
@@ -116,7 +117,7 @@ def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) ->
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST
     if not manifest.exists():
-        write_atomically(manifest, json.dumps(world).encode() + b"\n")
+        _write(manifest, json.dumps(world).encode() + b"\n")
     elif json.loads(manifest.read_text()) != world:
         raise ValueError(f"{out} holds other scenes: {manifest.read_text().strip()}")
     files: Rows = {QUESTIONS: []}
@@ -125,7 +126,7 @@ def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) ->
             files.setdefault(name, []).extend(added)
     for name, rows_of_file in files.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of_file)
-        write_atomically(out / name, text.encode())
+        _write(out / name, text.encode())
     return {name: len(rows_of_file) for name, rows_of_file in files.items()}
 
 
@@ -135,7 +136,7 @@ def _picture(out: Path, split: str, index: int, picture: Any) -> str:
     if not path.exists():
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
-        write_atomically(path, png.getvalue())
+        _write(path, png.getvalue())
     return path.name
 
 
@@ -157,3 +158,16 @@ def _asked(
 def _digest(backgrounds: Backgrounds) -> str:
     names = ",".join(path.name for path in backgrounds.paths)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all (`shared.files` does it elsewhere; Scenes stands alone)."""
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}-", delete=False
+    ) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside = Path(file.name)
+    beside.chmod(0o644)
+    beside.replace(path)
