@@ -13,6 +13,8 @@ COMMANDS = {
     "codec": "fidelity over bits per pixel against JPEG, WebP and AVIF",
     "scenes": "accuracy by task over quality, with and without guidance and adapter",
     "rate_accuracy": "bits at equal accuracy, from what `scenes` measured",
+    "reading": "characters that a real reader finds again, over bytes",
+    "classifying": "answers of a real classifier that stay the same, over bytes",
     "answers": "accuracy of any language model on any questions about pictures",
     "guidance": "level maps compared: layers, cells, levels, thresholds, steps",
     "ablations": "what each part of the method gives: without it, the rest as it was",

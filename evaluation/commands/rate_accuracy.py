@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from evaluation.codecs.pillow_formats import FORMATS
 from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition, Measured, collect
-from evaluation.judges.equal_accuracy import changes, with_interval
+from evaluation.judges.equal_accuracy import changes
 from evaluation.judges.families import FAMILIES, OVERALL
 from evaluation.judges.variants import Variant, add_variant_option, names_of, read_variants, told
 from evaluation.report import plots
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
-from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples
+from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples, with_interval
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evaluation.judges.accuracy import Measured
 from evaluation.judges.families import COLUMNS, FAMILIES, OVERALL
-from evaluation.stats.bootstrap import interval
+from evaluation.stats.bootstrap import with_interval
 from evaluation.stats.curves import Curve, bd_rate_monotone
 
 MIN_SPAN: Final = 0.01  # of accuracy that two curves must have in common
@@ -58,15 +58,6 @@ def _curves(
         return Curve(sizes[number, known][order], scores[number, known, family][order])
 
     return curve
-
-
-def with_interval(values: Array) -> str:
-    """A change [1 + resamples] in percent with the middle 95 % of its resamples."""
-    if not np.isfinite(values[0]):
-        return "none"
-    low, high = interval(values)
-    span = f" ({100 * low:+.0f} to {100 * high:+.0f})" if np.isfinite(low) else ""
-    return f"{100 * values[0]:+.1f} %{span}"
 
 
 def overall(measured: Measured, test: str, anchor: str, weights: Array) -> list[str]:

@@ -24,7 +24,16 @@ def interval(values: Array) -> tuple[float, float]:
     """The middle 95 % of resampled values [1 + count]; nan where most are none."""
     drawn = values[1:]
     found = drawn[np.isfinite(drawn)]
-    if len(found) * 2 < len(drawn):
+    if not len(found) or len(found) * 2 < len(drawn):
         return float("nan"), float("nan")
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
+
+
+def with_interval(values: Array) -> str:
+    """A change [1 + resamples] in percent with the middle 95 % of its resamples."""
+    if not np.isfinite(values[0]):
+        return "none"
+    low, high = interval(values)
+    span = f" ({100 * low:+.0f} to {100 * high:+.0f})" if np.isfinite(low) else ""
+    return f"{100 * values[0]:+.1f} %{span}"

@@ -89,20 +89,29 @@ def isotonic(values: Array) -> Array:
 
 
 def bd_rate_monotone(
-    anchor: Curve, test: Curve, least_span: float = 1e-9, steps: int = 200
+    anchor: Curve,
+    test: Curve,
+    least_span: float = 1e-9,
+    steps: int = 200,
+    between: tuple[float, float] | None = None,
 ) -> float:
     """Mean change of bits at equal quality where the curves are measured with noise, as a share.
 
     Each curve is made non-decreasing (`isotonic`) and is linear between its points over log rate.
     The rate at a quality is the least at which the curve reaches it; a plateau has no width in
     quality, so it weighs nothing. The mean of the log ratio is over the qualities that both reach;
-    nan where these span less than `least_span`.
+    nan where these span less than `least_span`. With `between` it is over the qualities between
+    two; nan where a curve does not reach from one to the other.
     """
     if not len(anchor.rates) or not len(test.rates):
         return math.nan
     fits = [isotonic(curve.qualities) for curve in (anchor, test)]
     low = max(fit[0] for fit in fits)
     high = min(fit[-1] for fit in fits)
+    if between is not None:
+        if low > between[0] or high < between[1]:
+            return math.nan
+        low, high = between
     if high - low < least_span:
         return math.nan
     wanted = low + (high - low) * (np.arange(steps) + 0.5) / steps

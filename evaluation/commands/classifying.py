@@ -1,0 +1,261 @@
+"""How often a real classifier's answer stays the same, over bytes, against other formats."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_client.pictures.images import Picture
+from evaluation.codecs.cotam import Ours
+from evaluation.codecs.pictures import PictureSet, picture_set
+from evaluation.codecs.pillow_formats import AVIF, JPEG, WEBP
+from evaluation.codecs.senders import FLAT, MAPPED, Sender, classical, own
+from evaluation.judges.classifier import RANGES, Classifier
+from evaluation.report import plots
+from evaluation.report.document import command_line, table, write_section, write_text
+from evaluation.report.records import Fields, Records
+from evaluation.stats.bootstrap import RESAMPLES, SEED, resamples, with_interval
+from evaluation.stats.equal_score import Scores, changes
+from shared.bundle import open_bundle
+from shared.errors import UsageError
+
+SURE: Final = 0.9
+QUALITIES: Final = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
+MAPPED_QUALITIES: Final = (2.0, 3.0, 3.5, 4.0, 5.0)
+LADDERS: Final = ((AVIF, (3, 8, 14, 20, 27)), (WEBP, (0, 3, 6, 12)), (JPEG, (5, 8, 12, 18)))
+"""Where a third to two thirds of the answers stay."""
+
+MEASURES: Final = {"agreement": (0.5, 0.65), "probability": (0.35, 0.65)}
+"""Share of answers that stay, probability of the original's class; where they are compared."""
+
+Array = NDArray[Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--classifier", type=Path, required=True, help="a .tflite or .onnx file")
+    parser.add_argument("--pictures", type=Path, help="folder; default: scikit-image's photographs")
+    parser.add_argument("--most", type=int, default=0, help="only the first N pictures")
+    parser.add_argument(
+        "--input", choices=RANGES, default=RANGES[0], help="of a classifier that takes floats"
+    )
+    parser.add_argument(
+        "--sure", type=Path, help="file of names of pictures that are told apart, one a line"
+    )
+    parser.add_argument(
+        "--write-sure",
+        type=Path,
+        metavar="FILE",
+        help=f"write the names of those classified at {SURE} or surer uncompressed, and stop",
+    )
+    parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
+    parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
+    parser.add_argument("--mapped-qualities", type=float, nargs="+", default=list(MAPPED_QUALITIES))
+    parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure what is not yet measured, then write table and plot."""
+    torch.set_num_threads(arguments.threads)
+    classifier = Classifier(arguments.classifier, arguments.input, arguments.threads)
+    pictures = picture_set(arguments.pictures, arguments.most)
+    if arguments.write_sure:
+        write_text(arguments.write_sure, "".join(f"{n}\n" for n in _sure(classifier, pictures)))
+        return
+    ours = Ours(open_bundle(arguments.bundle), arguments.threads)
+    senders = [
+        own(ours, False, arguments.qualities),
+        own(ours, True, arguments.mapped_qualities),
+        *(classical(form, qualities) for form, qualities in LADDERS),
+    ]
+    scores = measure(
+        classifier, pictures, senders, Records(arguments.results / "classifying.jsonl")
+    )
+    report = _Report(senders, scores, _marked(pictures, arguments.sure), arguments)
+    report.draw(arguments.report.parent / "img" / "classifying.png")
+    write_section(arguments.report, "classifying", report.text(ours, classifier, pictures))
+
+
+def _sure(classifier: Classifier, pictures: PictureSet) -> list[str]:
+    return [
+        path.name
+        for number, path in enumerate(pictures.files)
+        if classifier.probabilities(pictures.load(number)).max() >= SURE
+    ]
+
+
+def _marked(pictures: PictureSet, file: Path | None) -> Array:
+    """Which pictures the file names, a mask [P]; none without a file."""
+    if file is None:
+        return np.zeros(len(pictures.files), bool)
+    try:
+        names = set(file.read_text().split())
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    marked = np.array([path.name in names for path in pictures.files])
+    if not marked.any():
+        raise UsageError(f"{file} names none of the pictures", hint="one file name a line")
+    return marked
+
+
+def measure(
+    classifier: Classifier, pictures: PictureSet, senders: Sequence[Sender], records: Records
+) -> dict[str, dict[str, Scores]]:
+    """Scores of each sender, by measure."""
+    rows: dict[str, list[list[Fields]]] = {sender.name: [] for sender in senders}
+    answers = []
+    for number, path in enumerate(tqdm(pictures.files, desc="classifying", unit="picture")):
+        picture = pictures.load(number)
+        where = {
+            "judge": classifier.digest,
+            "input": classifier.values,
+            "picture": path.name,
+            "crc": zlib.crc32(picture.tobytes()),
+        }
+        original = records.measure(
+            {**where, "codec": "original"}, functools.partial(_judge, classifier, 0, picture, None)
+        )
+        answers.append(original["answer"])
+        for sender in senders:
+            send = sender.prepare(picture)
+            rows[sender.name].append(
+                [
+                    records.measure(
+                        {**where, **sender.identity, "quality": setting},
+                        _judging(classifier, send, setting, original["answer"]),
+                    )
+                    for setting in sender.settings
+                ]
+            )
+    return {name: _scores(values, answers) for name, values in rows.items()}
+
+
+def _judging(
+    classifier: Classifier,
+    send: Callable[[float], tuple[int, Picture]],
+    setting: float,
+    answer: int,
+) -> Callable[[], Fields]:
+    return lambda: _judge(classifier, *send(setting), answer)
+
+
+def _judge(classifier: Classifier, size: int, picture: Picture, answer: int | None) -> Fields:
+    """Size, answer, and the probability of the `answer` that the original got (here: None)."""
+    probabilities = classifier.probabilities(picture)
+    best = int(probabilities.argmax())
+    wanted = best if answer is None else answer
+    return {"bytes": size, "answer": best, "probability": float(probabilities[wanted])}
+
+
+def _scores(values: list[list[Fields]], answers: list[int]) -> dict[str, Scores]:
+    sizes = np.array([[v["bytes"] for v in row] for row in values], np.float64).T
+    stays = np.array(
+        [[v["answer"] == a for v in row] for row, a in zip(values, answers, strict=True)]
+    )
+    probable = np.array([[v["probability"] for v in row] for row in values])
+    ones = np.ones(len(values))
+    return {
+        "agreement": Scores(sizes, stays.T.astype(np.float64), ones),
+        "probability": Scores(sizes, probable.T, ones),
+    }
+
+
+class _Report:
+    """Tables and plot of what was measured."""
+
+    def __init__(
+        self,
+        senders: Sequence[Sender],
+        scores: dict[str, dict[str, Scores]],
+        marked: Array,
+        arguments: argparse.Namespace,
+    ) -> None:
+        self.senders, self.scores = senders, scores
+        self.marked, self.arguments = marked, arguments
+
+    def text(self, ours: Ours, classifier: Classifier, pictures: PictureSet) -> str:
+        """The section of the report."""
+        formats = "; ".join(form.describe() for form, _ in LADDERS)
+        spans = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in MEASURES.items())
+        parts = [
+            command_line(self.arguments.words),
+            f"{len(pictures.files)} pictures: {pictures.name}, whole. The classifier is "
+            f"`{classifier.name}` (SHA-256 {classifier.digest}...). *agreement* is the share of "
+            "pictures whose answer is that on the uncompressed picture, *probability* the mean "
+            f"probability of that answer. Bundle {ours.bundle.hex_id}; *flat* is without level "
+            f"map, *mapped* as the edge sends by default. {formats}.",
+            f"Change of bits at equal score ({spans}); below 0 is fewer. In brackets the middle "
+            f"95 % of {self.arguments.resamples} paired resamples of the pictures (seed {SEED}); "
+            "*none* where a curve does not reach from one end to the other.",
+            self._changes(np.ones(len(self.marked), bool)),
+        ]
+        if self.marked.any():
+            parts += [
+                f"The {int(self.marked.sum())} pictures that `{self.arguments.sure.name}` names "
+                f"(classified at {SURE:g} or surer uncompressed) alone:",
+                self._changes(self.marked),
+            ]
+        parts += [self._points(), "![Answers over bytes](img/classifying.png)"]
+        return "\n\n".join(parts)
+
+    def _changes(self, chosen: Array) -> str:
+        drawn = resamples(int(chosen.sum()), self.arguments.resamples)
+        anchors = [s.name for s in self.senders if s.name not in (FLAT, MAPPED)]
+        pairs = [(FLAT, anchor) for anchor in anchors]
+        pairs += [(MAPPED, anchor) for anchor in (FLAT, *anchors)]
+        rows = [
+            [
+                f"{test} against {against}",
+                *(
+                    with_interval(
+                        changes(
+                            self.scores[against][name].only(chosen),
+                            self.scores[test][name].only(chosen),
+                            drawn,
+                            *span,
+                        )
+                    )
+                    for name, span in MEASURES.items()
+                ),
+            ]
+            for test, against in pairs
+        ]
+        return table(["bits", *(f"at equal {name}" for name in MEASURES)], rows)
+
+    def _points(self) -> str:
+        rows = []
+        for sender in self.senders:
+            once = np.ones((1, len(self.marked)))
+            curves = [self.scores[sender.name][name].curves(once) for name in MEASURES]
+            for i, setting in enumerate(sender.settings):
+                scores = (f"{points[0, i]:.3f}" for _, points in curves)
+                rows.append([f"{sender.name}, {setting:g}", f"{curves[0][0][0, i]:,.0f}", *scores])
+        return table(["sender, quality", "bytes", *MEASURES], rows)
+
+    def draw(self, path: Path) -> None:
+        """Both measures over mean bytes."""
+        made, axes = plots.figure(2, 1, 5.2, 3.9)
+        names = {FLAT: "ours", MAPPED: "guidance"}
+        once = np.ones((1, len(self.marked)))
+        labels = ("answers that stay the same, %", "probability of the original's answer, %")
+        for axis, name, label in zip(axes, MEASURES, labels, strict=True):
+            for sender in self.senders:
+                sizes, points = self.scores[sender.name][name].curves(once)
+                told = f"CoTAM, {sender.name}" if sender.name in names else sender.name
+                plots.line(
+                    axis, sizes[0], 100 * points[0], names.get(sender.name, sender.name), told
+                )
+            axis.set(xlabel="bytes of a picture", ylabel=label)
+            plots.log_bytes(axis)
+        axes[0].legend(frameon=False, fontsize=8, loc="best")
+        made.suptitle(f"A classifier's answers, {len(self.marked)} pictures", fontsize=10)
+        plots.save(made, path)
