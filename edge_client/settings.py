@@ -51,7 +51,10 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def xdg(variable: str, fallback: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Our folder below one of the XDG base directories; `fallback` is relative to the home."""
+    """Our folder below one of the XDG base directories; `fallback` is relative to the home.
+
+    Raises UsageError where this user has none.
+    """
     base = environment.get(variable)
     try:
         return (Path(base) if base else Path.home() / fallback) / "cotam"
@@ -64,7 +67,10 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
 
     Raises UsageError, which names file, key and value, where one is of no use.
     """
-    path = config_path(environment)
+    try:
+        path = config_path(environment)
+    except UsageError:  # no home, no file
+        path = Path(os.devnull)
     stored = _read(path)
     values: dict[str, str] = {}
     origin: dict[str, str] = {}

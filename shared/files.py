@@ -11,8 +11,9 @@ from shared.errors import UsageError
 def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write beside, fsync, rename: after a crash the file is the old one or the new one.
 
-    mode: permissions, less the process's mask.
+    A link stays, and what it names is written. mode: permissions, less the process's mask.
     """
+    path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
@@ -26,9 +27,15 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def write_named(path: Path, data: bytes) -> None:
-    """Write a file that a user named, as a whole. Raises UsageError where that fails."""
+    """Write a file that a user named, as a whole; a pipe or device is written to, not replaced.
+
+    Raises UsageError where that fails.
+    """
     try:
-        write_atomically(path, data)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            write_atomically(path, data)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from edge_client.cli import streams
 from edge_client.cli.bench import bench
 from edge_client.cli.bundle import app as bundle
 from edge_client.cli.config import config
@@ -78,27 +77,32 @@ def _options(
 
 
 def run() -> None:
-    """Run the command line; an error of ours becomes one line and its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # Names of files may hold bytes that are no text here: shown escaped, never a traceback.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Run the command line; what goes wrong becomes one line and its exit code."""
+    streams.prepare()
     try:
         # Not in its own mode, in which typer draws a box around a word that was misspelt.
         sys.exit(app(prog_name="edge_client", standalone_mode=False))
     except CotamError as error:
-        print(error_line(error), file=sys.stderr)
-        sys.exit(exit_code(error))
+        _end(error_line(error), exit_code(error))
     except _ClickException as error:
-        print(error_line(_as_ours(error)), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error_line(_as_ours(error)), error.exit_code)
     except typer.Abort:
-        print("error: stopped", file=sys.stderr)
+        _end("error: stopped", 1)
+    except BrokenPipeError:  # who reads our output has enough
+        streams.silence_output()
         sys.exit(1)
-    except BrokenPipeError:
-        # Who reads our output has enough. Python would complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except MemoryError:
+        _end("error: there is not enough memory (lower --resolution or --concurrency)", 1)
+    except OSError as error:
+        if error.filename is None:  # files have names, so it was one of the standard streams
+            streams.silence_output()
+        named = f"{error.filename}: " if error.filename else "the output cannot be written: "
+        _end(f"error: {named}{error.strerror}", 1)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    streams.write_talk(line)
+    sys.exit(code)
 
 
 def _as_ours(error: Any) -> UsageError:

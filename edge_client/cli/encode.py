@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from edge_client.batch import ordered_map
-from edge_client.cli import options
+from edge_client.cli import options, streams
 from edge_client.cli.coding import Places, describe, encode_named, record_of
-from edge_client.cli.output import Output, error_record, put_bytes
+from edge_client.cli.output import Output, error_record
 from edge_client.pictures.inputs import expand
 from shared.bitstream import Bitstream
 from shared.errors import CotamError, UsageError, batch_exit_code
@@ -80,7 +80,7 @@ def encode(
             if dry_run:
                 return name, None, stream
             if output == "-":
-                put_bytes(stream.to_bytes())
+                streams.write_bytes(stream.to_bytes())
                 return name, None, stream
             with naming:
                 place = places.of(name)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_client.cli import streams
 from shared.errors import CotamError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class Output:
         self._task: Any = None
 
     def data(self, line: str) -> None:
-        """A line of data."""
-        self._write(line, sys.stdout)
+        """A line of data. Raises as `streams.write_data`."""
+        if not self._above_bar(line, sys.stdout):
+            streams.write_data(line)
 
     def record(self, value: dict[str, Any]) -> None:
         """One JSON object on one line of data."""
@@ -36,12 +38,14 @@ class Output:
 
     def say(self, line: str) -> None:
         """A line of talk."""
-        if not self.quiet:
-            self._write(line, sys.stderr)
+        if not self.quiet and not self._above_bar(line, sys.stderr):
+            streams.write_talk(line)
 
     def complain(self, error: CotamError, about: str = "") -> None:
         """An error in one line."""
-        self._write(error_line(error, about), sys.stderr)
+        line = error_line(error, about)
+        if not self._above_bar(line, sys.stderr):
+            streams.write_talk(line)
 
     @contextmanager
     def progress(self, total: int) -> Iterator[None]:
@@ -71,18 +75,12 @@ class Output:
         if self._bar is not None:
             self._bar.advance(self._task)
 
-    def _write(self, line: str, file: Any) -> None:
-        if self._bar is not None and file.isatty():
-            # Above the bar, which would otherwise be overwritten.
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(line, file=file, flush=True)
-
-
-def put_bytes(data: bytes) -> None:
-    """Raw data. Nothing else may be written to standard output then."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    def _above_bar(self, line: str, file: Any) -> bool:
+        """Whether the line was printed above a bar, which would otherwise be overwritten."""
+        if self._bar is None or not file.isatty():
+            return False
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return True
 
 
 def error_line(error: CotamError, about: str = "") -> str:
