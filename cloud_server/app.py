@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from cloud_server.guard import problems
-from cloud_server.guard.heads import bounded
+from cloud_server.guard.http_head import bounded
 from cloud_server.guard.request_id import RequestIds
 from cloud_server.observe.tracing import Traces
 from cloud_server.playground import pages, routes

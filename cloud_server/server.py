@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cloud_server.app import create_app
-from cloud_server.guard.heads import MOST_BYTES, Http
+from cloud_server.guard.http_head import MOST_BYTES, HttpProtocol
 from cloud_server.service import Service
 from cloud_server.settings import PREFIX, Settings
 from shared.errors import UsageError
@@ -72,7 +72,7 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         # uvicorn would take another parser and another loop where they are installed.
-        http=Http,
+        http=HttpProtocol,
         loop="asyncio",
         ws="none",
         h11_max_incomplete_event_size=MOST_BYTES,

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, Literal
 
-from cloud_server.guard.idempotency import Replays
+from cloud_server.guard.idempotency import AnswerStore
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
 from cloud_server.inference.image_store import ImageStore
 from cloud_server.inference.work import Dispatcher, Work
+from cloud_server.inference.worker import Worker
 from cloud_server.observe.metrics import Metrics
 from cloud_server.observe.tracing import Tracing
 from cloud_server.settings import Settings
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find, open_bundle
-from shared.errors import CotamError, NotReady
+from shared.errors import CotamError, NotFound, NotReady
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
@@ -32,16 +32,19 @@ Status = Literal["ok", "starting", "draining"]
 
 
 class Service:
-    """What the routes talk to. Raises BundleError or UsageError at once for what is wrong."""
+    """What the routes talk to. Raises BundleError or UsageError at once for what is wrong.
 
-    def __init__(self, settings: Settings) -> None:
+    dispatcher: gets works done; by default the inference thread of this process.
+    """
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
         self.settings = settings
         self.bundles: list[Bundle] = [open_bundle(place) for place in settings.bundle]
         self.limits = Limits(settings.max_pixels, settings.max_body_bytes, settings.max_body_bytes)
         self.keys = KeyRing.of(settings)
         self.rate = RateLimit(settings.rate_per_minute, settings.rate_burst)
         self.admission = Admission(settings.max_requests)
-        self.replays = Replays(settings.replays, settings.replay_ttl_s)
+        self.answers = AnswerStore(settings.replays, settings.replay_ttl_s)
         self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
         self.metrics = Metrics()
         self.tracing = Tracing.of(settings)
@@ -56,8 +59,11 @@ class Service:
         self.failure: CotamError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.draining = False
-        self._engine: Engine | None = None
-        self._worker: Dispatcher | None = None
+        self.closed = False
+        self._model: ModelInfo | None = None
+        self._dispatcher = dispatcher or Worker(
+            self._load_engine, settings.max_batch, self._engine_died
+        )
         self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
 
     def start(self) -> None:
@@ -71,9 +77,8 @@ class Service:
     def stop(self) -> None:
         """Finish what was accepted. Called when no request is open any more."""
         self.draining = True
+        self._dispatcher.close()
         self._loader.join()
-        if self._worker is not None:
-            self._worker.close()
         if self.tracing is not None:
             self.tracing.close()
 
@@ -90,18 +95,17 @@ class Service:
             return "draining"
         if self.failure is not None:
             return "starting"
-        return "starting" if self._worker is None else "ok"
+        return "starting" if self._model is None else "ok"
 
     def bundle_ids(self) -> list[str]:
         """Hexadecimal ids of the bundles that devices can fetch."""
         return [bundle.hex_id for bundle in self.bundles]
 
-    def require_ready(self) -> None:
-        """Raise NotReady before the model has answered once."""
-        if self._worker is None:
-            error = NotReady("the model is being loaded", hint="ask again when GET /readyz says ok")
-            error.retry_after = 1.0
-            raise error
+    def require_open(self) -> None:
+        """Raise NotReady before the model has answered once, and where no request is taken now."""
+        self.model()
+        if self.closed:
+            raise _not_ready("the server is draining", "ask again in a second")
 
     def parse(self, stream: bytes) -> Bitstream:
         """A stream of one of our codecs; nothing of it is decoded. Raises a StreamError."""
@@ -109,64 +113,51 @@ class Service:
         find(self.bundles, found.codec_id)
         return found
 
-    def submit(self, work: Work) -> Future[Work]:
-        """Queue work for the inference thread. Raises NotReady."""
-        self.require_ready()
-        assert self._worker is not None
-        return self._worker.submit(work)
+    def submit(self, work: Work) -> None:
+        """Have a work done; its sink hears of it. Raises NotReady."""
+        self.model()
+        self._dispatcher.submit(work)
+
+    def cancel(self, work: Work) -> None:
+        """Nobody waits for this work any more."""
+        self._dispatcher.cancel(work)
 
     def model(self) -> ModelInfo:
-        """The model that answers. Raises NotReady."""
-        self.require_ready()
-        assert self._engine is not None
-        backend = self._engine.backend
-        views = {backend.view(bundle.id) for bundle in self.bundles}
-        return ModelInfo(
-            id=backend.name,
-            view="adapter" if views == {"adapter"} else "picture",
-            bundles=self.bundle_ids(),
-            codecs=list(dict.fromkeys(bundle.codec_id.hex() for bundle in self.bundles)),
-            resolution=self.bundles[0].manifest.resolution,
-        )
+        """The model that answers. Raises NotReady before it has answered once."""
+        if self._model is None:
+            raise _not_ready("the model is being loaded", "ask again when GET /readyz says ok")
+        return self._model
+
+    def require_model(self, model_id: str) -> ModelInfo:
+        """The model, if that is its id. Raises NotReady or NotFound."""
+        model = self.model()
+        if model_id != model.id:
+            raise NotFound(f"there is no model {model_id[:64]!r}", hint=f"there is {model.id!r}")
+        return model
 
     def check_alive(self) -> None:
         """Raise NotReady where only a new process can help."""
         if self.failure is not None:
             raise NotReady(self.failure.message, hint=self.failure.hint)
-        if self._worker is not None and self._worker.busy_for() > STUCK * self.settings.deadline_s:
+        if self._dispatcher.busy_for() > STUCK * self.settings.deadline_s:
             raise NotReady("the inference thread is stuck", hint="restart the server")
 
-    def _died(self, error: Exception) -> None:
+    def _engine_died(self, error: Exception) -> None:
         self.failure = CotamError(f"the model fails on every request: {error}")
         log.error("%s", self.failure, exc_info=error)
 
-    def _load(self) -> None:
+    def _load_engine(self) -> Engine:
         # torch and transformers take seconds to import: the probes answer before.
-        from cloud_server.inference.engine import Engine
-        from cloud_server.inference.mllm.load import Weights
-        from cloud_server.inference.mllm.upstream import UpstreamOptions
-        from cloud_server.inference.worker import Worker
+        from cloud_server.inference.engine import load_engine
 
+        return load_engine(self.settings, self.bundles)
+
+    def _load(self) -> None:
         try:
-            settings = self.settings
-            upstream = UpstreamOptions(
-                settings.upstream_model,
-                settings.upstream_key.get_secret_value(),
-                settings.upstream_timeout_s,
-                settings.upstream_retries,
-                settings.upstream_tower,
-            )
-            engine = Engine(
-                self.bundles,
-                settings.mllm,
-                settings.device,
-                settings.threads,
-                upstream,
-                Weights(settings.dtype, settings.quantise),
-                settings.synthesis,
-            )
-            engine.warm_up()
+            self._model = self._dispatcher.load()
         except Exception as error:
+            if self.draining:
+                return
             if isinstance(error, CotamError):
                 self.failure = error
                 log.error("%s", error)
@@ -175,6 +166,10 @@ class Service:
                 log.error("%s", self.failure, exc_info=error)
             self.on_failure()
             return
-        self._engine = engine
-        self._worker = Worker(engine, settings.max_batch, self._died)
-        log.info("ready: %s on %s", engine.backend.name, engine.device)
+        log.info("ready: %s on %s", self._model.id, self._dispatcher.place)
+
+
+def _not_ready(message: str, hint: str) -> NotReady:
+    error = NotReady(message, hint=hint)
+    error.retry_after = 1.0
+    return error

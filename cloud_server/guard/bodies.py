@@ -1,135 +1,89 @@
 """Request bodies, read with every limit checked as the bytes arrive; nothing touches a disk.
 
-The framework would read a form before any dependency runs and spool it to a file; here a request
-is authorised and admitted first, and its parts are counted while they come.
+The framework would read a form before any dependency runs; here a request is authorised and
+admitted first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cloud_server.guard.request_id import Gone
 from shared.errors import BodyTooLarge, DeadlineExceeded, FieldInvalid, RequestError
 
+FORM: Final = "multipart/form-data"
+MOST_PARTS: Final = 16
+"""Of a form. More than any has, so that a field too many is named."""
 LINGER_S: Final = 2.0
 
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """The whole body. Raises BodyTooLarge or DeadlineExceeded."""
-    found = bytearray()
+    body = bytearray()
     async for chunk in _chunks(request, limit, timeout_s):
-        found += chunk
-    return bytes(found)
+        body += chunk
+    return bytes(body)
 
 
-async def read_form(
-    request: Request, fields: Mapping[str, int], limit: int, timeout_s: float
-) -> dict[str, bytes]:
-    """The parts of a multipart form by name; `fields` has the most bytes that each may have.
+async def read_parts(request: Request, limit: int, timeout_s: float) -> dict[str, bytes]:
+    """The parts of a multipart form by name, as they came.
 
-    Raises FieldInvalid for an unknown, repeated or overlong field, RequestError for what is no
-    multipart form.
+    Raises as `read_body`, RequestError for what is no such form, FieldInvalid for a name that
+    comes twice.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise RequestError(
-            "the body is not multipart/form-data", hint="send the fields bitstream and prompt"
-        )
-    form = _Form(fields)
-    # The parser would tell the root logger about every damaged body.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != FORM:
+        raise RequestError(f"the body is not {FORM}", hint="send the fields of docs/api.md")
+    # Each byte is a character of Latin-1: text is decoded where a field is known to be text.
+    headers = Headers({"content-type": f"{content_type}; charset=latin-1"})
+    parser = _InMemory(
+        headers,
+        _chunks(request, limit, timeout_s),
+        max_files=MOST_PARTS,
+        max_fields=MOST_PARTS,
+        max_part_size=limit,
+    )
     try:
-        parser = MultipartParser(boundary, form.callbacks())
-        async for chunk in _chunks(request, limit, timeout_s):
-            parser.write(chunk)
-    except FormParserError as error:
-        raise RequestError(f"the form is damaged: {error}") from error
-    if not form.ended:
-        raise RequestError("the form was cut: its last boundary is missing")
-    return {name: bytes(value) for name, value in form.parts.items()}
-
-
-def text_field(form: Mapping[str, bytes], name: str, default: str | None = None) -> str:
-    """A field as text. Raises FieldInvalid where it is absent or not UTF-8."""
-    if name not in form:
-        if default is None:
-            raise FieldInvalid(f"the field {name} is missing")
-        return default
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError(f"the form is damaged: {error.message}") from error
     try:
-        return form[name].decode()
-    except UnicodeDecodeError as error:
-        raise FieldInvalid(f"the field {name} is not UTF-8") from error
+        if not parser.ended:
+            raise RequestError("the form was cut: its last boundary is missing")
+        return await _by_name(form)
+    finally:
+        await form.close()
 
 
-class _Form:
-    """Collects the parts that a MultipartParser finds."""
+async def _by_name(form: FormData) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for key, part in form.multi_items():
+        name = key.encode("latin-1").decode(errors="replace")
+        if name in parts:
+            raise FieldInvalid(f"the field {name[:64]!r} was sent twice")
+        parts[name] = await part.read() if isinstance(part, UploadFile) else part.encode("latin-1")
+    return parts
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
-        self._limits = limits
-        self._header = bytearray()
-        self._value = bytearray()
-        self._disposition = b""
-        self._name = ""
-        self.parts: dict[str, bytearray] = {}
-        self.ended = False
 
-    def callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_header,
-            "on_header_value": self._on_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._start,
-            "on_part_data": self._on_data,
-            "on_end": self._on_end,
-        }
+class _InMemory(MultiPartParser):
+    """Starlette's parser without files on a disk, and with an eye on the end of the form."""
 
-    def _begin(self) -> None:
-        self._disposition = b""
+    spool_max_size = 0  # of a SpooledTemporaryFile: no limit
+    ended = False
 
-    def _on_header(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _on_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _start(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name not in self._limits:
-            known = ", ".join(self._limits)
-            raise FieldInvalid(f"there is no field {name[:64]!r}", hint=f"the fields are: {known}")
-        if name in self.parts:
-            raise FieldInvalid(f"the field {name} was sent twice")
-        self._name = name
-        self.parts[name] = bytearray()
-
-    def _on_data(self, data: bytes, start: int, end: int) -> None:
-        part, limit = self.parts[self._name], self._limits[self._name]
-        if len(part) + end - start > limit:
-            raise FieldInvalid(f"the field {self._name} has more than {limit} bytes")
-        part += data[start:end]
-
-    def _on_end(self) -> None:
+    def on_end(self) -> None:
+        """Called after the last boundary."""
         self.ended = True
 
 
-async def _chunks(request: Request, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, limit: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, its bytes counted and its time bounded.
 
     Raises Gone where the connection ends before the body does.

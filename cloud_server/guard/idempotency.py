@@ -17,7 +17,7 @@ from cloud_server.guard.request_id import Gone
 from shared.errors import FieldInvalid
 from shared.schemas import QueryResponse
 
-HEADER: Final = "idempotency-key"
+IDEMPOTENCY_KEY: Final = "idempotency-key"
 MOST_CHARACTERS: Final = 128
 
 
@@ -28,7 +28,7 @@ class _Stored:
     until: float
 
 
-class Replays:
+class AnswerStore:
     """Answers by caller and key, the latest `most`, each for `ttl_s`. Errors are not kept."""
 
     def __init__(
@@ -47,13 +47,14 @@ class Replays:
         if not key or not self._most:
             return await make(), False
         if len(key) > MOST_CHARACTERS:
-            raise FieldInvalid(f"{HEADER} has more than {MOST_CHARACTERS} characters")
+            raise FieldInvalid(f"{IDEMPOTENCY_KEY} has more than {MOST_CHARACTERS} characters")
         self._forget()
         name = (caller, key)
         while (stored := self._stored.get(name)) is not None:
             if stored.request != request:
                 raise FieldInvalid(
-                    f"{HEADER} {key!r} came with another request before", hint="use a new key"
+                    f"{IDEMPOTENCY_KEY} {key!r} came with another request before",
+                    hint="use a new key",
                 )
             try:
                 return await asyncio.shield(stored.answer), True

@@ -1,14 +1,15 @@
-"""Errors as problem+json (RFC 9457), each with the request's id."""
+"""Errors as problem+json (RFC 9457), each with the request's id, readable by OpenAI's clients."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from cloud_server.guard.request_id import request_id_of
@@ -20,26 +21,57 @@ from shared.errors import (
     MethodNotAllowed,
     NotFound,
     RequestError,
-    http_status,
 )
 from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
+
+_OPENAI_TYPE: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
 log = logging.getLogger(__name__)
 
 
-def problem(error: CotamError, request_id: str, bundles: list[str]) -> Problem:
-    """The problem of an error; `bundles` are named where the stream's is not among them."""
-    found = problem_of(error, request_id)
+class OpenAIError(BaseModel):
+    """An error in the form that OpenAI's clients read."""
+
+    message: str
+    type: str
+    param: None = None
+    code: str
+
+
+class ErrorBody(Problem):
+    """What an error is answered with: a problem, and the same for OpenAI's clients."""
+
+    error: OpenAIError
+
+
+def error_body(
+    error: CotamError, request_id: str, bundles: Iterable[str] = (), status: int | None = None
+) -> ErrorBody:
+    """The body of an error; `bundles` are named where the stream's is not among them.
+
+    status: where it is not that of the error's class.
+    """
+    problem = problem_of(error, request_id)
     if isinstance(error, BundleUnknown):
-        found = found.model_copy(update={"bundles": bundles})
-    return found
+        problem.bundles = list(bundles)
+    if status is not None:
+        problem.status = status
+    kind = _OPENAI_TYPE.get(problem.status)
+    if kind is None:
+        kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    openai = OpenAIError(message=str(error), type=kind, code=error.code)
+    return ErrorBody(**problem.model_dump(), error=openai)
 
 
-def answer_problem(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """The response that carries a problem."""
+def error_response(body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    """The response that carries an error."""
     return Response(
-        found.model_dump_json(),
-        status_code=found.status,
+        body.model_dump_json(),
+        status_code=body.status,
         headers=dict(headers or {}),
         media_type=PROBLEM_MEDIA_TYPE,
     )
@@ -62,10 +94,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, CotamError)
         service = request.app.state.service
         service.metrics.failed(error.code)
-        found = problem(error, request_id_of(request.scope), service.bundle_ids())
-        if found.status in (500, 502):
+        body = error_body(error, request_id_of(request.scope), service.bundle_ids())
+        if body.status in (500, 502):
             log.warning("%s", error, exc_info=error.__cause__)
-        return answer_problem(found, headers_of(error))
+        return error_response(body, headers_of(error))
 
     async def of_starlette(request: Request, error: Exception) -> Response:
         """Unknown routes and methods."""
@@ -75,12 +107,11 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
         elif error.status_code == 405:
-            taken = (error.headers or {}).get("Allow", "")
-            ours = MethodNotAllowed(f"{path} does not take {request.method}", hint=f"use {taken}")
+            methods = (error.headers or {}).get("Allow", "")
+            ours = MethodNotAllowed(f"{path} does not take {request.method}", hint=f"use {methods}")
         request.app.state.service.metrics.failed(ours.code)
-        found = problem_of(ours, request_id_of(request.scope))
-        found = found.model_copy(update={"status": error.status_code})
-        return answer_problem(found, error.headers)
+        body = error_body(ours, request_id_of(request.scope), status=error.status_code)
+        return error_response(body, error.headers)
 
     async def of_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -97,5 +128,4 @@ def unexpected(error: Exception, request_id: str) -> Response:
     """500, without a word of what is inside; the log has it under the request's id."""
     log.error("unexpected error", exc_info=error)
     ours = CotamError("the server failed on this request", hint="the server's log says more")
-    assert http_status(ours) == 500
-    return answer_problem(problem_of(ours, request_id))
+    return error_response(error_body(ours, request_id))

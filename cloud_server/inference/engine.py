@@ -1,6 +1,6 @@
 """Everything that computes, in the order of the data, for a batch of requests.
 
-    Bitstream --Decoder--> Decoded --Backend.see--> Seen --Backend.answer--> Answer
+    Bitstream --Decoder--> Decoded --Backend.see--> VisualInput --Backend.answer--> AnswerSink
 
 An Engine is used by one thread; `worker.py` is that thread.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from cloud_server.inference.decoder import decoders_of, device_of
-from cloud_server.inference.mllm.base import Answer, Backend, Question
+from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.load import Weights, load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
 from cloud_server.inference.work import Work
@@ -24,10 +24,35 @@ from shared.bundle import Bundle
 from shared.errors import CotamError, DeadlineExceeded, UpstreamError
 from shared.level_map import flat_codes, latent_shape
 from shared.nets.fast_synthesis import Precision
+from shared.schemas import ModelInfo
+
+if TYPE_CHECKING:
+    from cloud_server.settings import Settings
 
 WARM_UP_SIDE: Final = 64
 WARM_UP_CODE: Final = 60
 TOGETHER: Final = 4096  # latents of the pictures that are restored at once, a megapixel
+
+
+def load_engine(settings: Settings, bundles: Sequence[Bundle]) -> Engine:
+    """The engine of the settings. Raises UsageError, UpstreamError or BundleCorrupt."""
+    upstream = UpstreamOptions(
+        settings.upstream_model,
+        settings.upstream_key.get_secret_value(),
+        settings.upstream_timeout_s,
+        settings.upstream_retries,
+        settings.upstream_tower,
+    )
+    weights = Weights(settings.dtype, settings.quantise)
+    return Engine(
+        bundles,
+        settings.mllm,
+        settings.device,
+        settings.threads,
+        upstream,
+        weights,
+        settings.synthesis,
+    )
 
 
 class Engine:
@@ -54,14 +79,16 @@ class Engine:
         )
 
     def run(self, batch: Sequence[Work]) -> None:
-        """Fill in `answer` or `error` of each; one that fails leaves the others alone."""
+        """Finish each work; one that fails leaves the others alone."""
         for work in batch:
             work.batch = len(batch)
             self._guarded([work], self._read)
-        for group in self._alike([w for w in batch if w.error is None]):
+        for group in self._alike([work for work in batch if not work.finished]):
             self._guarded(group, self._restore)
-        self._guarded([w for w in batch if w.error is None and w.seen is None], self._see)
-        self._guarded([w for w in batch if w.error is None and w.prompt is not None], self._answer)
+        self._guarded([w for w in batch if not w.finished and w.visual is None], self._see)
+        self._guarded([w for w in batch if not w.finished and w.prompt is not None], self._answer)
+        for work in batch:
+            work.finish(None)
 
     def warm_up(self) -> None:
         """Decode a small grey picture and answer about it. Raises what fails."""
@@ -70,13 +97,24 @@ class Engine:
         if work.error is not None:
             raise work.error
 
+    def model(self) -> ModelInfo:
+        """The model that answers."""
+        views = {self.backend.view(bundle.id) for bundle in self.bundles}
+        return ModelInfo(
+            id=self.backend.name,
+            view="adapter" if views == {"adapter"} else "picture",
+            bundles=[bundle.hex_id for bundle in self.bundles],
+            codecs=list(dict.fromkeys(bundle.codec_id.hex() for bundle in self.bundles)),
+            resolution=self.bundles[0].manifest.resolution,
+        )
+
     def _read(self, batch: Sequence[Work]) -> None:
         for work in batch:
-            if work.stopped is not None and work.stopped():
+            if work.stopped():
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
-                self.backend.check(work.prompt, work.max_new_tokens)
-            if work.seen is None and work.decoded is None:
+                self.backend.check(work.prompt, work.max_new_tokens, work.history)
+            if work.visual is None and work.decoded is None:
                 assert work.stream is not None
                 start = time.perf_counter()
                 work.latents = self._decoders[work.stream.codec_id].read(work.stream)
@@ -115,43 +153,18 @@ class Engine:
     def _see(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
         found = self.backend.see([work.decoded for work in batch if work.decoded is not None])
-        for work, seen in zip(batch, found, strict=True):
-            work.seen = seen
+        for work, visual in zip(batch, found, strict=True):
+            work.visual = visual
             if not work.keeps_decoded:
                 work.decoded = None
             work.took("vision", start)
 
     def _answer(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
-
-        def question(work: Work) -> Question:
-            assert work.seen is not None
-            assert work.prompt is not None
-            return Question(
-                work.seen,
-                work.prompt,
-                work.max_new_tokens,
-                work.say,
-                lambda answer: self._finish(work, answer, start),
-                work.stopped,
-            )
-
-        answers = self.backend.answer([question(work) for work in batch])
-        for work, answer in zip(batch, answers, strict=True):
-            self._finish(work, answer, start)
-
-    def _finish(self, work: Work, answer: Answer | CotamError, start: float) -> None:
-        """Note an answer, once; who waits for it need not wait for the rest of the batch."""
-        if work.answer is not None:
-            return
-        work.took("generate", start)
-        if isinstance(answer, CotamError):
-            work.error = answer
-            return
-        work.answer = answer
+        for work in batch:
+            work.generating_since = start
+        self.backend.answer([work.request() for work in batch])
         self.crashes = 0
-        if work.on_answer is not None:
-            work.on_answer()
 
     def _guarded(self, batch: Sequence[Work], step: Callable[[Sequence[Work]], None]) -> None:
         """Run a step; where a batch fails, each of it alone: the fault stays with its cause."""
@@ -160,19 +173,19 @@ class Engine:
         try:
             step(batch)
         except Exception as error:
-            left = [work for work in batch if work.answer is None]
-            if len(batch) > 1 and not any(work.begun for work in left):
+            left = [work for work in batch if not work.finished]
+            if len(batch) > 1 and not any(work.text_sent for work in left):
                 for work in left:
                     self._guarded([work], step)
                 return
             if isinstance(error, CotamError):
                 failure = error
             else:
-                self.crashes += 1
+                self.crashes = 1 + (self.crashes if len(left) == len(batch) else 0)
                 failure = UpstreamError("the model failed on this request")
                 failure.__cause__ = error
             for work in left:
-                work.error = failure
+                work.finish(failure)
 
     def _grey(self, bundle: Bundle) -> Bitstream:
         """A stream of a flat picture, made with the integer network alone."""

@@ -13,7 +13,7 @@ from shared.errors import NotFound
 from shared.schemas import ImageInfo
 
 if TYPE_CHECKING:
-    from cloud_server.inference.mllm.base import Seen
+    from cloud_server.inference.mllm.base import VisualInput
 
 ID_PREFIX: Final = "img_"
 
@@ -22,7 +22,7 @@ ID_PREFIX: Final = "img_"
 class Kept:
     """A picture as the model keeps it, and what came of it over the wire."""
 
-    seen: Seen
+    visual: VisualInput
     image: ImageInfo
     until: float
 
@@ -45,11 +45,11 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def put(self, caller: str, seen: Seen, image: ImageInfo) -> str:
+    def put(self, caller: str, visual: VisualInput, image: ImageInfo) -> str:
         """Keep a picture; returns its id, which cannot be guessed."""
         name = (caller, ID_PREFIX + secrets.token_urlsafe(16))
-        self._kept[name] = Kept(seen, image, self._clock() + self._ttl)
-        self.bytes += seen.size
+        self._kept[name] = Kept(visual, image, self._clock() + self._ttl)
+        self.bytes += visual.size
         while len(self._kept) > self._most or self.bytes > self._most_bytes:
             self._drop(next(iter(self._kept)))
         self._forget()
@@ -78,4 +78,4 @@ class ImageStore:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, name: tuple[str, str]) -> None:
-        self.bytes -= self._kept.pop(name).seen.size
+        self.bytes -= self._kept.pop(name).visual.size

@@ -1,29 +1,54 @@
-"""What travels between the event loop and the inference thread."""
+"""What travels between the event loop and who computes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from cloud_server.inference.mllm.base import (
+    Answer,
+    AnswerSink,
+    GenerationRequest,
+    Turn,
+    VisualInput,
+)
 from shared.bitstream import Bitstream
 from shared.errors import CotamError
+from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
     from cloud_server.inference.decoder import Decoded, Latents
-    from cloud_server.inference.mllm.base import Answer, Seen
+
+
+class Nobody:
+    """An AnswerSink where nobody listens."""
+
+    streams = False
+
+    def text(self, piece: str) -> None:
+        """Nobody hears it."""
+
+    def finish(self, outcome: Answer | CotamError | None) -> None:
+        """The work has it."""
+
+    def stopped(self) -> bool:
+        """Never."""
+        return False
+
+
+NOBODY: Final = Nobody()
 
 
 @dataclass
 class Work:
     """One request: a stream, or a picture that has been seen before, and a question about it.
 
-    prompt: None to look at the picture only. on_text, stopped: see `mllm.base.Question`.
-    on_answer: called once `answer` is there, on a thread of the backend's.
+    It is the AnswerSink of its own answer: it keeps the outcome, then passes it on to `sink`.
+
+    prompt: None to look at the picture only. history: see `mllm.base.GenerationRequest`.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
-    begun: whether text has been handed out, which cannot be taken back.
+    text_sent: whether text has been passed on, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
     spans: when each step began and ended, in seconds of `time.perf_counter`.
     """
@@ -31,16 +56,17 @@ class Work:
     stream: Bitstream | None
     prompt: str | None = None
     max_new_tokens: int = 0
-    seen: Seen | None = None
+    history: tuple[Turn, ...] = ()
+    visual: VisualInput | None = None
     latents: Latents | None = None
     decoded: Decoded | None = None
     keeps_decoded: bool = False
-    on_text: Callable[[str], object] | None = None
-    on_answer: Callable[[], None] | None = None
-    stopped: Callable[[], bool] | None = None
+    sink: AnswerSink = NOBODY
     answer: Answer | None = None
     error: CotamError | None = None
-    begun: bool = False
+    finished: bool = False
+    text_sent: bool = False
+    generating_since: float | None = None
     batch: int = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     times: dict[str, float] = field(
@@ -53,31 +79,64 @@ class Work:
         self.spans[step] = (begin, end)
         self.times[step] = 1000 * (end - begin)
 
+    def request(self) -> GenerationRequest:
+        """What a backend is asked, once the picture has been looked at."""
+        assert self.visual is not None
+        assert self.prompt is not None
+        return GenerationRequest(self.visual, self.prompt, self.max_new_tokens, self, self.history)
+
     @property
-    def say(self) -> Callable[[str], None] | None:
-        """Hands text to `on_text` and notes that it did; None where nobody listens."""
-        on_text = self.on_text
-        if on_text is None:
-            return None
+    def streams(self) -> bool:
+        """As the sink says."""
+        return self.sink.streams
 
-        def noted(text: str) -> None:
-            self.begun = True
-            on_text(text)
+    def text(self, piece: str) -> None:
+        """Pass a piece on."""
+        self.text_sent = True
+        self.sink.text(piece)
 
-        return noted
+    def finish(self, outcome: Answer | CotamError | None) -> None:
+        """Keep the outcome and pass it on. The first one counts."""
+        if self.finished:
+            return
+        if self.generating_since is not None:
+            self.took("generate", self.generating_since)
+        if isinstance(outcome, CotamError):
+            self.error = outcome
+        else:
+            self.answer = outcome
+        self.finished = True
+        self.sink.finish(outcome)
+
+    def stopped(self) -> bool:
+        """As the sink says."""
+        return self.sink.stopped()
 
 
 class Dispatcher(Protocol):
-    """Gets works done: by the inference thread of this process, or by replicas elsewhere."""
+    """Gets works done: by the inference thread of this process, or by replicas elsewhere.
 
-    def submit(self, work: Work) -> Future[Work]:
-        """The future is done when `work` has its answer or error."""
+    place: where, for the log; known once loaded.
+    """
+
+    place: str
+
+    def load(self) -> ModelInfo:
+        """Wait until works can be done; what will do them. Raises CotamError."""
+        ...
+
+    def submit(self, work: Work) -> None:
+        """Have a work done; its sink hears of it."""
+        ...
+
+    def cancel(self, work: Work) -> None:
+        """Nobody waits for this work any more."""
         ...
 
     def busy_for(self) -> float:
-        """Seconds that the batch of this moment has been running."""
+        """Seconds that the works of this moment have been computed."""
         ...
 
     def close(self) -> None:
-        """Finish what waits, then end."""
+        """Finish what waits, then end; a `load` that still runs ends soon."""
         ...

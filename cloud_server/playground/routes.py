@@ -24,12 +24,13 @@ from cloud_server.playground.pictures import (
     psnr,
     read_png,
 )
+from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Ticket
-from cloud_server.routes.answering import done
-from cloud_server.routes.forms import image_info
+from cloud_server.routes.documented import WORK, problems
+from cloud_server.routes.works import work_on
 from cloud_server.service import Service
 from shared.bitstream import MEDIA_TYPE
-from shared.errors import RequestError
+from shared.errors import PictureTooLarge, PictureUnreadable, RequestError
 from shared.level_map import LevelMap
 from shared.schemas import ImageInfo
 
@@ -76,7 +77,12 @@ class Shown(BaseModel):
     jpeg_as_small: Jpeg | None = None
 
 
-@router.post("/pictures", response_model=Shown, openapi_extra=_BODY)
+@router.post(
+    "/pictures",
+    response_model=Shown,
+    openapi_extra=_BODY,
+    responses=problems(*WORK, PictureUnreadable, PictureTooLarge),
+)
 async def show(
     request: Request,
     ticket: Admitted,
@@ -100,22 +106,23 @@ async def show(
         body = await edge.encode(png(picture), quality, guidance, _left(ticket))
     elif kind != MEDIA_TYPE:
         raise RequestError(f"the body is {kind[:64]!r}", hint=f"send {PNG} or {MEDIA_TYPE}")
-    work = Work(service.parse(body), keeps_decoded=True)
-    await done(service, request, ticket, work)
-    return await asyncio.to_thread(_shown, work, body, picture)
+    work, image = work_on(service, ticket.caller, body)
+    work.keeps_decoded = True
+    await results.finish(service, request, ticket, work)
+    return await asyncio.to_thread(_shown, work, image, body, picture)
 
 
 def _left(ticket: Ticket) -> float:
     return max(0.1, ticket.deadline - asyncio.get_running_loop().time())
 
 
-def _shown(work: Work, stream: bytes, picture: Picture | None) -> Shown:
+def _shown(work: Work, image: ImageInfo, stream: bytes, picture: Picture | None) -> Shown:
     assert work.stream is not None
     assert work.decoded is not None
     decoded = work.decoded.picture
     found = Shown(
         stream=_text(stream),
-        image=image_info(work.stream, len(stream)),
+        image=image,
         quality=work.stream.quality_code / 20,
         levels=_levels(work.decoded.level_map),
         decoded=_text(png(decoded)),

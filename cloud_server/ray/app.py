@@ -31,12 +31,13 @@ from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cloud_server.app import create_app
+from cloud_server.inference.async_sink import AsyncSink
 from cloud_server.inference.decoder import decoders_of, device_of
-from cloud_server.inference.mllm.base import Seen
-from cloud_server.inference.work import Work
+from cloud_server.inference.mllm.base import VisualInput
+from cloud_server.inference.work import NOBODY, Work
 from cloud_server.observe.logs import configure
-from cloud_server.ray.dispatcher import RayService
-from cloud_server.ray.settings import Scale, load_scale
+from cloud_server.ray.dispatcher import ReplicaDispatcher
+from cloud_server.ray.settings import RaySettings, load_ray_settings
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
 from shared.bundle import open_bundle
@@ -68,7 +69,7 @@ class Ingress:
     def __init__(self, decoders: DeploymentHandle, models: DeploymentHandle) -> None:
         settings = load_settings()
         configure(settings)
-        self._service = RayService(settings, decoders, models)
+        self._service = Service(settings, ReplicaDispatcher(decoders, models))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(service=self._service)
@@ -114,7 +115,7 @@ class Decoders:
                 found = self._decoders[work.stream.codec_id].decode(work.stream)
                 work.decoded = replace(found, latent=found.latent.cpu())
             except CotamError as error:
-                work.error = error
+                work.finish(error)
             work.times["decode"] = 1000 * (time.perf_counter() - start)
         return work
 
@@ -145,54 +146,47 @@ class Models:
         if work.error is not None:
             yield work
             return
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
-        nobody = threading.Event()
-        asked = _arrived(work, self._device)
-        asked.stopped = nobody.is_set
-        if streams:
-            asked.on_text = lambda text: loop.call_soon_threadsafe(pieces.put_nowait, text)
-        future = asyncio.wrap_future(self._service.submit(asked))
-        future.add_done_callback(lambda _: pieces.put_nowait(None))
+        sink = AsyncSink(streams)
+        here = _arrived(work, self._device, sink)
         try:
-            while (piece := await pieces.get()) is not None:
+            self._service.submit(here)
+            async for piece in sink.pieces():
                 yield piece
-            yield _departing(future.result())
+            yield _departing(here)
         finally:
-            nobody.set()
-            future.cancel()
+            sink.stop()
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
     """The application, for Ray's commands and manifests: `cloud_server.ray_app:build`.
 
-    arguments: fields of `Scale`, before those of the environment. Raises UsageError.
+    arguments: fields of `RaySettings`, before those of the environment. Raises UsageError.
     """
-    settings, scale = load_settings(), load_scale(arguments)
+    settings, replicas = load_settings(), load_ray_settings(arguments)
     decoders = serve.deployment(
         Decoders,
         max_ongoing_requests=2,  # one is decoded while the next travels
         autoscaling_config={
-            "min_replicas": scale.min_decoders,
-            "max_replicas": max(scale.min_decoders, scale.max_decoders),
+            "min_replicas": replicas.min_decoders,
+            "max_replicas": max(replicas.min_decoders, replicas.max_decoders),
             "target_ongoing_requests": 1.5,
         },
-        ray_actor_options={"num_cpus": 1, "num_gpus": scale.decoder_gpus},
+        ray_actor_options={"num_cpus": 1, "num_gpus": replicas.decoder_gpus},
     )
     models = serve.deployment(
         Models,
         max_ongoing_requests=2 * settings.max_batch,  # a batch runs while the next gathers
         autoscaling_config={
-            "min_replicas": scale.min_models,
-            "max_replicas": max(scale.min_models, scale.max_models),
+            "min_replicas": replicas.min_models,
+            "max_replicas": max(replicas.min_models, replicas.max_models),
             "target_ongoing_requests": 1.5 * settings.max_batch,
         },
         graceful_shutdown_timeout_s=settings.drain_s,
-        ray_actor_options={"num_cpus": 1, "num_gpus": scale.model_gpus},
+        ray_actor_options={"num_cpus": 1, "num_gpus": replicas.model_gpus},
     )
     ingress = serve.deployment(
         Ingress,
-        num_replicas=scale.ingress,
+        num_replicas=replicas.ingress,
         # Far above its places: it refuses in its own words, with Retry-After, not Ray's proxy.
         max_ongoing_requests=8 * settings.max_requests,
         max_queued_requests=8 * settings.max_requests,
@@ -202,9 +196,9 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     return ingress.bind(decoders.bind(), models.bind())
 
 
-def _arrived(work: Work, device: torch.device) -> Work:
+def _arrived(work: Work, device: torch.device, sink: AsyncSink) -> Work:
     """A work as it is needed here: on this device, and in memory that is its own."""
-    decoded, seen = work.decoded, work.seen
+    decoded, visual = work.decoded, work.visual
     if decoded is not None:
         decoded = replace(
             decoded,
@@ -212,25 +206,26 @@ def _arrived(work: Work, device: torch.device) -> Work:
             latent=decoded.latent.to(device),
             codes=decoded.codes.copy(),
         )
-    return replace(work, decoded=decoded, seen=None if seen is None else _moved(seen, device))
+    if visual is not None:
+        visual = _moved(visual, device)
+    return replace(work, decoded=decoded, visual=visual, sink=sink)
 
 
 def _departing(work: Work) -> Work:
     """A work as it travels: what a picture became goes along only where it is to be kept."""
-    assert work.seen is not None or work.error is not None
-    seen, decoded = work.seen, work.decoded
-    if seen is not None:
+    assert work.visual is not None or work.error is not None
+    visual, decoded = work.visual, work.decoded
+    if visual is not None:
         kept = work.prompt is None
-        seen = _moved(seen, torch.device("cpu")) if kept else Seen(seen.view, None, 0)
+        visual = _moved(visual, torch.device("cpu")) if kept else VisualInput(visual.view, None, 0)
     if decoded is not None:
         decoded = replace(decoded, latent=decoded.latent.cpu())
-    bare = replace(work, stream=None, on_text=None, on_answer=None, stopped=None)
-    return replace(bare, seen=seen, decoded=decoded)
+    return replace(work, stream=None, sink=NOBODY, visual=visual, decoded=decoded)
 
 
-def _moved(seen: Seen, device: torch.device) -> Seen:
-    content = seen.content
-    return replace(seen, content=content.to(device) if isinstance(content, Tensor) else content)
+def _moved(visual: VisualInput, device: torch.device) -> VisualInput:
+    content = visual.content
+    return replace(visual, content=content.to(device) if isinstance(content, Tensor) else content)
 
 
 def run(settings: Settings) -> None:
@@ -242,7 +237,7 @@ def run(settings: Settings) -> None:
         ray.init()
     else:
         # Replicas are more than cores where one machine has to do everything.
-        cpus = max(os.cpu_count() or 1, _processes(load_scale({})))
+        cpus = max(os.cpu_count() or 1, _processes(load_ray_settings({})))
         ray.init(include_dashboard=False, num_cpus=cpus)
     ended = threading.Event()
     _on_signals(lambda *_: sys.exit())  # after Ray has set its own
@@ -267,10 +262,13 @@ def _on_signals(act: Callable[..., None]) -> None:
         signal.signal(number, act)
 
 
-def _processes(scale: Scale) -> int:
+def _processes(replicas: RaySettings) -> int:
     """The most replicas that there can be."""
-    most = (scale.min_decoders, scale.max_decoders), (scale.min_models, scale.max_models)
-    return scale.ingress + sum(max(pair) for pair in most)
+    most = (
+        (replicas.min_decoders, replicas.max_decoders),
+        (replicas.min_models, replicas.max_models),
+    )
+    return replicas.ingress + sum(max(pair) for pair in most)
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
-"""The service's side of a Ray application: works are sent to replicas, again where one dies.
+"""The ingress's side of a Ray application: works are sent to replicas, again where one dies.
 
-Work --Remote--> Decoders --> Models --pieces, then the Work with its answer--> Remote
+Work --ReplicaDispatcher--> Decoders --> Models --pieces, then the Work with its answer--> sink
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import Future
+import threading
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,9 +15,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
-from cloud_server.inference.work import Work
-from cloud_server.service import Service
-from cloud_server.settings import Settings
+from cloud_server.inference.work import NOBODY, Work
 from shared.errors import CotamError, NotReady, UpstreamError
 from shared.schemas import ModelInfo
 
@@ -28,143 +26,114 @@ PATIENCE_S: Final = 5.0
 log = logging.getLogger(__name__)
 
 
-class Remote:
-    """In the place of a `Worker`: sends works to decoders and models, again where one dies."""
+class ReplicaDispatcher:
+    """A Dispatcher: sends works to decoders and models, again where one dies."""
+
+    place = "replicas"
 
     def __init__(self, decoders: DeploymentHandle, models: DeploymentHandle) -> None:
-        self._decoders, self._models = decoders, models.options(stream=True)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._decoders, self._models = decoders, models
+        self._answers = models.options(stream=True)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._closing = threading.Event()
 
-    def submit(self, work: Work) -> Future[Work]:
-        """As `Worker.submit`; called on the event loop."""
-        future: Future[Work] = Future()
-        task = asyncio.get_running_loop().create_task(self._run(work, future))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        future.add_done_callback(lambda done: task.cancel() if done.cancelled() else None)
-        return future
+    def load(self) -> ModelInfo:
+        """Wait for the replicas; each has proved itself before it says anything."""
+        self._wait(self._decoders.ready.remote())
+        model: ModelInfo = self._wait(self._models.describe.remote())
+        return model
+
+    def submit(self, work: Work) -> None:
+        """Send a work on its way; called on the event loop."""
+        task = asyncio.get_running_loop().create_task(self._run(work))
+        self._tasks[id(work)] = task
+        task.add_done_callback(lambda _: self._tasks.pop(id(work), None))
+
+    def cancel(self, work: Work) -> None:
+        """Stop the replica that works on it."""
+        if (task := self._tasks.get(id(work))) is not None:
+            task.cancel()
 
     def busy_for(self) -> float:
         """Nothing computes here: Ray watches the replicas."""
         return 0.0
 
     def close(self) -> None:
-        """Nothing waits here when no request is open any more."""
+        """Wait for no replica any more. No work is left when no request is open."""
+        self._closing.set()
 
-    async def _run(self, work: Work, future: Future[Work]) -> None:
-        told = _Told(work)
+    async def _run(self, work: Work) -> None:
+        transcript = Transcript(work)
+        failure: CotamError | None = None
         for attempt in range(1, TRIES + 1):
             try:
-                await self._ask(work, told)
-                break
+                await self._ask(work, transcript)
+                return
             except (RayError, RayServeException) as error:
-                lost = str(error).strip().splitlines()[-1:]
-                log.warning("a replica was lost, try %d of %d: %s", attempt, TRIES, lost)
-                work.error = UpstreamError("the replicas that worked on this request were lost")
+                reason = str(error).strip().splitlines()[-1:]
+                log.warning("a replica was lost, try %d of %d: %s", attempt, TRIES, reason)
+                failure = UpstreamError("the replicas that worked on this request were lost")
             except CotamError as error:
-                work.error = error
+                failure = error
                 break
             except Exception as error:
-                work.error = UpstreamError("the request could not be passed on")
-                work.error.__cause__ = error
+                failure = UpstreamError("the request could not be passed on")
+                failure.__cause__ = error
                 break
-        if future.set_running_or_notify_cancel():
-            future.set_result(work)
+        work.finish(failure)
 
-    async def _ask(self, work: Work, told: _Told) -> None:
+    async def _ask(self, work: Work, transcript: Transcript) -> None:
         """One try. Replicas report what is wrong with a request; they raise only when they die."""
-        bare = replace(work, on_text=None, on_answer=None, stopped=None, error=None)
-        decoded = bare if work.seen is not None else self._decoders.decode.remote(bare)
-        answers = self._models.answer.remote(decoded, work.on_text is not None)
-        told.again()
+        bare = replace(work, sink=NOBODY)
+        decoded = bare if work.visual is not None else self._decoders.decode.remote(bare)
+        answers = self._answers.answer.remote(decoded, work.streams)
+        transcript.restart()
         try:
             async for piece in answers:
                 if isinstance(piece, str):
-                    told.hear(piece)
+                    transcript.hear(piece)
                 else:
                     _take_over(work, piece)
         except asyncio.CancelledError:
             answers.cancel()
             raise
 
+    def _wait(self, response: DeploymentResponse) -> Any:
+        """What a replica says, however long it takes to start. Raises NotReady when closing."""
+        while not self._closing.is_set():
+            try:
+                return response.result(timeout_s=PATIENCE_S)
+            except TimeoutError:
+                continue
+        raise NotReady("the server is draining")
 
-class _Told:
-    """What the client has been told: a second replica repeats it before it goes on."""
+
+class Transcript:
+    """What the client was sent: a second replica repeats it before it goes on."""
 
     def __init__(self, work: Work) -> None:
-        self._say = work.say
-        self._told = ""
+        self._work = work
+        self._sent = ""
         self._heard = ""
 
-    def again(self) -> None:
+    def restart(self) -> None:
         """Listen from the beginning."""
         self._heard = ""
 
     def hear(self, piece: str) -> None:
         """Pass on what is new. Raises UpstreamError where words would have to be taken back."""
         self._heard += piece
-        if self._heard.startswith(self._told):
-            new = self._heard[len(self._told) :]
-            self._told = self._heard
-            if new and self._say is not None:
-                self._say(new)
-        elif not self._told.startswith(self._heard):
+        if self._heard.startswith(self._sent):
+            new = self._heard[len(self._sent) :]
+            self._sent = self._heard
+            if new:
+                self._work.text(new)
+        elif not self._sent.startswith(self._heard):
             raise UpstreamError("a replica was lost, and another answers in other words")
 
 
-class RayService(Service):
-    """A service that computes nothing itself."""
-
-    def __init__(
-        self, settings: Settings, decoders: DeploymentHandle, models: DeploymentHandle
-    ) -> None:
-        super().__init__(settings)
-        self._decoders, self._models = decoders, models
-        self._model: ModelInfo | None = None
-        self.closed = False
-
-    def model(self) -> ModelInfo:
-        """The model of the replicas. Raises NotReady."""
-        super().require_ready()
-        assert self._model is not None
-        return self._model
-
-    def submit(self, work: Work) -> Future[Work]:
-        """As `Service.submit`; what was admitted before the end of the drain is taken."""
-        super().require_ready()
-        assert self._worker is not None
-        return self._worker.submit(work)
-
-    def require_ready(self) -> None:
-        """Raise NotReady before a decoder and a model are there, and after the drain."""
-        if self.closed:
-            error = NotReady("the server is draining", hint="ask again in a second")
-            error.retry_after = 1.0
-            raise error
-        super().require_ready()
-
-    def _load(self) -> None:
-        """Wait for the replicas; each has proved itself before it says anything."""
-        if not self._answered(self._decoders.ready.remote()):
-            return
-        if (model := self._answered(self._models.describe.remote())) is None:
-            return
-        self._model = model
-        self._worker = Remote(self._decoders, self._models)
-        log.info("ready: %s", model.id)
-
-    def _answered(self, response: DeploymentResponse) -> Any:
-        """What a replica says, however long it takes to start; None where the drain comes first."""
-        while not self.draining:
-            try:
-                return response.result(timeout_s=PATIENCE_S)
-            except TimeoutError:
-                continue
-        return None
-
-
-def _take_over(work: Work, found: Work) -> None:
-    """Fill in what the replicas found; a picture that was kept here stays as it is."""
-    work.decoded, work.answer, work.error = found.decoded, found.answer, found.error
-    work.batch, work.times = found.batch, found.times
-    work.seen = work.seen or found.seen
+def _take_over(work: Work, remote: Work) -> None:
+    """Take what the replicas made; a picture that was kept here stays as it is."""
+    work.decoded, work.batch, work.times = remote.decoded, remote.batch, remote.times
+    work.visual = work.visual or remote.visual
+    work.finish(remote.error or remote.answer)

@@ -12,7 +12,7 @@ from cloud_server.settings import checked
 PREFIX: Final = "COTAM_RAY_"
 
 
-class Scale(BaseSettings):
+class RaySettings(BaseSettings):
     """Every setting of `cloud_server.ray.app` beside those of the service."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -26,6 +26,8 @@ class Scale(BaseSettings):
     model_gpus: float = Field(0.0, ge=0, description="GPUs, or the share of one, of a model")
 
 
-def load_scale(arguments: dict[str, Any]) -> Scale:
-    """The scale of arguments and the environment. Raises UsageError that names what is wrong."""
-    return checked(Scale, arguments, f"the settings are: {', '.join(Scale.model_fields)}")
+def load_ray_settings(arguments: dict[str, Any]) -> RaySettings:
+    """The settings of arguments and the environment. Raises UsageError that names what is wrong."""
+    return checked(
+        RaySettings, arguments, f"the settings are: {', '.join(RaySettings.model_fields)}"
+    )

@@ -40,7 +40,7 @@ async def admitted(
     now = asyncio.get_running_loop().time()
     try:
         service.rate.take(caller or (request.client.host if request.client else ""))
-        service.require_ready()
+        service.require_open()
         place = service.admission.enter()
         place.__enter__()
     except CotamError:

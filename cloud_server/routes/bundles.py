@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from cloud_server.routes.admission import Caller
+from cloud_server.routes.documented import KEY, problems
 from cloud_server.service import Service
 from shared.bundle import MANIFEST, Bundle, manifest_id
 from shared.errors import BundleCorrupt, NotFound
@@ -18,7 +19,10 @@ router = APIRouter(prefix="/v1/bundles")
 _FOREVER: Final = "private, max-age=31536000, immutable"
 
 
-@router.get("/{bundle_id}", responses={200: {"content": {"application/json": {}}}})
+_ERRORS: Final = problems(*KEY, NotFound, BundleCorrupt)
+
+
+@router.get("/{bundle_id}", responses={200: {"content": {"application/json": {}}}, **_ERRORS})
 async def manifest(request: Request, bundle_id: str, caller: Caller) -> Response:
     """The bytes of the manifest, whose SHA-256 begins with the id."""
     bundle = _find(request, bundle_id)
@@ -33,7 +37,7 @@ async def manifest(request: Request, bundle_id: str, caller: Caller) -> Response
 @router.get(
     "/{bundle_id}/files/{name:path}",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}},
+    responses={200: {"content": {"application/octet-stream": {}}}, **_ERRORS},
 )
 async def edge_file(request: Request, bundle_id: str, name: str, caller: Caller) -> Response:
     """A file of the edge part, by its name in the manifest."""
@@ -56,5 +60,5 @@ def _find(request: Request, bundle_id: str) -> Bundle:
     for bundle in service.bundles:
         if bundle.hex_id == bundle_id:
             return bundle
-    here = ", ".join(service.bundle_ids())
-    raise NotFound(f"there is no bundle {bundle_id[:64]!r}", hint=f"there is: {here}")
+    ids = ", ".join(service.bundle_ids())
+    raise NotFound(f"there is no bundle {bundle_id[:64]!r}", hint=f"there is: {ids}")

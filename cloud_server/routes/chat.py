@@ -16,23 +16,25 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from cloud_server.guard.bodies import read_body
+from cloud_server.guard.problems import error_body
 from cloud_server.guard.request_id import request_id_of
 from cloud_server.inference.work import Work
+from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted
-from cloud_server.routes.answering import done, pieces
-from cloud_server.routes.forms import image_info
+from cloud_server.routes.documented import WORK, answer, problems
+from cloud_server.routes.examples import CHAT_ANSWER, CHAT_REQUEST
+from cloud_server.routes.forms import field_invalid
 from cloud_server.routes.schemas import (
-    EXAMPLE,
     ChatCompletion,
     ChatMessage,
     ChatRequest,
     ChatUsage,
     Choice,
 )
-from cloud_server.routes.sse import MEDIA_TYPE, EventStream, begun, event
+from cloud_server.routes.sse import EventStream, as_event
+from cloud_server.routes.works import work_on
 from cloud_server.service import Service
 from shared.errors import CotamError, FieldInvalid, NotFound
-from shared.schemas import problem_of
 
 router = APIRouter(prefix="/v1")
 
@@ -45,47 +47,43 @@ _BODY: Final[dict[str, Any]] = {
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/ChatRequest"},
-                "example": EXAMPLE,
+                "example": CHAT_REQUEST,
             }
         },
     }
 }
-_STREAM: Final[dict[str, Any]] = {
-    "content": {
-        MEDIA_TYPE: {
-            "example": 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n',
-        }
-    }
-}
+_CHUNKS: Final = 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n'
 
 
 @router.post(
     "/chat/completions",
     openapi_extra=_BODY,
     response_model=ChatCompletion,
-    responses={200: _STREAM},
+    responses={200: answer(CHAT_ANSWER, stream=_CHUNKS), **problems(*WORK, NotFound)},
 )
 async def chat(request: Request, ticket: Admitted) -> Any:
-    """Answer a question about a picture, in the form of OpenAI's chat completions."""
+    """Answer a question about a picture, in the form of OpenAI's chat completions.
+
+    The last message is the question. Earlier ones are told to the model as turns of the talk;
+    `system` and `developer` belong to the user's next.
+    """
     service: Service = request.app.state.service
-    asked = await _read(request, service)
-    model = service.model().id
-    if asked.model not in ("", model):
-        raise NotFound(f"there is no model {asked.model[:64]!r}", hint=f"there is {model!r}")
-    raw = asked.picture()
-    stream = service.parse(raw)
-    service.metrics.received(image_info(stream, len(raw)))
-    work = Work(stream, asked.prompt(), asked.count())
+    body = await _read(request, service)
+    model = service.require_model(body.model) if body.model else service.model()
+    prompt, history = body.conversation()
+    work, _ = work_on(service, ticket.caller, body.picture())
+    work.prompt, work.history = prompt, history
+    work.max_new_tokens = body.count()
     head: dict[str, Any] = {
         "id": f"chatcmpl-{request_id_of(request.scope)}",
         "created": int(time.time()),
-        "model": model,
+        "model": model.id,
     }
-    if asked.stream:
-        texts = await begun(pieces(service, request, ticket, work))
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
-        return EventStream(_chunks(request, head, work, texts, usage))
-    await done(service, request, ticket, work)
+    if body.stream:
+        pieces = await results.stream(service, request, ticket, work)
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        return EventStream(_chunks(request, head, work, pieces, usage))
+    await results.finish(service, request, ticket, work)
     assert work.answer is not None
     message = ChatMessage(content=work.answer.text)
     choice = Choice(message=message, finish_reason=work.answer.finish)
@@ -101,42 +99,40 @@ async def _read(request: Request, service: Service) -> ChatRequest:
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise FieldInvalid(f"{where}: {first['msg']}") from error
+        raise field_invalid(error) from error
 
 
 async def _chunks(
     request: Request,
     head: dict[str, Any],
     work: Work,
-    texts: AsyncGenerator[str, None],
+    pieces: AsyncGenerator[str, None],
     usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     def chunk(delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
         body = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-        return event(json.dumps(body))
+        return as_event(json.dumps(body))
 
     try:
         yield chunk({"role": "assistant", "content": ""})
-        async with aclosing(texts) as source:
-            async for text in source:
-                if text:
-                    yield chunk({"content": text})
+        async with aclosing(pieces):
+            async for text in pieces:
+                yield chunk({"content": text})
         assert work.answer is not None
         yield chunk({}, work.answer.finish)
         if usage:
             yield chunk({}, choices=[], usage=_usage(work).model_dump())
-        yield event("[DONE]")
+        yield as_event("[DONE]")
     except CotamError as error:
         request.app.state.service.metrics.failed(error.code)
-        problem = problem_of(error, request_id_of(request.scope))
-        # `message` is what OpenAI's clients show.
-        yield event(json.dumps({"error": {"message": str(error), **problem.model_dump()}}))
+        # An object `error` in a chunk is what OpenAI's clients raise.
+        yield as_event(error_body(error, request_id_of(request.scope)).model_dump_json())
 
 
 def _usage(work: Work) -> ChatUsage:
     assert work.answer is not None
-    asked, given = work.answer.prompt_tokens, work.answer.completion_tokens
-    return ChatUsage(prompt_tokens=asked, completion_tokens=given, total_tokens=asked + given)
+    prompt, completion = work.answer.prompt_tokens, work.answer.completion_tokens
+    return ChatUsage(
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
+    )

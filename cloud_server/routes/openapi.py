@@ -7,68 +7,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from cloud_server.guard.heads import MOST_BYTES
-from cloud_server.routes.examples import ANSWERS
+from cloud_server.guard.http_head import MOST_BYTES
+from cloud_server.guard.problems import ErrorBody
 from cloud_server.routes.schemas import request_schemas
-from shared.errors import (
-    BodyTooLarge,
-    BundleCorrupt,
-    BundleUnknown,
-    CotamError,
-    DeadlineExceeded,
-    DecoderMismatch,
-    FieldInvalid,
-    KeyMissing,
-    KeyRefused,
-    NotFound,
-    NotReady,
-    Overloaded,
-    PictureTooLarge,
-    PictureUnreadable,
-    RateLimited,
-    RequestError,
-    StreamCorrupt,
-    StreamForeign,
-    StreamMalformed,
-    StreamTooLarge,
-    StreamTruncated,
-    StreamUnknownChunk,
-    StreamVersion,
-    UpstreamError,
-    http_status,
-)
-from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
 
-_HEAD: Final = (RequestError,)
-_KEY: Final = (*_HEAD, KeyMissing, KeyRefused)
-_PLACE: Final = (RateLimited, NotReady, Overloaded, DeadlineExceeded)
-_STREAM: Final = (
-    StreamForeign,
-    StreamVersion,
-    StreamTruncated,
-    StreamCorrupt,
-    StreamMalformed,
-    StreamUnknownChunk,
-    BundleUnknown,
-    BodyTooLarge,
-    StreamTooLarge,
-    DecoderMismatch,
-)
-_WORK: Final = (*_KEY, *_PLACE, *_STREAM, FieldInvalid, UpstreamError)
-ERRORS: Final[dict[str, tuple[type[CotamError], ...]]] = {
-    "get /livez": (*_HEAD, NotReady),
-    "get /readyz": (*_HEAD, NotReady),
-    "get /metrics": _KEY,
-    "get /v1/models": (*_KEY, NotReady),
-    "post /v1/query": (*_WORK, NotFound),
-    "post /v1/images": _WORK,
-    "delete /v1/images/{image_id}": (*_KEY, NotFound),
-    "post /v1/chat/completions": (*_WORK, NotFound),
-    "post /playground/pictures": (*_WORK, PictureUnreadable, PictureTooLarge),
-    "get /v1/bundles/{bundle_id}": (*_KEY, NotFound, BundleCorrupt),
-    "get /v1/bundles/{bundle_id}/files/{name}": (*_KEY, NotFound, BundleCorrupt),
-}
-"""What each operation may answer instead."""
 _ANSWERS: Final = (
     "QueryResponse",
     "ImageInfo",
@@ -80,6 +22,7 @@ _ANSWERS: Final = (
     "Levels",
     "Jpeg",
     "Problem",
+    "OpenAIError",
 )
 
 
@@ -90,17 +33,17 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas["Problem"] = Problem.model_json_schema()
-    schemas.update(request_schemas())
+    problem = ErrorBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs"), "Problem": problem, **request_schemas()}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for name, operation in _operations(found):
-        for response in operation["responses"].values():
-            response["description"] = "The answer."
-            if name in ANSWERS and "application/json" in response.get("content", {}):
-                response["content"]["application/json"]["example"] = ANSWERS[name]
-        operation["responses"].pop("422", None)
-        operation["responses"].update(_problems(ERRORS[name]))
-        if KeyMissing in ERRORS[name]:
+    for _, operation in _operations(found):
+        responses = operation["responses"]
+        for status, response in list(responses.items()):
+            if status.startswith("2"):
+                response["description"] = "The answer."
+            elif "application/json" in response["content"]:
+                del responses[status]  # the framework's own form of an error
+        if "401" in responses:
             operation["security"] = [{"key": []}, {}]
     return found
 
@@ -113,8 +56,9 @@ def page(found: dict[str, Any]) -> str:
         "Made from the OpenAPI document of the server by `cloud_server api`; a running server has",
         "it at `/openapi.json`. Errors are problem+json (RFC 9457): `code` is stable, `hint` says",
         "what to do, `instance` is the request id, which is also in the header `x-request-id` of",
-        "every answer. Where a key is asked for, it is sent as `Authorization: Bearer KEY`. Line",
-        f"and headers of a request have at most {MOST_BYTES} bytes together.",
+        "every answer; `error` says the same in the form that OpenAI's clients read. Where a key",
+        "is asked for, it is sent as `Authorization: Bearer KEY`. Line and headers of a request",
+        f"have at most {MOST_BYTES} bytes together.",
     ]
     for name, operation in _operations(found):
         method, path = name.split(" ")
@@ -138,25 +82,6 @@ def _operations(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in found["paths"].items():
         for method, operation in methods.items():
             yield f"{method} {path}", operation
-
-
-def _problems(errors: tuple[type[CotamError], ...]) -> dict[str, Any]:
-    """Responses by status, the codes that share a status together."""
-    by_status: dict[str, list[type[CotamError]]] = {}
-    for error in errors:
-        by_status.setdefault(str(http_status(error(""))), []).append(error)
-    return {
-        status: {
-            "description": ", ".join(f"`{error.code}`" for error in group),
-            "content": {
-                PROBLEM_MEDIA_TYPE: {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": problem_of(group[0]("what is wrong"), "4f1c...").model_dump(),
-                }
-            },
-        }
-        for status, group in by_status.items()
-    }
 
 
 def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:

@@ -11,31 +11,23 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from cloud_server.guard import idempotency as replays
+from cloud_server.guard.idempotency import IDEMPOTENCY_KEY
 from cloud_server.guard.request_id import request_id_of
+from cloud_server.inference.work import Work
+from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Caller, Ticket
-from cloud_server.routes.answering import done, pieces
-from cloud_server.routes.forms import (
-    PICTURE_FORM,
-    QUESTION_FORM,
-    Asked,
-    read_picture,
-    read_question,
-)
-from cloud_server.routes.sse import MEDIA_TYPE, EventStream, begun, event
+from cloud_server.routes.documented import KEY, WORK, answer, problems
+from cloud_server.routes.examples import ANSWER, KEPT_IMAGE
+from cloud_server.routes.forms import PictureForm, QuestionForm, multipart, read_form
+from cloud_server.routes.sse import EventStream, as_event
+from cloud_server.routes.works import work_on
 from cloud_server.service import Service
-from shared.errors import CotamError
+from shared.errors import CotamError, NotFound
 from shared.schemas import ImageInfo, QueryResponse, Timings, Usage, problem_of
 
 router = APIRouter(prefix="/v1")
 
-STREAM: Final[dict[str, Any]] = {
-    "content": {
-        MEDIA_TYPE: {
-            "example": 'event: text\ndata: {"text": "two"}\n\nevent: done\ndata: {...}\n\n',
-        }
-    }
-}
+_EVENTS: Final = 'event: text\ndata: {"text": "two"}\n\nevent: done\ndata: {...}\n\n'
 
 
 class KeptImage(BaseModel):
@@ -47,7 +39,10 @@ class KeptImage(BaseModel):
 
 
 @router.post(
-    "/query", response_model=QueryResponse, openapi_extra=QUESTION_FORM, responses={200: STREAM}
+    "/query",
+    response_model=QueryResponse,
+    openapi_extra=multipart(QuestionForm),
+    responses={200: answer(ANSWER, stream=_EVENTS), **problems(*WORK, NotFound)},
 )
 async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     """Answer a question about a picture.
@@ -57,34 +52,43 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     the answer that the first one got; it is not looked at with `stream=true`.
     """
     service: Service = request.app.state.service
-    asked = await read_question(request, service, ticket.caller)
-    if asked.stream:
-        texts = await begun(pieces(service, request, ticket, asked.work))
-        return EventStream(_events(request, ticket, asked, texts))
+    form = await read_form(request, QuestionForm)
+    work, image = work_on(service, ticket.caller, form.picture)
+    work.prompt, work.max_new_tokens = form.prompt, form.max_new_tokens
+    if form.stream:
+        pieces = await results.stream(service, request, ticket, work)
+        return EventStream(_events(request, ticket, work, image, pieces))
 
     async def make() -> QueryResponse:
-        await done(service, request, ticket, asked.work)
-        return _answer(request, ticket, asked)
+        await results.finish(service, request, ticket, work)
+        return _answer(request, ticket, work, image)
 
-    key = request.headers.get(replays.HEADER, "")
-    answer, again = await service.replays.answer(ticket.caller, key, asked.digest, make)
-    if again:
+    key = request.headers.get(IDEMPOTENCY_KEY, "")
+    found, replayed = await service.answers.answer(ticket.caller, key, form.digest, make)
+    if replayed:
         response.headers["idempotency-replayed"] = "true"
-    return answer
+    return found
 
 
-@router.post("/images", response_model=KeptImage, status_code=201, openapi_extra=PICTURE_FORM)
+@router.post(
+    "/images",
+    response_model=KeptImage,
+    status_code=201,
+    openapi_extra=multipart(PictureForm),
+    responses={201: answer(KEPT_IMAGE), **problems(*WORK)},
+)
 async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
     """Look at a picture once and keep it for questions by `image_id`."""
     service: Service = request.app.state.service
-    work, image = await read_picture(request, service)
-    await done(service, request, ticket, work)
-    assert work.seen is not None
-    image_id = service.images.put(ticket.caller, work.seen, image)
+    form = await read_form(request, PictureForm)
+    work, image = work_on(service, ticket.caller, form.bitstream)
+    await results.finish(service, request, ticket, work)
+    assert work.visual is not None
+    image_id = service.images.put(ticket.caller, work.visual, image)
     return KeptImage(image_id=image_id, expires_in_s=service.settings.image_ttl_s, image=image)
 
 
-@router.delete("/images/{image_id}", status_code=204)
+@router.delete("/images/{image_id}", status_code=204, responses=problems(*KEY, NotFound))
 async def forget_image(request: Request, image_id: str, caller: Caller) -> None:
     """Forget a picture before its time is over."""
     service: Service = request.app.state.service
@@ -92,33 +96,36 @@ async def forget_image(request: Request, image_id: str, caller: Caller) -> None:
 
 
 async def _events(
-    request: Request, ticket: Ticket, asked: Asked, texts: AsyncGenerator[str, None]
+    request: Request,
+    ticket: Ticket,
+    work: Work,
+    image: ImageInfo,
+    pieces: AsyncGenerator[str, None],
 ) -> AsyncGenerator[bytes, None]:
     try:
-        async with aclosing(texts) as source:
-            async for text in source:
-                if text:
-                    yield event(json.dumps({"text": text}), "text")
-        yield event(_answer(request, ticket, asked).model_dump_json(), "done")
+        async with aclosing(pieces):
+            async for text in pieces:
+                yield as_event(json.dumps({"text": text}), "text")
+        yield as_event(_answer(request, ticket, work, image).model_dump_json(), "done")
     except CotamError as error:
         request.app.state.service.metrics.failed(error.code)
         problem = problem_of(error, request_id_of(request.scope))
-        yield event(problem.model_dump_json(), "error")
+        yield as_event(problem.model_dump_json(), "error")
 
 
-def _answer(request: Request, ticket: Ticket, asked: Asked) -> QueryResponse:
+def _answer(request: Request, ticket: Ticket, work: Work, image: ImageInfo) -> QueryResponse:
     """The answer to a work that is done."""
-    work, service = asked.work, request.app.state.service
+    service: Service = request.app.state.service
     assert work.answer is not None
-    assert work.seen is not None
+    assert work.visual is not None
     times = {name: round(work.times[name], 3) for name in ("decode", "vision", "generate")}
     total = 1000 * (asyncio.get_running_loop().time() - ticket.came)
     return QueryResponse(
         id=request_id_of(request.scope),
         answer=work.answer.text,
         model=service.model().id,
-        view=work.seen.view,
-        image=asked.image,
+        view=work.visual.view,
+        image=image,
         usage=Usage(
             prompt_tokens=work.answer.prompt_tokens,
             completion_tokens=work.answer.completion_tokens,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from cloud_server.inference.image_store import ID_PREFIX
+from cloud_server.inference.mllm.base import Turn
 from shared.bitstream import MEDIA_TYPE
 from shared.errors import FieldInvalid
-from shared.prompt import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, check_prompt
+from shared.prompt import (
+    DEFAULT_NEW_TOKENS,
+    MAX_NEW_TOKENS,
+    MAX_PROMPT_CHARACTERS,
+    check_prompt,
+)
 
 DATA_URL: Final = f"data:{MEDIA_TYPE};base64,"
-MOST_MESSAGES: Final = 8
+MOST_MESSAGES: Final = 64
+MOST_CHARACTERS: Final = 4 * MAX_PROMPT_CHARACTERS
+"""Of all messages together."""
 MOST_PARTS: Final = 64
 """Of a message: a body has room for a million, and each becomes an object."""
 
@@ -22,7 +32,9 @@ class _Part(BaseModel):
 
 
 class PictureUrl(_Part):
-    url: str = Field(description=f"{DATA_URL}... and no other")
+    url: str = Field(
+        description=f"{DATA_URL}..., or the image_id of a picture that POST /v1/images has kept"
+    )
 
 
 class TextPart(_Part):
@@ -44,11 +56,19 @@ def _form(content: Any) -> str:
     return "parts" if isinstance(content, list) else "text"
 
 
+def _lines(texts: Iterable[str]) -> str:
+    return "\n".join(text for text in texts if text)
+
+
 class Message(_Part):
-    role: Literal["system", "developer", "user"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
         Annotated[str, Tag("text")] | Annotated[Parts, Tag("parts")], Discriminator(_form)
     ]
+
+    def text(self) -> str:
+        """Its texts, one a line."""
+        return _lines(part.text for part in self.parts() if isinstance(part, TextPart))
 
     def parts(self) -> list[TextPart | PicturePart]:
         """The parts; a plain text is one."""
@@ -66,7 +86,7 @@ class ChatRequest(_Part):
 
     model: str = Field(description="as GET /v1/models names it, or empty")
     messages: list[Message] = Field(
-        min_length=1, max_length=MOST_MESSAGES, description="with one picture among them"
+        min_length=1, max_length=MOST_MESSAGES, description="turns of a talk about one picture"
     )
     max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
@@ -78,25 +98,47 @@ class ChatRequest(_Part):
         """Most tokens of the answer."""
         return self.max_completion_tokens or self.max_tokens or DEFAULT_NEW_TOKENS
 
-    def prompt(self) -> str:
-        """The texts of all messages, in their order. Raises FieldInvalid."""
-        texts = [p.text for m in self.messages for p in m.parts() if isinstance(p, TextPart)]
-        return check_prompt("\n".join(texts), FieldInvalid)
+    def conversation(self) -> tuple[str, tuple[Turn, ...]]:
+        """The prompt, and the turns before it; instructions belong to the user's next turn.
 
-    def picture(self) -> bytes:
-        """The stream of the one picture. Raises FieldInvalid."""
+        Raises FieldInvalid where the user does not have the first and the last word.
+        """
+        turns: list[Turn] = []
+        for message in self.messages:
+            role: Literal["user", "assistant"] = (
+                "assistant" if message.role == "assistant" else "user"
+            )
+            if turns and turns[-1].role == role:
+                turns[-1] = Turn(role, _lines([turns[-1].text, message.text()]))
+            else:
+                turns.append(Turn(role, message.text()))
+        if turns[0].role == "assistant" or turns[-1].role == "assistant":
+            raise FieldInvalid("messages begin and end with the user's")
+        if sum(len(turn.text) for turn in turns) > MOST_CHARACTERS:
+            raise FieldInvalid(f"messages have more than {MOST_CHARACTERS} characters")
+        *history, last = turns
+        return check_prompt(last.text, FieldInvalid), tuple(history)
+
+    def picture(self) -> bytes | str:
+        """The stream of the one picture, or the id of a kept one. Raises FieldInvalid."""
         urls = [
-            p.image_url.url for m in self.messages for p in m.parts() if isinstance(p, PicturePart)
+            part.image_url.url
+            for message in self.messages
+            for part in message.parts()
+            if isinstance(part, PicturePart)
         ]
         if len(urls) != 1:
             raise FieldInvalid(f"messages hold {len(urls)} pictures: one is taken")
-        if not urls[0].startswith(DATA_URL):
+        (url,) = urls
+        if url.startswith(ID_PREFIX):
+            return url
+        if not url.startswith(DATA_URL):
             raise FieldInvalid(
                 "the picture is no CoTAM stream; this server fetches no URLs",
                 hint=f"send {DATA_URL}... with what edge_client encode writes",
             )
         try:
-            return base64.b64decode(urls[0][len(DATA_URL) :], validate=True)
+            return base64.b64decode(url[len(DATA_URL) :], validate=True)
         except ValueError as error:
             raise FieldInvalid("the picture's base64 is damaged") from error
 
@@ -129,25 +171,10 @@ class ChatCompletion(BaseModel):
     usage: ChatUsage
 
 
-EXAMPLE: Final[dict[str, Any]] = {
-    "model": "tiny",
-    "messages": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "image_url", "image_url": {"url": f"{DATA_URL}x1QB..."}},
-                {"type": "text", "text": "how many cars?"},
-            ],
-        }
-    ],
-    "max_tokens": DEFAULT_NEW_TOKENS,
-}
-
-
 def request_schemas() -> dict[str, Any]:
     """JSON schemas of the request and its parts by name, for the OpenAPI document.
 
     The body is read by hand, after admission, so that the framework does not know its form.
     """
-    found = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {**found.pop("$defs"), "ChatRequest": found}
+    schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "ChatRequest": schema}

@@ -14,7 +14,7 @@ from cloud_server.guard.request_id import Gone
 MEDIA_TYPE: Final = "text/event-stream"
 
 
-def event(data: str, name: str = "") -> bytes:
+def as_event(data: str, name: str = "") -> bytes:
     """One event; `data` is a line of JSON."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {data}\n\n".encode()
@@ -38,24 +38,9 @@ class EventStream(Response):
         await send(head)
         async with aclosing(self._events) as events:
             try:
-                async for one in events:
-                    await send({"type": "http.response.body", "body": one, "more_body": True})
+                async for event in events:
+                    body = {"type": "http.response.body", "body": event, "more_body": True}
+                    await send(body)
             except Gone:
                 return
         await send({"type": "http.response.body", "body": b""})
-
-
-async def begun(pieces: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """The same pieces, once the first is there: until then an error still has its own status."""
-    try:
-        first = await anext(pieces)
-    except StopAsyncIteration:
-        first = ""
-
-    async def rest() -> AsyncGenerator[str, None]:
-        async with aclosing(pieces) as source:
-            yield first
-            async for piece in source:
-                yield piece
-
-    return rest()

@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cloud_server.inference.mllm.base import Backend, Question
+from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.load import load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
+from cloud_server.inference.work import Work
 from edge_client.pictures.images import Picture, fit
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
@@ -124,17 +125,18 @@ class Asking:
         todo = [i for i, key in enumerate(keys) if self._records.get(key) is None]
         if todo:
             size, decoded = show(condition)
-            seen = self._backend.see([decoded])[0]
+            visual = self._backend.see([decoded])[0]
             for start in range(0, len(todo), self._arguments.batch):
                 part = todo[start : start + self._arguments.batch]
                 room = self._arguments.max_new_tokens
                 for prompt in (prompts[i] for i in part):
                     self._backend.check(prompt, room)
-                found = self._backend.answer([Question(seen, prompts[i], room) for i in part])
-                for i, answer in zip(part, found, strict=True):
-                    if isinstance(answer, CotamError):
-                        raise answer
-                    self._records.add(keys[i], {"bytes": size, "said": answer.text})
+                works = [Work(None, prompts[i], room, visual=visual) for i in part]
+                self._backend.answer([work.request() for work in works])
+                for i, work in zip(part, works, strict=True):
+                    if work.answer is None:
+                        raise work.error or CotamError("the model gave no answer")
+                    self._records.add(keys[i], {"bytes": size, "said": work.answer.text})
         return [self._records.get(key) or {} for key in keys]
 
     def _prompt(self, question: Asked) -> str:

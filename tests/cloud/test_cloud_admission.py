@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_server.cli import cli
-from cloud_server.guard.idempotency import Replays
+from cloud_server.guard.idempotency import AnswerStore
 from cloud_server.guard.keys import KeyRing, hash_key, new_key
 from cloud_server.guard.limits import Admission, RateLimit
 from cloud_server.guard.request_id import Gone
@@ -222,7 +222,7 @@ def test_replays_are_bounded_and_keep_no_errors() -> None:
     calls: list[str] = []
 
     async def story() -> None:
-        replays = Replays(2, 10.0, clock=lambda: now[0])
+        store = AnswerStore(2, 10.0, clock=lambda: now[0])
 
         async def ask(key: str, fail: bool = False) -> bool:
             async def make():  # type: ignore[no-untyped-def]
@@ -231,7 +231,7 @@ def test_replays_are_bounded_and_keep_no_errors() -> None:
                     raise FieldInvalid("bad")
                 return key
 
-            return (await replays.answer("me", key, b"", make))[1]
+            return (await store.answer("me", key, b"", make))[1]
 
         with pytest.raises(FieldInvalid):
             await ask("a", fail=True)
@@ -249,7 +249,7 @@ def test_replays_are_bounded_and_keep_no_errors() -> None:
 
 def test_a_copy_takes_over_when_the_first_connection_breaks() -> None:
     async def story() -> None:
-        replays = Replays(2, 10.0)
+        store = AnswerStore(2, 10.0)
         broken = asyncio.Event()
 
         async def first() -> str:
@@ -259,9 +259,9 @@ def test_a_copy_takes_over_when_the_first_connection_breaks() -> None:
         async def second() -> str:
             return "answer"
 
-        one = asyncio.create_task(replays.answer("me", "k", b"", first))  # type: ignore[arg-type]
+        one = asyncio.create_task(store.answer("me", "k", b"", first))  # type: ignore[arg-type]
         await asyncio.sleep(0)
-        two = asyncio.create_task(replays.answer("me", "k", b"", second))  # type: ignore[arg-type]
+        two = asyncio.create_task(store.answer("me", "k", b"", second))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         broken.set()
         with pytest.raises(Gone):

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from cloud_server.guard.keys import hash_key, new_key
 from cloud_server.routes.schemas import DATA_URL
+from shared.schemas import PROBLEM_MEDIA_TYPE, Problem
 
 Serve = Callable[..., str]
 
@@ -61,6 +63,107 @@ def test_openais_client(url: str, stream: bytes) -> None:
         with pytest.raises(openai.UnprocessableEntityError) as raised:
             client.chat.completions.create(**body("http://127.0.0.1:1/picture"))
         assert "fetches no URLs" in raised.value.response.json()["detail"]
+
+
+def test_openais_client_shows_why_it_was_refused(url: str, serve: Serve, stream: bytes) -> None:
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        with pytest.raises(openai.UnprocessableEntityError, match="fetches no URLs") as refused:
+            client.chat.completions.create(**body("http://127.0.0.1:1/picture"))
+        assert (refused.value.code, refused.value.type) == (
+            "field_invalid",
+            "invalid_request_error",
+        )
+        with pytest.raises(openai.NotFoundError, match="there is 'talkative'"):
+            client.models.retrieve("gpt-4o")
+        assert client.models.retrieve("talkative").id == "talkative"
+        with pytest.raises(openai.NotFoundError, match="there is no /v1/embeddings"):
+            client.embeddings.create(model="talkative", input="hm?")
+    locked = serve(api_keys=f"phone={hash_key(new_key())}")
+    with openai.OpenAI(base_url=f"{locked}/v1", api_key="none", max_retries=0) as client:
+        for ask in (client.models.list, lambda: client.chat.completions.create(**body("x"))):
+            with pytest.raises(
+                openai.PermissionDeniedError, match="the key is not known"
+            ) as refused:
+                ask()
+            assert refused.value.type == "permission_error"
+
+
+def test_problem_and_openais_error_are_one_body(url: str) -> None:
+    response = httpx.get(f"{url}/v1/models/none")
+    assert response.headers["content-type"] == PROBLEM_MEDIA_TYPE
+    problem = Problem.model_validate_json(response.content)
+    assert (problem.status, problem.code) == (404, "not_found")
+    assert response.json()["error"] == {
+        "message": f"{problem.detail} ({problem.hint})",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "not_found",
+    }
+
+
+def test_earlier_turns_are_told_to_the_model(url: str, stream: bytes) -> None:
+    def answer(*texts: str, roles: tuple[str, ...] = ("user", "assistant")) -> dict[str, Any]:
+        said = [
+            {"role": roles[number % len(roles)], "content": [{"type": "text", "text": text}]}
+            for number, text in enumerate(texts)
+        ]
+        said[0]["content"].insert(0, {"type": "image_url", "image_url": {"url": data_url(stream)}})
+        asked = {"model": "talkative", "messages": said, "max_tokens": 6}
+        response = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300)
+        assert response.is_success, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    alone = answer("how many cars?")
+    talk = answer("is it a beach?", "no", "how many cars?")
+    other = answer("what does the small sign say?", "yellow", "how many cars?")
+    texts = [found["choices"][0]["message"]["content"] for found in (alone, talk, other)]
+    assert len(set(texts)) == 3
+    assert talk["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"] + 4
+    # Two messages of one side are one turn.
+    split = answer("is it a beach?", "how many cars?", roles=("user",))
+    assert split["choices"] == answer("is it a beach?\nhow many cars?")["choices"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([("assistant", "I?")], [], "messages begin and end with the user's"),
+        ([], [("assistant", "I?")], "messages begin and end with the user's"),
+        ([("user", "a" * 15_000)], [("user", "a" * 1_000)], "messages have more than 16000"),
+        ([("user", "hm?")], [("assistant", "</s>"), ("user", "hm?")], "prompt holds '</s>'"),
+        ([("user", "hm?")], [("assistant", "x " * 3_000), ("user", "hm?")], "prompt and picture"),
+    ],
+)
+def test_turns_that_are_refused(
+    url: str,
+    stream: bytes,
+    before: list[tuple[str, str]],
+    after: list[tuple[str, str]],
+    told: str,
+) -> None:
+    asked = body(data_url(stream), "hm?")
+    first, last = (
+        [{"role": role, "content": text} for role, text in turns] for turns in (before, after)
+    )
+    asked["messages"] = [*first, *asked["messages"], *last]
+    response = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300)
+    assert (response.status_code, response.json()["code"]) == (422, "field_invalid")
+    assert response.json()["error"]["message"].startswith(told)
+
+
+def test_a_kept_picture_in_a_chat(url: str, stream: bytes) -> None:
+    sent = httpx.post(f"{url}/v1/images", files={"bitstream": stream}, timeout=300).json()
+
+    def answer(picture: str) -> httpx.Response:
+        asked = body(picture, max_tokens=6)
+        return httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300)
+
+    assert answer(sent["image_id"]).json()["choices"] == answer(data_url(stream)).json()["choices"]
+    assert httpx.delete(f"{url}/v1/images/{sent['image_id']}").is_success
+    gone = answer(sent["image_id"])
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_server.guard.heads import MOST_BYTES
+from cloud_server.guard.http_head import MOST_BYTES
 from cloud_server.guard.keys import hash_key, new_key
 from cloud_server.routes.schemas import DATA_URL
 from shared.bitstream import Bitstream

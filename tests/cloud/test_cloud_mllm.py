@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.mllm.image_text import ImageText
 from cloud_server.inference.mllm.llava import Llava
 from cloud_server.inference.mllm.load import Weights
@@ -21,7 +22,8 @@ from cloud_server.inference.worker import Worker
 from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle, embedded
-from shared.errors import DecoderMismatch, FieldInvalid, UpstreamError, UsageError
+from shared.errors import CotamError, DecoderMismatch, FieldInvalid, UpstreamError, UsageError
+from tests.cloud.listener import Listener
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
@@ -66,7 +68,7 @@ def test_one_bad_request_leaves_the_batch_alone(engine: Engine, streams: list[by
 def test_a_seen_picture_is_not_decoded_again(engine: Engine, stream: bytes) -> None:
     (first,) = _works([stream], PROMPTS[:1], (5,))
     engine.run([first])
-    again = Work(None, PROMPTS[0], 5, seen=first.seen)
+    again = Work(None, PROMPTS[0], 5, visual=first.visual)
     engine.run([again])
     assert again.answer == first.answer
     assert again.times["decode"] == again.times["vision"] == 0
@@ -81,30 +83,30 @@ def test_streams_of_both_shipped_bundles_are_answered_by_one_model(bundle: Bundl
     works = _works(streams, [asked["prompt"]] * 2, (4, 4))
     engine.run(works)
     assert [work.answer.text for work in works if work.answer] == [asked["answer"]] * 2
-    assert [work.seen.view for work in works if work.seen] == ["adapter"] * 2
+    assert [work.visual.view for work in works if work.visual] == ["adapter"] * 2
     assert streams[0] != streams[1]
 
 
 def test_pieces_make_the_answer_and_a_stop_ends_it(engine: Engine, streams: list[bytes]) -> None:
-    pieces: list[str] = []
     whole, cut = _works(streams[:2], PROMPTS[:2], (8, 8))
-    whole.on_text = pieces.append
+    whole.sink = listener = Listener()
     calls = iter([False, False, False, True])
-    cut.stopped = lambda: next(calls)
+    cut.sink = Listener(stopped=lambda: next(calls))
     engine.run([whole, cut])
     assert whole.answer
     assert cut.answer
-    assert len(pieces) > 1
-    assert "".join(pieces) == whole.answer.text
+    assert len(listener.pieces) > 1
+    assert "".join(listener.pieces) == whole.answer.text
     assert (cut.answer.completion_tokens, cut.answer.finish) == (2, "stop")
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(engine: Engine, streams: list[bytes]) -> None:
     short, long = _works(streams[:2], PROMPTS[:2], (2, 12))
     order: list[str] = []
-    short.on_answer = lambda: order.append("short")
-    long.on_text = lambda text: order.append("text")
-    long.on_answer = lambda: order.append("long")
+    short.sink = Listener(on_finish=lambda: order.append("short"))
+    long.sink = Listener(
+        on_text=lambda: order.append("text"), on_finish=lambda: order.append("long")
+    )
     engine.run([short, long])
     assert order.count("short") == order.count("long") == 1
     assert order.index("short") < order.index("long") - 3
@@ -135,9 +137,9 @@ def test_a_tower_without_adapter_sees_the_picture(
     assert isinstance(engine.backend, Llava)
     (work,) = _works([stream], PROMPTS[:1], (5,))
     engine.run([work])
-    assert work.seen
+    assert work.visual
     assert work.answer
-    assert work.seen.view == "picture"
+    assert work.visual.view == "picture"
     assert work.answer.completion_tokens == 5
 
 
@@ -151,7 +153,7 @@ def test_another_class_of_model_answers(bundle: Bundle, qwen: Path, streams: lis
         engine.run([work])
     assert [work.error for work in together] == [None] * 3
     assert [work.answer for work in together] == [work.answer for work in alone]
-    assert {work.seen.view for work in together if work.seen} == {"picture"}
+    assert {work.visual.view for work in together if work.visual} == {"picture"}
 
 
 def test_weights_in_bfloat16(bundle: Bundle, talkative: Path, stream: bytes) -> None:
@@ -161,9 +163,9 @@ def test_weights_in_bfloat16(bundle: Bundle, talkative: Path, stream: bytes) -> 
     assert {p.dtype for p in backend._model.parameters()} == {torch.bfloat16}
     (work,) = _works([stream], PROMPTS[:1], (4,))
     engine.run([work])
-    assert work.seen
+    assert work.visual
     assert work.answer
-    assert (work.seen.view, work.answer.completion_tokens) == ("adapter", 4)
+    assert (work.visual.view, work.answer.completion_tokens) == ("adapter", 4)
 
 
 @pytest.mark.parametrize(("how", "stored"), [("int8", torch.int8), ("nf4", torch.uint8)])
@@ -185,7 +187,7 @@ def test_quantised_layers_leave_the_tower_alone(
     engine.run(works[:1])
     plain.run(works[1:])
     assert [work.error for work in works] == [None, None]
-    seen = [work.seen.content for work in works if work.seen]
+    seen = [work.visual.content for work in works if work.visual]
     torch.testing.assert_close(seen[0], seen[1])
     assert [w.answer.completion_tokens for w in works if w.answer] == [4, 4]
 
@@ -211,7 +213,8 @@ def test_no_model_at_that_place(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_dead_model_is_found_out(bundle: Bundle, stranger: Path, stream: bytes) -> None:
     engine = Engine([bundle], str(stranger), "cpu", 1)
     deaths: list[Exception] = []
-    worker = Worker(engine, 2, deaths.append)
+    worker = Worker(lambda: engine, 2, deaths.append)
+    worker.load()
     try:
         backend = engine.backend
         assert isinstance(backend, Llava)
@@ -219,14 +222,14 @@ def test_a_dead_model_is_found_out(bundle: Bundle, stranger: Path, stream: bytes
         backend._model.lm_head = None
         for _ in range(4):
             (work,) = _works([stream], PROMPTS[:1], (2,))
-            assert isinstance(worker.submit(work).result(300).error, UpstreamError)
+            assert isinstance(_outcome(worker, work), UpstreamError)
         backend._model.lm_head = head
         (work,) = _works([stream], PROMPTS[:1], (2,))
-        assert worker.submit(work).result(300).answer
+        assert isinstance(_outcome(worker, work), Answer)
         backend._model.lm_head = None
         for _ in range(5):
             (work,) = _works([stream], PROMPTS[:1], (2,))
-            worker.submit(work).result(300)
+            _outcome(worker, work)
     finally:
         worker.close()
     assert len(deaths) == 1
@@ -236,15 +239,16 @@ def test_an_engine_that_raises_by_itself_leaves_nobody_waiting(
     engine: Engine, streams: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaths: list[Exception] = []
-    worker = Worker(engine, 2, deaths.append)
+    worker = Worker(lambda: engine, 2, deaths.append)
+    worker.load()
     fault = RuntimeError("as a mistake of ours would")
     try:
         with monkeypatch.context() as patch:
             patch.setattr(engine, "_alike", lambda batch: (_ for _ in ()).throw(fault))
             (work,) = _works(streams[:1], PROMPTS[:1], (2,))
-            assert isinstance(worker.submit(work).result(300).error, UpstreamError)
+            assert isinstance(_outcome(worker, work), UpstreamError)
         (work,) = _works(streams[:1], PROMPTS[:1], (2,))
-        assert worker.submit(work).result(300).answer
+        assert isinstance(_outcome(worker, work), Answer)
     finally:
         worker.close()
     assert deaths == [fault]
@@ -252,18 +256,24 @@ def test_an_engine_that_raises_by_itself_leaves_nobody_waiting(
 
 def test_text_that_was_handed_out_is_not_said_again(engine: Engine, streams: list[bytes]) -> None:
     first, second = _works(streams[:2], PROMPTS[:2], (8, 8))
-    said: list[str] = []
-    first.on_text = said.append
+    first.sink = listener = Listener()
 
     def crash() -> bool:
-        if len(said) > 1:
+        if len(listener.pieces) > 1:
             raise RuntimeError("as a GPU would")
         return False
 
-    second.stopped = crash
+    second.sink = Listener(stopped=crash)
     engine.run([first, second])
     assert isinstance(first.error, UpstreamError)
-    assert len(said) == 2
+    assert len(listener.pieces) == 2
+
+
+def _outcome(worker: Worker, work: Work) -> Answer | CotamError | None:
+    work.sink = listener = Listener()
+    worker.submit(work)
+    assert listener.finished.wait(300)
+    return listener.outcome
 
 
 def _works(streams: Sequence[bytes], prompts: Sequence[str], counts: Sequence[int]) -> list[Work]:

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_server.routes.examples import ANSWERS
-from cloud_server.routes.openapi import ERRORS
+from cloud_server.app import create_app
+from cloud_server.routes import examples
+from cloud_server.routes.openapi import document
 from cloud_server.routes.query import KeptImage
-from cloud_server.routes.schemas import EXAMPLE, ChatCompletion, ChatRequest
-from shared.schemas import Health, ModelList, QueryResponse
+from cloud_server.routes.schemas import ChatCompletion, ChatRequest
+from cloud_server.settings import load_settings
+from shared.schemas import Health, ModelInfo, ModelList, QueryResponse
 
 schemathesis = pytest.importorskip("schemathesis")
 
@@ -26,8 +28,13 @@ POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.Generati
 NARROWER = ("/v1/query", "/v1/chat/completions", "/playground/pictures")
 """These take less than a schema can say: what fits a context, a picture among messages, PNG."""
 # Nothing that an operation without a body takes can be wrong in itself: ids are just unknown.
-CASES = [(name, POSITIVE) for name in ERRORS] + [
-    (name, NEGATIVE) for name in ERRORS if name.startswith("post ")
+OPERATIONS = [
+    f"{method} {path}"
+    for path, methods in document(create_app(load_settings()))["paths"].items()
+    for method in methods
+]
+CASES = [(name, POSITIVE) for name in OPERATIONS] + [
+    (name, NEGATIVE) for name in OPERATIONS if name.startswith("post ")
 ]
 
 
@@ -61,18 +68,16 @@ def test_every_operation_keeps_its_word(schema: Any, operation: str, mode: Any) 
 
 
 def test_examples_are_of_the_form_that_they_show() -> None:
-    forms = {
-        "get /livez": Health,
-        "get /readyz": Health,
-        "get /v1/models": ModelList,
-        "post /v1/query": QueryResponse,
-        "post /v1/images": KeptImage,
-        "post /v1/chat/completions": ChatCompletion,
-    }
-    assert ANSWERS.keys() == forms.keys()
-    for name, answer in ANSWERS.items():
-        assert forms[name].model_validate(answer, strict=True).model_dump() == answer
-    ChatRequest.model_validate(EXAMPLE, strict=True)
+    for example, model in (
+        (examples.HEALTH, Health),
+        (examples.MODEL, ModelInfo),
+        (examples.MODELS, ModelList),
+        (examples.ANSWER, QueryResponse),
+        (examples.KEPT_IMAGE, KeptImage),
+        (examples.CHAT_ANSWER, ChatCompletion),
+    ):
+        assert model.model_validate(example, strict=True).model_dump() == example
+    ChatRequest.model_validate(examples.CHAT_REQUEST, strict=True)
 
 
 def test_every_answer_and_every_body_is_described(server_url: str) -> None:

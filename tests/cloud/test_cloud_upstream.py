@@ -20,6 +20,7 @@ from PIL import Image
 
 from cloud_server.inference.decoder import Decoder
 from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.base import Answer, GenerationRequest, VisualInput
 from cloud_server.inference.mllm.circuit import Circuit
 from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from cloud_server.inference.work import Work
@@ -28,7 +29,8 @@ from cloud_server.service import Service
 from cloud_server.settings import load_settings
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
-from shared.errors import NotReady, UpstreamError, UsageError
+from shared.errors import CotamError, NotReady, UpstreamError, UsageError
+from tests.cloud.listener import Listener
 
 PATIENCE_S = 120.0
 
@@ -139,11 +141,11 @@ def engine(bundle: Bundle, stub: Stub) -> Engine:
 def test_it_gets_the_decoded_picture(
     engine: Engine, bundle: Bundle, stub: Stub, stream: bytes
 ) -> None:
-    pieces: list[str] = []
-    work = Work(Bitstream.from_bytes(stream), "how many cars?", 9, on_text=pieces.append)
+    listener = Listener()
+    work = Work(Bitstream.from_bytes(stream), "how many cars?", 9, sink=listener)
     engine.run([work])
     assert work.answer
-    assert work.answer.text == "".join(pieces) == "how many cars? "
+    assert work.answer.text == "".join(listener.pieces) == "how many cars? "
     assert work.answer.finish == "length"
     assert (work.answer.prompt_tokens, work.answer.completion_tokens) == (7, 3)
     (body,) = stub.asked
@@ -173,16 +175,16 @@ def test_it_gets_features_where_it_takes_them(
     engine = Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(talkative)))
     assert engine.backend.view(bundle.id) == "adapter"
     (work,) = asked(engine, stream, "how many cars?")
-    assert work.seen
+    assert work.visual
     assert work.answer
-    assert (work.seen.view, work.answer.text) == ("adapter", "how many cars? ")
+    assert (work.visual.view, work.answer.text) == ("adapter", "how many cars? ")
     part = stub.asked[0]["messages"][0]["content"][0]
     assert part["type"] == "image_embeds"
     sent = torch.load(io.BytesIO(base64.b64decode(part["image_embeds"])), weights_only=True)
     local = Engine([bundle], str(talkative), "cpu", 1)
     (same,) = asked(local, stream, "how many cars?")
-    assert same.seen
-    torch.testing.assert_close(sent, same.seen.content)
+    assert same.visual
+    torch.testing.assert_close(sent, same.visual.content)
     other = Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(stranger)))
     assert other.backend.view(bundle.id) == "picture"
 
@@ -202,7 +204,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one(
     engine: Engine, stub: Stub, stream: bytes
 ) -> None:
     works = [Work(Bitstream.from_bytes(stream), prompt, 9) for prompt in ("one", "wait two")]
-    works[0].on_answer = stub.go.set
+    works[0].sink = Listener(on_finish=stub.go.set)
     engine.run(works)
     assert [work.answer.text for work in works if work.answer] == ["one ", "wait two "]
 
@@ -218,25 +220,26 @@ def test_retries_wait_as_long_as_the_upstream_says(stub: Stub, stream: bytes) ->
     pauses: list[float] = []
     upstream = backend(stub, pauses)
     stub.failures = [(503, "3"), (429, "")]
-    (answer,) = upstream.answer([_question("hm?")])
+    answer = _outcome(upstream, "hm?")
+    assert isinstance(answer, Answer)
     assert answer.text == "hm? "
     assert pauses == [3.0, 0.5]
     stub.failures = [(503, "2")] * 3
-    (error,) = upstream.answer([_question("hm?")])
+    error = _outcome(upstream, "hm?")
     assert isinstance(error, UpstreamError)
     assert error.retry_after == 2.0
 
 
 def test_a_refusal_is_not_repeated(stub: Stub) -> None:
     stub.failures = [(401, "")]
-    (error,) = backend(stub, []).answer([_question("hm?")])
+    error = _outcome(backend(stub, []), "hm?")
     assert isinstance(error, UpstreamError)
     assert len(stub.asked) == 1
 
 
 def test_words_that_were_passed_on_are_not_asked_for_again(stub: Stub) -> None:
     stub.cut = True
-    (error,) = backend(stub, []).answer([_question("hm?")])
+    error = _outcome(backend(stub, []), "hm?")
     assert isinstance(error, UpstreamError)
     assert len(stub.asked) == 1
 
@@ -244,12 +247,12 @@ def test_words_that_were_passed_on_are_not_asked_for_again(stub: Stub) -> None:
 def test_a_silent_upstream_is_given_up(stub: Stub) -> None:
     pauses: list[float] = []
     upstream = backend(stub, pauses, timeout_s=0.2, retries=1)
-    (error,) = upstream.answer([_question("wait for it")])
+    error = _outcome(upstream, "wait for it")
     assert isinstance(error, UpstreamError)
     assert "ReadTimeout" in error.message
     assert (len(stub.asked), pauses) == (1, [])
     stub.silent = True
-    (error,) = upstream.answer([_question("hm?")])
+    error = _outcome(upstream, "hm?")
     assert isinstance(error, UpstreamError)
     assert (len(stub.asked), pauses) == (3, [0.25])
 
@@ -286,6 +289,26 @@ def test_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no
     stub.failures = [(400, "")]
     failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
     assert (failed.status_code, failed.json()["code"]) == (502, "upstream")
+
+
+def test_it_is_told_the_turns(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
+    url = serve(mllm=stub.url)
+    picture = {"url": f"{DATA_URL}{base64.b64encode(stream).decode()}"}
+    turns = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": picture}]},
+        {"role": "assistant", "content": "a street"},
+        {"role": "user", "content": "what now"},
+    ]
+    asked = {"model": "", "messages": turns}
+    assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).is_success
+    first, *rest = stub.asked[-1]["messages"]
+    assert (first["role"], first["content"][0]["type"]) == ("user", "image_url")
+    assert first["content"][1] == {"type": "text", "text": "be brief"}
+    assert rest == [
+        {"role": "assistant", "content": [{"type": "text", "text": "a street"}]},
+        {"role": "user", "content": [{"type": "text", "text": "what now"}]},
+    ]
 
 
 def test_the_circuit_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
@@ -338,10 +361,10 @@ def test_a_model_that_answers_nothing_is_never_ready(stub: Stub) -> None:
     assert service.status == "starting"
     assert isinstance(service.failure, UpstreamError)
     with pytest.raises(NotReady):
-        service.require_ready()
+        service.require_open()
 
 
-def _question(prompt: str) -> Any:
-    from cloud_server.inference.mllm.base import Question, Seen
-
-    return Question(Seen("picture", "data:,", 6), prompt, 4)
+def _outcome(upstream: Upstream, prompt: str) -> Answer | CotamError | None:
+    listener = Listener()
+    upstream.answer([GenerationRequest(VisualInput("picture", "data:,", 6), prompt, 4, listener)])
+    return listener.outcome

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cloud_server.inference.mllm.base import Question as Asking
+from cloud_server.inference.work import Work
 from evaluation.codecs.cotam import Ours, bare, without_adapter
 from evaluation.judges.packed_questions import PackedLlava
 from scenes import Backgrounds, Question, render
@@ -61,8 +61,11 @@ def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -
     ours = [one.content for one in llava.backend.see([bare(np.zeros((64, 64, 3), np.uint8))])]
     assert torch.equal(ours[0], llava.see([bare(np.zeros((64, 64, 3), np.uint8))])[0])
     seen = llava.backend.see([bare(render("test", 1, Backgrounds()).picture)])[0]
-    answers = llava.backend.answer([Asking(seen, prompt, 12) for prompt in PROMPTS])
-    for prompt, answer in zip(PROMPTS, answers, strict=True):
+    works = [Work(None, prompt, 12, visual=seen) for prompt in PROMPTS]
+    llava.backend.answer([work.request() for work in works])
+    for prompt, work in zip(PROMPTS, works, strict=True):
+        assert work.answer
+        answer = work.answer
         question, tokens = llava.ask(Question("", prompt, answer.text))
         if answer.finish == "stop" and len(tokens) == answer.completion_tokens + 1:
             assert llava.grade(seen.content.unsqueeze(0), [(question, tokens)]).right.all()

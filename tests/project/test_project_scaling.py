@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cloud_server.ray.settings import Scale, load_scale
+from cloud_server.ray.settings import RaySettings, load_ray_settings
 from cloud_server.settings import Settings
 from shared.errors import UsageError
 
@@ -32,7 +32,7 @@ def test_every_sum_is_right() -> None:
 
 def test_every_setting_of_the_scale_is_described() -> None:
     rows = re.findall(r"^\| `COTAM_RAY_(\w+)` \| `(.*?)` \| (.*?) \|$", TEXT, re.M)
-    fields = Scale.model_fields
+    fields = RaySettings.model_fields
     assert [(name.lower(), default, meaning) for name, default, meaning in rows] == [
         (name, str(field.default), field.description) for name, field in fields.items()
     ]
@@ -40,11 +40,14 @@ def test_every_setting_of_the_scale_is_described() -> None:
 
 def test_a_bad_scale_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COTAM_RAY_MAX_MODELS", "7")
-    assert (load_scale({}).max_models, load_scale({"max_models": 2}).max_models) == (7, 2)
+    assert (load_ray_settings({}).max_models, load_ray_settings({"max_models": 2}).max_models) == (
+        7,
+        2,
+    )
     with pytest.raises(UsageError, match="COTAM_RAY_INGRESS is 0"):
-        load_scale({"ingress": 0})
+        load_ray_settings({"ingress": 0})
     with pytest.raises(UsageError, match="COTAM_RAY_REPLICAS"):
-        load_scale({"replicas": 3})
+        load_ray_settings({"replicas": 3})
 
 
 def test_the_manifest_serves_our_application() -> None:
@@ -52,7 +55,7 @@ def test_the_manifest_serves_our_application() -> None:
     serve = yaml.safe_load(MANIFEST["spec"]["serveConfigV2"])
     (application,) = serve["applications"]
     assert application["import_path"] == "cloud_server.ray_app:build"
-    scale = load_scale(application["args"])
+    scale = load_ray_settings(application["args"])
     assert scale.model_gpus == 1
     (gpu,) = CLUSTER["workerGroupSpecs"]
     start = gpu["rayStartParams"]

@@ -1,6 +1,7 @@
 """What a language model must do for the service: look at pictures, then answer about them.
 
-    Decoded pictures --see--> Seen (kept for follow-up questions) --answer, with prompts--> Answers
+    Decoded pictures --see--> VisualInput (kept for follow-up questions)
+    VisualInput, prompt --answer--> pieces of text and an Answer, into the AnswerSink of each
 
 Both steps take a batch. Looking is apart from answering so that a picture that is asked about
 again costs nothing, and so that each has its own time.
@@ -8,19 +9,21 @@ again costs nothing, and so that each has its own time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from cloud_server.inference.decoder import Decoded
 from shared.errors import CotamError
 from shared.schemas import View
+
+if TYPE_CHECKING:
+    from cloud_server.inference.decoder import Decoded
 
 Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisualInput:
     """A picture as a backend keeps it: `content` is the backend's own, `size` its bytes."""
 
     view: View
@@ -38,21 +41,51 @@ class Answer:
     finish: Finish
 
 
-@dataclass(frozen=True)
-class Question:
-    """A prompt about a picture.
+class AnswerSink(Protocol):
+    """Where an answer goes. Its methods are called on threads of the backend's."""
 
-    on_text: called with each piece of the answer as it comes, on a thread of the backend's.
-    on_answer: called with the answer as soon as it is whole, which may be before its batch is done.
-    stopped: true when nobody waits any more; the backend ends this answer soon after.
+    @property
+    def streams(self) -> bool:
+        """Whether pieces are wanted; otherwise `text` need not be called."""
+        ...
+
+    def text(self, piece: str) -> None:
+        """Take the next piece of the answer."""
+        ...
+
+    def finish(self, outcome: Answer | CotamError | None) -> None:
+        """Take the whole, once, as soon as it is there: others of the batch may take longer.
+
+        None where nothing was asked.
+        """
+        ...
+
+    def stopped(self) -> bool:
+        """Whether nobody waits any more; the answer may then end early."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said before the prompt, by whom."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A prompt about a picture, and who gets the answer.
+
+    history: earlier turns, the user's first and the assistant's last; the picture came with the
+    first.
     """
 
-    seen: Seen
+    visual: VisualInput
     prompt: str
     max_new_tokens: int
-    on_text: Callable[[str], None] | None = None
-    on_answer: Callable[[Answer], None] | None = None
-    stopped: Callable[[], bool] | None = None
+    sink: AnswerSink
+    history: Sequence[Turn] = ()
 
 
 class Backend(Protocol):
@@ -64,14 +97,17 @@ class Backend(Protocol):
         """What the model sees of streams of that bundle."""
         ...
 
-    def check(self, prompt: str, max_new_tokens: int) -> None:
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
         """Raise FieldInvalid for a prompt that this model cannot take."""
         ...
 
-    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """Look at decoded pictures; their latents, codes and level maps are there to be used."""
         ...
 
-    def answer(self, questions: Sequence[Question]) -> Sequence[Answer | CotamError]:
-        """Answer a batch, each as it would be answered alone; or the error of one."""
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
+        """Answer a batch, each as it would be answered alone, into its sink.
+
+        What it raises is the fault of the batch: sinks that have their outcome keep it.
+        """
         ...

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 
-def prompt_text(processor: Any, prompt: str) -> str:
-    """One user turn with one picture and `prompt`, open for the answer."""
-    if getattr(processor, "chat_template", None):
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        turns = [{"role": "user", "content": content}]
-        text: str = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        return text
-    return f"USER: {image_token(processor)}\n{prompt} ASSISTANT:"
+from cloud_server.inference.mllm.base import Turn
+from shared.errors import FieldInvalid
+
+
+def prompt_text(processor: Any, prompt: str, history: Sequence[Turn] = ()) -> str:
+    """The user's turns with one picture in the first, open for the answer.
+
+    Raises FieldInvalid where the model's template takes no earlier turns.
+    """
+    turns = [*history, Turn("user", prompt)]
+    if not getattr(processor, "chat_template", None):
+        return _vicuna(turns, image_token(processor))
+    messages: list[dict[str, Any]] = [
+        {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+    ]
+    messages[0]["content"].insert(0, {"type": "image"})
+    try:
+        text: str = processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+    except TemplateError as error:
+        raise FieldInvalid(
+            f"the model's template does not take these turns: {error}", hint="send the last alone"
+        ) from error
+    return text
 
 
 def image_token(processor: Any) -> str:
     """The token that stands for a picture in the text."""
     token = getattr(processor, "image_token", "<image>")
     return str(getattr(token, "content", token))
+
+
+def _vicuna(turns: Sequence[Turn], image: str) -> str:
+    """The form that LLaVA-1.5 was trained with."""
+    text = ""
+    for number, turn in enumerate(turns):
+        picture = f"{image}\n" if number == 0 else ""
+        text += (
+            f"USER: {picture}{turn.text} " if turn.role == "user" else f"ASSISTANT: {turn.text}</s>"
+        )
+    return f"{text}ASSISTANT:"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from cloud_server.inference.mllm.base import Answer, Finish, Question
+from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest
 from shared.errors import FieldInvalid
 
 
@@ -17,10 +17,10 @@ class _Row:
     """One answer as it grows."""
 
     def __init__(
-        self, question: Question, asked: int, tokenizer: Any, ends: frozenset[int]
+        self, request: GenerationRequest, prompt_tokens: int, tokenizer: Any, ends: frozenset[int]
     ) -> None:
-        self._question = question
-        self._asked = asked
+        self._request = request
+        self._prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
         self._ends = ends
         self._sent = ""
@@ -30,19 +30,16 @@ class _Row:
     def push(self, token: int) -> None:
         if self.finish is not None:
             return
-        stopped = self._question.stopped
-        if token in self._ends or (stopped is not None and stopped()):
+        if token in self._ends or self._request.sink.stopped():
             self.finish = "stop"
         else:
             self.tokens.append(token)
-            if len(self.tokens) >= self._question.max_new_tokens:
+            if len(self.tokens) >= self._request.max_new_tokens:
                 self.finish = "length"
         self._send()
-        if self.finish is not None and self._question.on_answer is not None:
-            self._question.on_answer(self.answer())
-
-    def answer(self) -> Answer:
-        return Answer(self.text(), self._asked, len(self.tokens), self.finish or "length")
+        if self.finish is not None:
+            answer = Answer(self.text(), self._prompt_tokens, len(self.tokens), self.finish)
+            self._request.sink.finish(answer)
 
     def text(self) -> str:
         decoded: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
@@ -50,13 +47,13 @@ class _Row:
 
     def _send(self) -> None:
         """Hand out what is new; half a character waits for its other bytes."""
-        if self._question.on_text is None:
+        if not self._request.sink.streams:
             return
         text = self.text()
         if self.finish is None and text.endswith("\ufffd"):
             return
         if text.startswith(self._sent) and text != self._sent:
-            self._question.on_text(text[len(self._sent) :])
+            self._request.sink.text(text[len(self._sent) :])
             self._sent = text
 
 
@@ -74,46 +71,48 @@ class _Rows(StoppingCriteria):
 
 
 def generate(
-    model: Any, tokenizer: Any, inputs: dict[str, Tensor], questions: Sequence[Question]
-) -> list[Answer]:
-    """Answers of a left-padded batch; `inputs` are those of `model.generate`."""
+    model: Any, tokenizer: Any, inputs: dict[str, Tensor], requests: Sequence[GenerationRequest]
+) -> None:
+    """Answer a left-padded batch; `inputs` are those of `model.generate`."""
     ends = model.generation_config.eos_token_id
     if ends is None:
         ends = tokenizer.eos_token_id
     ends = frozenset([ends] if isinstance(ends, int) else ends or ())
-    asked = inputs["attention_mask"].sum(dim=1).tolist()
+    prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     rows = [
-        _Row(question, count, tokenizer, ends)
-        for question, count in zip(questions, asked, strict=True)
+        _Row(request, count, tokenizer, ends)
+        for request, count in zip(requests, prompt_tokens, strict=True)
     ]
     pad = tokenizer.pad_token_id
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=max(question.max_new_tokens for question in questions),
+        max_new_tokens=max(request.max_new_tokens for request in requests),
         eos_token_id=sorted(ends),
         pad_token_id=pad if pad is not None else min(ends, default=0),
     )
     stopping = StoppingCriteriaList([_Rows(rows)])
     model.generate(**inputs, generation_config=config, stopping_criteria=stopping)
-    return [row.answer() for row in rows]
 
 
-def check_room(prompt: str, tokenizer: Any, room: int) -> None:
-    """Refuse control tokens, and more tokens than there is room for.
+def refuse_control_tokens(texts: Iterable[str], tokenizer: Any) -> None:
+    """Raise FieldInvalid where a text holds a control token.
 
-    A control token in a prompt would stand for a picture or end the user's turn. Raises
-    FieldInvalid.
+    It would stand for a picture, or end the user's turn.
     """
-    for token in tokenizer.all_special_tokens:
-        if token and token in prompt:
-            raise FieldInvalid(
-                f"prompt holds {token!r}, a control token of the model", hint="leave it out"
-            )
-    count = len(tokenizer(prompt, add_special_tokens=False).input_ids)
-    if count > room:
+    for text in texts:
+        for token in tokenizer.all_special_tokens:
+            if token and token in text:
+                raise FieldInvalid(
+                    f"prompt holds {token!r}, a control token of the model", hint="leave it out"
+                )
+
+
+def check_context(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
+    """Raise FieldInvalid where prompt and answer have more tokens than the context of a model."""
+    if prompt_tokens + max_new_tokens > context:
         raise FieldInvalid(
-            f"prompt has {count} tokens; beside the picture and max_new_tokens the model takes "
-            f"{max(0, room)}",
+            f"prompt and picture have {prompt_tokens} tokens, and {max_new_tokens} new ones are "
+            f"asked for; the model takes {context} together",
             hint="ask a shorter question or for fewer new tokens",
         )

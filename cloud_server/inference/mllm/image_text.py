@@ -9,9 +9,13 @@ import torch
 from PIL import Image
 
 from cloud_server.inference.decoder import Decoded
-from cloud_server.inference.mllm.base import Answer, Question, Seen
+from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.chat import prompt_text
-from cloud_server.inference.mllm.generation import check_room, generate
+from cloud_server.inference.mllm.generation import (
+    check_context,
+    generate,
+    refuse_control_tokens,
+)
 from shared.schemas import View
 
 
@@ -29,24 +33,29 @@ class ImageText:
         """Always the decoded picture."""
         return "picture"
 
-    def check(self, prompt: str, max_new_tokens: int) -> None:
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
         """Raise FieldInvalid for control tokens and for more text than the context holds."""
-        check_room(prompt, self._processor.tokenizer, self._context - max_new_tokens)
+        tokenizer = self._processor.tokenizer
+        refuse_control_tokens([prompt, *(turn.text for turn in history)], tokenizer)
+        text = prompt_text(self._processor, prompt, history)
+        count = len(tokenizer(text, add_special_tokens=False).input_ids)
+        check_context(count, max_new_tokens, self._context)
 
-    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the picture: such models fuse text and picture in their own processor."""
         return [
-            Seen("picture", Image.fromarray(one.picture), one.picture.nbytes) for one in pictures
+            VisualInput("picture", Image.fromarray(one.picture), one.picture.nbytes)
+            for one in pictures
         ]
 
     @torch.inference_mode()
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
         inputs = self._processor(
-            text=[prompt_text(self._processor, one.prompt) for one in questions],
-            images=[[one.seen.content] for one in questions],
+            text=[prompt_text(self._processor, one.prompt, one.history) for one in requests],
+            images=[[one.visual.content] for one in requests],
             padding=True,
             padding_side="left",
             return_tensors="pt",
         ).to(self._model.device, self._model.dtype)
-        return generate(self._model, self._processor.tokenizer, dict(inputs), questions)
+        generate(self._model, self._processor.tokenizer, dict(inputs), requests)

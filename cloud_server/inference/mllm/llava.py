@@ -13,9 +13,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cloud_server.inference.decoder import Decoded
-from cloud_server.inference.mllm.base import Answer, Question, Seen
+from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.chat import image_token, prompt_text
-from cloud_server.inference.mllm.generation import check_room, generate
+from cloud_server.inference.mllm.generation import (
+    check_context,
+    generate,
+    refuse_control_tokens,
+)
 from cloud_server.inference.mllm.tower import Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
@@ -37,42 +41,43 @@ class Llava:
         """Adapted latents where the bundle has an adapter for this very tower."""
         return self.tower.view(bundle_id)
 
-    def check(self, prompt: str, max_new_tokens: int) -> None:
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
         """Raise FieldInvalid for control tokens and for more text than the context holds."""
-        template = len(self._ids("")) - 1
-        room = self._context - template - self.tower.grid**2 - 1 - max_new_tokens
-        check_room(prompt, self._tokenizer, room)
+        refuse_control_tokens([prompt, *(turn.text for turn in history)], self._tokenizer)
+        count = len(self._ids(prompt, history)) - 1 + self.tower.grid**2
+        check_context(count, max_new_tokens, self._context)
 
-    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the projected features [N, D] of the picture."""
         return self.tower.see(pictures)
 
     @torch.inference_mode()
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
-        rows = [self._embed(one.prompt, one.seen.content) for one in questions]
+        rows = [self._embed(request) for request in requests]
         ones = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
         inputs = {
             "inputs_embeds": pad_sequence(rows, batch_first=True, padding_side="left"),
             "attention_mask": pad_sequence(ones, batch_first=True, padding_side="left"),
         }
-        return generate(self._model, self._tokenizer, inputs, questions)
+        generate(self._model, self._tokenizer, inputs, requests)
 
-    def _ids(self, prompt: str) -> list[int]:
+    def _ids(self, prompt: str, history: Sequence[Turn]) -> list[int]:
         """Token ids with one image token."""
-        text = prompt_text(self._processor, prompt)
+        text = prompt_text(self._processor, prompt, history)
         # A template may write the first token itself; the tokenizer must not do it again.
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not begins).input_ids
         return ids
 
-    def _embed(self, prompt: str, features: Tensor) -> Tensor:
+    def _embed(self, request: GenerationRequest) -> Tensor:
         """Embeddings [T, D] of a prompt, the image token replaced by the picture's features."""
-        ids = self._ids(prompt)
+        ids = self._ids(request.prompt, request.history)
         mark = self._tokenizer.convert_tokens_to_ids(image_token(self._processor))
         if ids.count(mark) != 1:
             raise FieldInvalid("prompt does not fit the model's template: it changes its pictures")
         at = ids.index(mark)
         embed = self._model.get_input_embeddings()
         words = embed(torch.tensor(ids, device=self.tower.device))
-        return torch.cat([words[:at], features.to(words.dtype), words[at + 1 :]])
+        features = request.visual.content.to(words.dtype)
+        return torch.cat([words[:at], features, words[at + 1 :]])

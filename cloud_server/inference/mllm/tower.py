@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
-from cloud_server.inference.mllm.base import Seen
+from cloud_server.inference.mllm.base import VisualInput
 from shared.bundle import Bundle
 from shared.nets.adapter import place, place_picture
 from shared.nets.fingerprint import fingerprint_of
@@ -49,7 +49,7 @@ class Tower:
         return "adapter" if bundle_id in self._adapters else "picture"
 
     @torch.inference_mode()
-    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the projected features [N, D] of the picture."""
         squares = torch.stack([self._square(one) for one in pictures]).to(self._dtype)
         config = self._model.config
@@ -60,7 +60,7 @@ class Tower:
                 vision_feature_select_strategy=config.vision_feature_select_strategy,
             ).pooler_output
         return [
-            Seen(self.view(picture.bundle_id), one, one.nbytes)
+            VisualInput(self.view(picture.bundle_id), one, one.nbytes)
             for picture, one in zip(pictures, features, strict=True)
         ]
 

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from cloud_server.inference.decoder import Decoded
-from cloud_server.inference.mllm.base import Answer, Finish, Question, Seen
+from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.circuit import Circuit
 from cloud_server.inference.mllm.tower import Tower
 from shared.errors import CotamError, UpstreamError
@@ -76,61 +76,58 @@ class Upstream:
         """The decoded picture, or adapted latents where a tower here has an adapter."""
         return "picture" if self._tower is None else self._tower.view(bundle_id)
 
-    def check(self, prompt: str, max_new_tokens: int) -> None:
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
         """The upstream knows its own limits."""
 
-    def see(self, pictures: Sequence[Decoded]) -> list[Seen]:
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the part of a message that is the picture."""
         if self._tower is None:
             return [_as_png(one) for one in pictures]
         return [_as_features(one) for one in self._tower.see(pictures)]
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer | CotamError]:
-        """Answers, all asked for at once; the upstream batches them."""
-        with ThreadPoolExecutor(len(questions)) as pool:
-            return list(pool.map(self._answer, questions))
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
+        """All are asked for at once; the upstream batches them."""
+        with ThreadPoolExecutor(len(requests)) as pool:
+            list(pool.map(self._answer, requests))
 
-    def _answer(self, question: Question) -> Answer | CotamError:
+    def _answer(self, request: GenerationRequest) -> None:
         try:
-            return self._with_retries(question)
+            request.sink.finish(self._with_retries(request))
         except CotamError as error:
-            return error
+            request.sink.finish(error)
 
-    def _with_retries(self, question: Question) -> Answer:
+    def _with_retries(self, request: GenerationRequest) -> Answer:
         for attempt in range(self._retries + 1):
             self._circuit.check()
             try:
-                found = self._ask(question)
+                answer = self._ask(request)
             except _Again as again:
                 self._circuit.failed()
-                if attempt == self._retries or (question.stopped and question.stopped()):
+                if attempt == self._retries or request.sink.stopped():
                     raise again.error from again
                 pause = 0.25 * 2**attempt if again.pause is None else again.pause
                 self._pause(min(LONGEST_PAUSE_S, pause))
             else:
                 self._circuit.succeeded()
-                if question.on_answer is not None:
-                    question.on_answer(found)
-                return found
+                return answer
         raise AssertionError("the last attempt returns or raises")
 
-    def _ask(self, question: Question) -> Answer:
+    def _ask(self, request: GenerationRequest) -> Answer:
         text: list[str] = []
         usage: dict[str, int] = {}
         finish: Finish = "stop"
         try:
-            with self._http.stream("POST", "chat/completions", json=self._body(question)) as got:
+            with self._http.stream("POST", "chat/completions", json=self._body(request)) as got:
                 _check(got)
                 for chunk in _chunks(got):
                     usage = chunk.get("usage") or usage
                     for choice in chunk.get("choices", [])[:1]:
                         if piece := choice.get("delta", {}).get("content"):
                             text.append(piece)
-                            if question.on_text is not None:
-                                question.on_text(piece)
+                            request.sink.text(piece)
                         if choice.get("finish_reason") == "length":
                             finish = "length"
-                    if question.stopped is not None and question.stopped():
+                    if request.sink.stopped():
                         break
         except (httpx.HTTPError, ValueError, AttributeError) as error:
             failure = UpstreamError(f"the model's server failed: {type(error).__name__}")
@@ -145,12 +142,16 @@ class Upstream:
             finish,
         )
 
-    def _body(self, question: Question) -> dict[str, Any]:
-        content = [question.seen.content, {"type": "text", "text": question.prompt}]
+    def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        turns = [*request.history, Turn("user", request.prompt)]
+        messages: list[dict[str, Any]] = [
+            {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+        ]
+        messages[0]["content"].insert(0, request.visual.content)
         return {
             "model": self.name,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": question.max_new_tokens,
+            "messages": messages,
+            "max_tokens": request.max_new_tokens,
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -195,19 +196,19 @@ def _chunks(response: httpx.Response) -> Iterator[dict[str, Any]]:
     raise httpx.RemoteProtocolError("the stream ended before [DONE]")
 
 
-def _as_png(decoded: Decoded) -> Seen:
+def _as_png(decoded: Decoded) -> VisualInput:
     file = io.BytesIO()
     Image.fromarray(decoded.picture).save(file, "png", compress_level=1)
     url = f"data:image/png;base64,{_base64(file)}"
-    return Seen("picture", {"type": "image_url", "image_url": {"url": url}}, len(url))
+    return VisualInput("picture", {"type": "image_url", "image_url": {"url": url}}, len(url))
 
 
-def _as_features(seen: Seen) -> Seen:
+def _as_features(seen: VisualInput) -> VisualInput:
     """Features [N, D] in the form of vLLM's embedding inputs: a tensor as torch saves it."""
     file = io.BytesIO()
     torch.save(seen.content.cpu(), file)
     text = _base64(file)
-    return Seen(seen.view, {"type": "image_embeds", "image_embeds": text}, len(text))
+    return VisualInput(seen.view, {"type": "image_embeds", "image_embeds": text}, len(text))
 
 
 def _base64(file: io.BytesIO) -> str:

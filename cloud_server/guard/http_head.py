@@ -16,9 +16,10 @@ from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cloud_server.guard.bodies import LINGER_S
+from cloud_server.guard.problems import error_body
 from cloud_server.guard.request_id import HEADER
 from shared.errors import RequestError
-from shared.schemas import PROBLEM_MEDIA_TYPE, problem_of
+from shared.schemas import PROBLEM_MEDIA_TYPE
 
 MOST_BYTES: Final = 16 << 10
 """Of line and headers together."""
@@ -36,7 +37,7 @@ async def bounded(request: Request) -> None:
         raise _too_long()
 
 
-class Http(H11Protocol):
+class HttpProtocol(H11Protocol):
     """HTTP/1.1 of uvicorn, but that what is no request is answered with a problem, too.
 
     uvicorn closes at once. Over bytes that were not read that is a reset, and who is still sending
@@ -64,7 +65,7 @@ class Http(H11Protocol):
         error = _too_long() if too_long else RequestError("this is no HTTP/1.1 request")
         name = uuid.uuid4().hex
         log.info("%s", error, extra={"fields": {"request_id": name, "status": 400}})
-        body = problem_of(error, name).model_dump_json().encode()
+        body = error_body(error, name).model_dump_json().encode()
         headers = {
             "content-type": PROBLEM_MEDIA_TYPE,
             "content-length": str(len(body)),
