@@ -110,7 +110,7 @@ def test_ids_that_are_none(url: str, image_id: str) -> None:
 def test_the_store_is_bounded_in_number_bytes_and_time() -> None:
     now = [0.0]
     store = ImageStore(most=3, most_bytes=100, ttl_s=10.0, clock=lambda: now[0])
-    image = ImageInfo(width=1, height=1, bytes=1, bpp=8.0, bundle="00000000")
+    image = ImageInfo(width=1, height=1, bytes=1, bpp=8.0, codec="00000000")
 
     def put(size: int, caller: str = "me") -> str:
         return store.put(caller, VisualInput("picture", None, size), image)
