@@ -11,6 +11,7 @@ import bjontegaard
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
 
 Array = NDArray[Any]
 MIN_POINTS = 3
@@ -71,23 +72,6 @@ def bd_rate(anchor: Curve, test: Curve, low: float, high: float) -> float:
     return float(change) / 100
 
 
-def isotonic(values: Array) -> Array:
-    """The non-decreasing sequence [N] nearest to `values` [N] in squares.
-
-    Pool adjacent violators: neighbours that fall are replaced with their common mean.
-    """
-    means: list[float] = []
-    counts: list[int] = []
-    for value in values.tolist():
-        means.append(value)
-        counts.append(1)
-        while len(means) > 1 and means[-2] >= means[-1]:
-            count = counts[-2] + counts[-1]
-            means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / count]
-            counts[-2:] = [count]
-    return np.repeat(means, counts)
-
-
 def bd_rate_monotone(
     anchor: Curve,
     test: Curve,
@@ -97,15 +81,15 @@ def bd_rate_monotone(
 ) -> float:
     """Mean change of bits at equal quality where the curves are measured with noise, as a share.
 
-    Each curve is made non-decreasing (`isotonic`) and is linear between its points over log rate.
-    The rate at a quality is the least at which the curve reaches it; a plateau has no width in
-    quality, so it weighs nothing. The mean of the log ratio is over the qualities that both reach;
-    nan where these span less than `least_span`. With `between` it is over the qualities between
-    two; nan where a curve does not reach from one to the other.
+    Each curve is made non-decreasing (isotonic regression) and is linear between its points over
+    log rate. The rate at a quality is the least at which the curve reaches it; a plateau has no
+    width in quality, so it weighs nothing. The mean of the log ratio is over the qualities that
+    both reach; nan where these span less than `least_span`. With `between` it is over the
+    qualities between two; nan where a curve does not reach from one to the other.
     """
     if not len(anchor.rates) or not len(test.rates):
         return math.nan
-    fits = [isotonic(curve.qualities) for curve in (anchor, test)]
+    fits = [isotonic_regression(curve.qualities).x for curve in (anchor, test)]
     low = max(fit[0] for fit in fits)
     high = min(fit[-1] for fit in fits)
     if between is not None:
