@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from shared.errors import UsageError
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write beside, fsync, rename: after a crash the file is the old one or the new one.
+@contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write: beside its place, then fsync and rename where the block ends without error.
 
-    A link stays, and what it names is written. mode: permissions, less the process's mask.
+    After a crash the file at `path` is the old one or the new one. A link stays, and what it names
+    is written. mode: permissions, less the process's mask.
     """
     path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(beside, flags, mode), "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a `whole_file` at once."""
+    with whole_file(path, mode) as file:
+        file.write(data)
 
 
 def write_named(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -38,18 +39,15 @@ async def admitted(
     """A place inside until the answer has been sent. Raises RateLimited, NotReady, Overloaded."""
     service: Service = request.app.state.service
     now = asyncio.get_running_loop().time()
-    try:
-        service.rate.take(caller or (request.client.host if request.client else ""))
-        service.require_open()
-        place = service.admission.enter()
-        place.__enter__()
-    except CotamError:
-        await discard(request, service.settings.max_body_bytes)
-        raise
-    try:
+    with ExitStack() as stack:
+        try:
+            service.rate.take(caller or (request.client.host if request.client else ""))
+            service.require_open()
+            stack.enter_context(service.admission.enter())
+        except CotamError:
+            await discard(request, service.settings.max_body_bytes)
+            raise
         yield Ticket(caller, now, now + service.settings.deadline_s)
-    finally:
-        place.__exit__(None, None, None)
 
 
 Caller = Annotated[str, Depends(authorised)]

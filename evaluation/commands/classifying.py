@@ -21,12 +21,13 @@ from evaluation.codecs.pillow_formats import AVIF, JPEG, WEBP
 from evaluation.codecs.senders import FLAT, MAPPED, Sender, classical, own
 from evaluation.judges.classifier import RANGES, Classifier
 from evaluation.report import plots
-from evaluation.report.document import command_line, table, write_section, write_text
+from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.stats.bootstrap import RESAMPLES, SEED, resamples, with_interval
 from evaluation.stats.equal_score import Scores, changes
 from shared.bundle import open_bundle
 from shared.errors import UsageError
+from shared.files import write_named
 
 SURE: Final = 0.9
 QUALITIES: Final = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
@@ -69,7 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
     classifier = Classifier(arguments.classifier, arguments.input, arguments.threads)
     pictures = picture_set(arguments.pictures, arguments.most)
     if arguments.write_sure:
-        write_text(arguments.write_sure, "".join(f"{n}\n" for n in _sure(classifier, pictures)))
+        names = "".join(f"{name}\n" for name in _sure(classifier, pictures))
+        write_named(arguments.write_sure, names.encode())
         return
     ours = Ours(open_bundle(arguments.bundle), arguments.threads)
     senders = [

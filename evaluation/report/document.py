@@ -10,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import UsageError
+from shared.files import write_atomically
 
 _UNTOLD = ("--report", "--results")
 
@@ -23,8 +23,8 @@ _UNTOLD = ("--report", "--results")
 def write_section(path: Path, name: str, body: str) -> None:
     """Replace the section `name` of a Markdown file, or append it where there is none.
 
-    The file is written beside its place and renamed; commands that run side by side wait for one
-    another. Raises UsageError where one of the two markers is missing, doubled or before the other.
+    The file is whole at any time; commands that run side by side wait for one another. Raises
+    UsageError where one of the two markers is missing, doubled or before the other.
     """
     with _alone_in(path.parent):
         _replace_section(path, name, body)
@@ -48,28 +48,19 @@ def _replace_section(path: Path, name: str, body: str) -> None:
     section = f"{begin}\n\n{body.strip()}\n\n{end}"
     counts = text.count(begin), text.count(end)
     if counts == (0, 0):
-        write_text(path, f"{text.rstrip()}\n\n{section}\n".lstrip())
+        _write(path, f"{text.rstrip()}\n\n{section}\n".lstrip())
         return
     start, stop = text.find(begin), text.find(end)
     if counts != (1, 1) or stop < start:
         raise UsageError(
             f"{path} has no well-formed section {name}", hint=f"it needs one {begin} and one {end}"
         )
-    write_text(path, text[:start] + section + text[stop + len(end) :])
+    _write(path, text[:start] + section + text[stop + len(end) :])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside = Path(file.name)
-    beside.chmod(0o644)
-    beside.replace(path)
+def _write(path: Path, text: str) -> None:
+    # Names of files may hold bytes that are no characters.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from shared.files import whole_file
 
 COLOURS: Final = {
     "JPEG": "#9a9a9a",
@@ -64,13 +63,6 @@ def log_bytes(axis: Any, ticks: tuple[int, ...] = (200, 500, 1000, 2000, 5000, 1
 
 def save(made: Figure, path: Path) -> None:
     """Write a PNG whole or not at all; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    made.savefig(buffer, format="png", metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as f:
-        f.write(buffer.getvalue())
-        f.flush()
-        os.fsync(f.fileno())
-    beside = Path(f.name)
-    beside.chmod(0o644)
-    beside.replace(path)
+    with whole_file(path) as file:
+        made.savefig(file, format="png", metadata={"Software": None})

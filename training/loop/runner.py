@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from shared.errors import UsageError
+from shared.files import whole_file
 from training.loop.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
@@ -315,14 +316,9 @@ class Runner:
 
 
 def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint of a run's folder beside its place, then rename."""
-    path = run / CHECKPOINT
-    beside = path.with_suffix(".tmp")
-    with beside.open("wb") as file:
+    """Write the checkpoint of a run's folder, whole or not at all."""
+    with whole_file(run / CHECKPOINT) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def load_checkpoint(run: Path) -> dict[str, Any]:
