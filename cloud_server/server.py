@@ -112,7 +112,8 @@ def _try_address(settings: Settings) -> None:
             settings.host, settings.port, type=socket.SOCK_STREAM
         ):
             socket.create_server(address, family=family).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no name of a host"
         raise UsageError(
-            f"{PREFIX}HOST is {settings.host!r}, {PREFIX}PORT {settings.port}: {error.strerror}"
+            f"{PREFIX}HOST is {settings.host!r}, {PREFIX}PORT {settings.port}: {reason}"
         ) from error

@@ -18,7 +18,9 @@ Kind = TypeVar("Kind", bound=BaseSettings)
 class Settings(BaseSettings):
     """Every setting of `cloud_server serve`; `COTAM_` and the name in capitals is its variable."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 picks a free one")
@@ -59,7 +61,7 @@ class Settings(BaseSettings):
         description="arithmetic in which pictures are restored; auto: bfloat16 where the processor "
         "multiplies in it, else float32",
     )
-    threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves it to torch")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"
     )

@@ -5,6 +5,7 @@ Bitstream --level map--> quality codes --EntropyModel--> latent --Synthesis--> p
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
+from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, read_codes
 from shared.nets.codec import load_synthesis
 from shared.nets.fast_synthesis import FastSynthesis, Precision, dtype_of
@@ -28,8 +30,19 @@ TILE: Final = 64
 
 
 def device_of(setting: str) -> torch.device:
-    """The device that COTAM_DEVICE names; "auto" is a GPU where there is one."""
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    """The device that COTAM_DEVICE names; "auto" is a GPU where there is one.
+
+    Raises UsageError where there is none and one is asked for.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an old driver: what follows says it in one line
+        found = torch.cuda.is_available()
+    if setting == "cuda" and not found:
+        raise UsageError(
+            "the device is 'cuda', and torch finds no GPU here",
+            hint="--device cpu, or auto, which takes a GPU where there is one",
+        )
+    auto = "cuda" if found else "cpu"
     return torch.device(auto if setting == "auto" else setting)
 
 

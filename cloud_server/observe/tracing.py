@@ -46,6 +46,11 @@ class Tracing:
         """Tracing to the collector of the settings, or None. Raises UsageError."""
         if not settings.otlp_endpoint:
             return None
+        if not settings.otlp_endpoint.startswith(("http://", "https://")):
+            raise UsageError(
+                f"COTAM_OTLP_ENDPOINT is {settings.otlp_endpoint!r}",
+                hint="an address such as http://localhost:4318",
+            )
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.trace.export import BatchSpanProcessor

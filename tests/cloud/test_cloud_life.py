@@ -133,6 +133,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:
     assert lines[-1].startswith("cloud_server: there is no language model to load at")
 
 
+def test_a_gpu_that_is_not_there_is_one_line() -> None:
+    with _process("--device", "cuda", CUDA_VISIBLE_DEVICES="") as (process, log):
+        lines = list(log)
+        assert process.wait(timeout=300) == 2
+    assert lines[-1].startswith("cloud_server: the device is 'cuda', and torch finds no GPU here")
+    assert "Traceback" not in "".join(lines)
+
+
 def test_what_the_probes_say_while_a_model_is_loaded(stream: bytes) -> None:
     # An upstream that takes the question for its models and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from cloud_server.inference.mllm.tower import TOWERS, Tower
 from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from shared import bundle as bundles
 from shared.bundle import Bundle
-from shared.errors import UsageError
+from shared.errors import CotamError, UsageError
+from shared.tower import same_tower
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantise = Literal["none", "int8", "nf4"]
@@ -61,7 +63,7 @@ def load_backend(
     upstream: UpstreamOptions,
     weights: Weights | None = None,
 ) -> Backend:
-    """The model at `place`, or the first bundle's own where that is empty.
+    """The model at `place`, or that of a bundle where it is empty.
 
     Raises UsageError where there is no model that transformers can load, UpstreamError where an
     address does not answer.
@@ -76,17 +78,31 @@ def load_backend(
         return Upstream(place, upstream, tower=tower)
     name, folder = place.rstrip("/"), place
     if not place:
-        first = bundle_list[0]
-        if not first.has(bundles.MLLM):
-            raise UsageError(
-                f"the bundle {first.manifest.name} has no language model",
-                hint="name one with --mllm",
-            )
-        name, folder = first.manifest.name, str(first.path(bundles.MLLM))
-    elif Path(place).is_dir():
+        holder = _with_model(bundle_list)
+        name, folder = holder.manifest.name, str(holder.path(bundles.MLLM))
+    elif os.path.isdir(place):  # noqa: PTH112 -- false, not an error, for names that cannot be
         name = Path(place).resolve().name
     with _named(folder, "language model"):
         return _load(name, folder, bundle_list, device, weights)
+
+
+def _with_model(bundle_list: Sequence[Bundle]) -> Bundle:
+    """The first bundle with a language model; failing that, the embedded one of the same tower.
+
+    Raises UsageError where no such bundle is here.
+    """
+    for bundle in bundle_list:
+        if bundle.has(bundles.MLLM):
+            return bundle
+    embedded = bundles.embedded()
+    for bundle in bundle_list:
+        if same_tower(bundle.manifest.tower.fingerprint, embedded.manifest.tower.fingerprint):
+            return embedded
+    names = ",".join(bundle.manifest.name for bundle in bundle_list)
+    raise UsageError(
+        f"no language model is in {names}",
+        hint="--mllm FOLDER, a hub id, or the address of a server",
+    )
 
 
 def load_tower(
@@ -186,12 +202,17 @@ def _check(weights: Weights) -> None:
 
 @contextmanager
 def _named(folder: str, what: str) -> Iterator[None]:
-    """Turn what transformers raises for a folder into one line."""
+    """Turn what transformers raises for a folder into one line; that may be anything."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except CotamError:
+        raise
+    except Exception as error:
         log.debug("loading the %s failed", what, exc_info=error)
+        reason = (str(error).splitlines() or [""])[0]
+        if not isinstance(error, OSError | ValueError):
+            reason = f"{type(error).__name__}: {reason}"
         raise UsageError(
-            f"there is no {what} to load at {folder}: {str(error).splitlines()[0]}",
+            f"there is no {what} to load at {folder[:256]}: {reason[:256]}",
             hint="name a folder in Hugging Face form, with safetensors, or a hub id",
         ) from error

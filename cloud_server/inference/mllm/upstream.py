@@ -23,7 +23,7 @@ from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.circuit import Circuit
 from cloud_server.inference.mllm.tower import Tower
-from shared.errors import CotamError, UpstreamError
+from shared.errors import CotamError, UpstreamError, UsageError
 from shared.schemas import View
 
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
@@ -65,7 +65,18 @@ class Upstream:
         tower: Tower | None = None,
     ) -> None:
         headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=options.timeout_s)
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=options.timeout_s)
+        except UnicodeError as error:
+            raise UsageError(
+                "COTAM_UPSTREAM_KEY holds a character that no key has", hint="use ASCII"
+            ) from error
+        except (OSError, ImportError, ValueError, httpx.InvalidURL) as error:
+            # Certificates and proxies of the environment are looked at here.
+            raise UsageError(
+                f"{url} cannot be asked: {error}",
+                hint="look at its spelling, and at SSL_CERT_FILE, ALL_PROXY and HTTP_PROXY",
+            ) from error
         self._retries = options.retries
         self._circuit = circuit or Circuit()
         self._pause = pause
