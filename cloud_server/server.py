@@ -75,6 +75,8 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         http=HttpProtocol,
         loop="asyncio",
         ws="none",
+        # Longer than the edge keeps a connection, so that none is closed under a question.
+        timeout_keep_alive=75,
         h11_max_incomplete_event_size=MOST_BYTES,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )

@@ -21,6 +21,7 @@ COMMANDS = {
     "information_flow": "attention distance and token similarity of each layer of a vision tower",
     "bench": "time and memory of each stage against other codecs",
     "load": "the service under load: speed, memory, overload, the end, and our share of it",
+    "wire": "bytes of a question as they travel, both ways",
     "fuzz": "damaged streams: how each of many thousands ends",
     "sheet": "pictures side by side at equal bytes",
 }

@@ -24,6 +24,11 @@ MOST_PARTS: Final = 16
 LINGER_S: Final = 2.0
 
 
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters; empty where nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """The whole body. Raises BodyTooLarge or DeadlineExceeded."""
     body = bytearray()
@@ -39,7 +44,7 @@ async def read_parts(request: Request, limit: int, timeout_s: float) -> dict[str
     comes twice.
     """
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != FORM:
+    if media_type(request) != FORM:
         raise RequestError(f"the body is not {FORM}", hint="send the fields of docs/api.md")
     # Each byte is a character of Latin-1: text is decoded where a field is known to be text.
     headers = Headers({"content-type": f"{content_type}; charset=latin-1"})

@@ -1,9 +1,13 @@
-"""What `/v1/query` and `/v1/images` are sent: each form is one model, checked and documented."""
+"""What `/v1/query` and `/v1/images` are sent: each form is one model, checked and documented.
+
+Its fields come as multipart/form-data, or as a stream and what stands before it and in the URL,
+which is what the edge sends: a quarter of the bytes around them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from fastapi import Request
 from pydantic import (
@@ -16,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from cloud_server.guard.bodies import FORM, read_parts
+from cloud_server.guard.bodies import FORM, media_type, read_body, read_parts
 from cloud_server.service import Service
+from shared.bitstream import MEDIA_TYPE
 from shared.errors import FieldInvalid
 from shared.prompt import (
     DEFAULT_NEW_TOKENS,
@@ -25,6 +30,7 @@ from shared.prompt import (
     MAX_PROMPT_CHARACTERS,
     check_prompt,
 )
+from shared.query_body import split_body
 
 _PICTURE: Final = {
     "type": "string",
@@ -53,6 +59,14 @@ Prompt = Annotated[
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64")
 
+    in_url: ClassVar[tuple[str, ...]] = ()
+    """Fields that may stand in the URL instead."""
+
+    @staticmethod
+    def fields_of(body: bytes) -> dict[str, bytes]:
+        """The fields that a body holds which is no form but a stream."""
+        return {"bitstream": body}
+
 
 class PictureForm(_Form):
     """The form of POST /v1/images."""
@@ -71,6 +85,13 @@ class QuestionForm(_Form):
     prompt: Prompt
     max_new_tokens: int = Field(DEFAULT_NEW_TOKENS, ge=1, le=MAX_NEW_TOKENS)
     stream: bool = Field(False, description="answer with server-sent events: text, text, ..., done")
+    in_url = ("max_new_tokens", "stream")
+
+    @staticmethod
+    def fields_of(body: bytes) -> dict[str, bytes]:
+        """The question, and at once the stream. Raises StreamForeign where there is none."""
+        prompt, stream = split_body(body)
+        return {"prompt": prompt, "bitstream": stream}
 
     @model_validator(mode="after")
     def _one_picture(self) -> QuestionForm:
@@ -93,12 +114,24 @@ FormModel = TypeVar("FormModel", bound=_Form)
 
 
 async def read_form(request: Request, form: type[FormModel]) -> FormModel:
-    """The form of a request. Raises FieldInvalid, RequestError, BodyTooLarge, DeadlineExceeded."""
+    """The form of a request.
+
+    Raises FieldInvalid, RequestError, StreamForeign, BodyTooLarge or DeadlineExceeded.
+    """
     service: Service = request.app.state.service
-    settings = service.settings
-    parts = await read_parts(request, settings.max_body_bytes, settings.body_timeout_s)
+    limits = service.settings.max_body_bytes, service.settings.body_timeout_s
+    fields: dict[str, bytes | str]
+    if media_type(request) == MEDIA_TYPE:
+        fields = {**form.fields_of(await read_body(request, *limits))}
+    else:
+        fields = {**await read_parts(request, *limits)}
+    for name, value in request.query_params.multi_items():
+        if name in form.in_url:
+            if name in fields:
+                raise FieldInvalid(f"the field {name} was sent twice")
+            fields[name] = value
     try:
-        return form.model_validate(parts)
+        return form.model_validate(fields)
     except ValidationError as error:
         raise field_invalid(error) from error
 
@@ -110,10 +143,18 @@ def field_invalid(error: ValidationError) -> FieldInvalid:
     return FieldInvalid(f"{where}: {first['msg']}")
 
 
-def multipart(form: type[_Form]) -> dict[str, Any]:
-    """A form in the OpenAPI document: it is read by hand, after admission."""
+def described(form: type[_Form], stream: str) -> dict[str, Any]:
+    """A form in the OpenAPI document: it is read by hand, after admission.
+
+    stream: what a body is that is no form but a stream.
+    """
     schema = form.model_json_schema()
     for field in schema["properties"].values():
         if field.get("default") == "":
             del field["default"]
-    return {"requestBody": {"required": True, "content": {FORM: {"schema": schema}}}}
+    binary = {"type": "string", "format": "binary", "description": stream}
+    content = {FORM: {"schema": schema}, MEDIA_TYPE: {"schema": binary}}
+    in_url = [
+        {"in": "query", "name": name, "schema": schema["properties"][name]} for name in form.in_url
+    ]
+    return {"parameters": in_url, "requestBody": {"required": True, "content": content}}

@@ -94,6 +94,7 @@ def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
         schema = _resolved(found, content["schema"])
         lines += ["", f"Body: `{kind}`"]
         if "properties" not in schema:
+            lines[-1] += f": {schema['description']}" if "description" in schema else ""
             continue
         lines.append("")
         needed = schema.get("required", [])

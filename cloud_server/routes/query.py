@@ -18,7 +18,7 @@ from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Caller, Ticket
 from cloud_server.routes.documented import KEY, WORK, answer, problems
 from cloud_server.routes.examples import ANSWER, KEPT_IMAGE
-from cloud_server.routes.forms import PictureForm, QuestionForm, multipart, read_form
+from cloud_server.routes.forms import PictureForm, QuestionForm, described, read_form
 from cloud_server.routes.sse import EventStream, as_event
 from cloud_server.routes.works import work_on
 from cloud_server.service import Service
@@ -41,11 +41,14 @@ class KeptImage(BaseModel):
 @router.post(
     "/query",
     response_model=QueryResponse,
-    openapi_extra=multipart(QuestionForm),
+    openapi_extra=described(QuestionForm, "the question in UTF-8, and at once the stream"),
     responses={200: answer(ANSWER, stream=_EVENTS), **problems(*WORK, NotFound)},
 )
 async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     """Answer a question about a picture.
+
+    The body is a form or, in fewer bytes, the question in UTF-8 and at once the stream, with the
+    other fields in the URL. The question does not go there: logs keep URLs.
 
     With `stream=true` the answer comes as server-sent events: `text` with each piece, then `done`
     with the whole, or `error` with a problem. An `Idempotency-Key` makes a repeated request get
@@ -74,7 +77,7 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     "/images",
     response_model=KeptImage,
     status_code=201,
-    openapi_extra=multipart(PictureForm),
+    openapi_extra=described(PictureForm, "the stream"),
     responses={201: answer(KEPT_IMAGE), **problems(*WORK)},
 )
 async def keep_image(request: Request, ticket: Admitted) -> KeptImage:

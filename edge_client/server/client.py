@@ -157,7 +157,7 @@ class EdgeClient(_Client):
             return time.sleep(step.seconds)
         if not isinstance(step, Send):
             return step()
-        request = self._http.build_request("POST", **request_of(step.query, step.grows))
+        request = self._http.build_request(**request_of(step.query, step.grows))
         response = self._http.send(request, stream=step.grows)
         if not response.is_success:
             response.read()
@@ -261,7 +261,7 @@ class AsyncEdgeClient(_Client):
             return await asyncio.sleep(step.seconds)
         if not isinstance(step, Send):
             return await asyncio.to_thread(step)
-        request = self._http.build_request("POST", **request_of(step.query, step.grows))
+        request = self._http.build_request(**request_of(step.query, step.grows))
         response = await self._http.send(request, stream=step.grows)
         if not response.is_success:
             await response.aread()

@@ -15,6 +15,9 @@ from shared.errors import ServerUnreachable, UsageError
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
+KEPT_S: Final = 60.0
+"""How long a connection is kept for the next question."""
+
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
@@ -72,12 +75,9 @@ class Connection:
 
     def _open(self, kind: Callable[..., Http]) -> Http:
         waits = self.timeouts
-        headers = {"Accept": "application/json"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
         options: dict[str, Any] = {
             "base_url": self.server,
-            "headers": headers,
+            "limits": httpx.Limits(max_connections=100, keepalive_expiry=KEPT_S),
             "timeout": httpx.Timeout(
                 connect=waits.connect, write=waits.send, read=waits.answer, pool=waits.pool
             ),
@@ -103,6 +103,9 @@ class Connection:
                 f"{self.server}{named} is no address: {error}",
                 hint=f"write it as {DEFAULT_SERVER}",
             ) from error
+        http.headers.clear()  # of httpx: they tell our server nothing, and every byte counts
+        if self.api_key:
+            http.headers["Authorization"] = f"Bearer {self.api_key}"
         return http
 
 

@@ -15,7 +15,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from edge_client.server.query import Query
-from shared.bitstream import MEDIA_TYPE, SUFFIX
+from shared.bitstream import MEDIA_TYPE
 from shared.errors import (
     BodyTooLarge,
     BundleUnknown,
@@ -28,6 +28,7 @@ from shared.errors import (
     RateLimited,
     UpstreamError,
 )
+from shared.query_body import join_body
 from shared.schemas import (
     PROBLEM_MEDIA_TYPE,
     Problem,
@@ -54,17 +55,18 @@ _BY_STATUS: Final[dict[int, type[CotamError]]] = {
 
 
 def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
-    """Arguments of httpx's `post`. grows: the answer is wanted as it comes."""
-    form = {"prompt": query.prompt}
+    """Arguments of httpx's `build_request`. grows: the answer is wanted as it comes."""
+    options: dict[str, str | int] = {}
     if query.max_new_tokens is not None:
-        form["max_new_tokens"] = str(query.max_new_tokens)
+        options["max_new_tokens"] = query.max_new_tokens
     if grows:
-        form["stream"] = "true"
+        options["stream"] = "true"
     return {
+        "method": "POST",
         "url": QUERY,
-        "data": form,
-        "files": {"bitstream": (f"picture{SUFFIX}", query.stream, MEDIA_TYPE)},
-        "headers": {KEY_HEADER: query.key},
+        "params": options,
+        "content": join_body(query.prompt, query.stream),
+        "headers": {"Content-Type": MEDIA_TYPE, KEY_HEADER: query.key},
     }
 
 

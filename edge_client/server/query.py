@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from dataclasses import dataclass, field
+from typing import Final
 
 from shared.errors import UsageError
 from shared.prompt import check_new_tokens, check_prompt
+
+KEY_BYTES: Final = 12  # 16 characters: enough that no caller meets one of its own again
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Query:
     stream: bytes
     prompt: str
     max_new_tokens: int | None = None
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
 
     def __post_init__(self) -> None:
         check_asked(self.prompt, self.max_new_tokens)

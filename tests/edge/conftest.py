@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
 import io
 import json
 import shutil
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from PIL import Image
 from edge_client.coding.encoder import Encoder
 from shared.bitstream import Bitstream
 from shared.bundle import DECODER, MANIFEST, Bundle
+from shared.query_body import split_body
 
 Array = np.ndarray
 
@@ -174,14 +174,11 @@ def server() -> Iterator[Server]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            head = f"content-type: {self.headers['content-type']}\r\n\r\n".encode()
-            parser = email.parser.BytesParser(policy=email.policy.HTTP)
-            fields = {}
-            for part in parser.parsebytes(head + body).iter_parts():
-                name = part.get_param("name", header="content-disposition")
-                fields[str(name)] = part.get_payload(decode=True)
+            url = urlsplit(self.path)
+            fields = {name: value.encode() for name, value in parse_qsl(url.query)}
+            fields["prompt"], fields["bitstream"] = split_body(body)
             headers = {k.lower(): v for k, v in self.headers.items()}
-            self._send(*state.reply(Seen(self.path, headers, fields)))
+            self._send(*state.reply(Seen(url.path, headers, fields)))
 
         def do_GET(self) -> None:
             page = state.pages.get(self.path)

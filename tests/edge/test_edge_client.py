@@ -48,7 +48,7 @@ def test_ask(server: Any, photo: Path, bundle: Bundle) -> None:
     assert seen.prompt == "how many cars? 🚗"
     assert seen.fields["max_new_tokens"] == b"8"
     assert seen.headers["authorization"] == "Bearer secret"
-    assert len(seen.headers["idempotency-key"]) == 32
+    assert len(seen.headers["idempotency-key"]) == 16
     assert Bitstream.from_bytes(seen.fields["bitstream"]).codec_id == bundle.codec_id
 
 
