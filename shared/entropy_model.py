@@ -9,7 +9,7 @@ Both ends run this file. What is needed to parse a stream is computed with integ
                         |  integer network, with all that is known       |
                         '-- the next four groups of channels of a  <-----'
                             quarter of the positions, four times
-    latent = (symbol + mean / 16) / gain
+    latent = (16 symbol + mean) * step / 4096
 
 One ANS stream (`shared.ans`) holds it all.
 """
@@ -28,11 +28,15 @@ from shared.ans import open_coder
 from shared.errors import BundleCorrupt, DecoderMismatch
 from shared.integer_network import (
     CODES,
+    EXACT,
     MEAN_UNIT,
     SCALES,
+    STEP_UNIT,
     WEIGHT_LIMIT,
+    Before,
     Here,
     IntegerNetwork,
+    SymbolsOf,
     blocks,
 )
 from shared.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
@@ -73,13 +77,15 @@ class EntropyModel:
     """Codes latents [C, h, w] at quality codes [h, w] to bytes and back, exactly."""
 
     def __init__(self, arrays: dict[str, Array], dtype: DTypeLike = np.float32) -> None:
-        self.latent_channels = arrays["gains"].shape[-1]
+        arrays = _with_steps(arrays)
+        self.latent_channels = arrays["steps"].shape[-1]
         self.hyper_channels = arrays["hyper_gains"].shape[-1]
         _check_form(arrays, self.latent_channels, self.hyper_channels)
         self._network = IntegerNetwork(arrays, self.latent_channels, self.hyper_channels, dtype)
         self._coder = SymbolCoder(arrays["tables"], arrays["table_ends"])
         self._bits_of_one = bits_of_one(arrays["tables"], arrays["table_ends"])
-        self._gains = np.asarray(arrays["gains"], np.float32)  # [181, C]
+        self._step_sizes = np.asarray(arrays["steps"], np.int64)  # [181, C]
+        self._gains = _gains(arrays)  # f32 [181, C]
         self._hyper_gains = np.asarray(arrays["hyper_gains"], np.float32)  # [181, Cz]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
         self._hyper_analysis = [
@@ -103,15 +109,22 @@ class EntropyModel:
             ) from error
 
     def encode(
-        self, latent: Array, quality: Array, base_code: int, price: float = BIT_PRICE
+        self,
+        latent: Array,
+        quality: Array,
+        base_code: int,
+        price: float = BIT_PRICE,
+        before: Before | None = None,
     ) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180).
 
         price: squared error, in squared quantiser steps, that a bit must save to be written.
+        before: what the reader has already.
         """
         zones = dead_zones(self._bits_of_one, price)
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
-        z = self._analyse_hyper(latent, quality, base_code)
+        known = None if before is None else before.hyper
+        z = self._analyse_hyper(latent, quality, base_code) if known is None else known
         values = np.empty(latent.shape, np.int16)
         passes: list[tuple[Array, Array]] = []
         steps: list[tuple[Array, Array]] = []
@@ -126,11 +139,12 @@ class EntropyModel:
             steps.append(self._steps(gained, mean, index, symbols))
             return symbols
 
-        self._network.walk(self._network.features(z, quality), quality, quantise)
+        self._walk(z, quality, quantise, before)
         coder = open_coder()
         for symbols, index in reversed(passes):
             self._coder.push(coder, symbols, index)
-        self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
+        if known is None:
+            self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
         prices, bits = (np.concatenate(each) for each in zip(*steps, strict=True))
         return Encoded(coder.payload(), _check(z, values), prices, bits)
 
@@ -159,22 +173,47 @@ class EntropyModel:
         picture size and quality.
         """
         symbols = self.read(payload, check, quality, base_code)
-        latent = symbols.means.astype(np.float32)
+        latent = self._sixteenths(symbols).astype(np.float32)
         latent *= np.float32(1 / MEAN_UNIT)
-        latent += symbols.values
         latent /= self._gains[quality]
         return np.ascontiguousarray(np.moveaxis(latent, -1, 0))
 
-    def read(self, payload: bytes, check: int, quality: Array, base_code: int) -> Symbols:
-        """The integers of a payload. Raises DecoderMismatch as `decode` does."""
+    def before(self, symbols: Symbols, quality: Array) -> Before:
+        """What was read at quality codes [h, w], as that from which another payload goes on."""
+        values = self._sixteenths(symbols).astype(np.int64)
+        values *= self._step_sizes[quality]
+        return Before(values, quality, symbols.hyper)
+
+    @staticmethod
+    def _sixteenths(symbols: Symbols) -> Array:
+        """Latents i32 [h, w, C] in sixteenths of their quantiser steps."""
+        latent: Array = MEAN_UNIT * symbols.values
+        latent += symbols.means
+        return latent
+
+    def read(
+        self,
+        payload: bytes,
+        check: int,
+        quality: Array,
+        base_code: int,
+        before: Before | None = None,
+    ) -> Symbols:
+        """The integers of a payload. Raises DecoderMismatch as `decode` does.
+
+        before: what the writer knew that is here, where it went on from something.
+        """
         height, width = quality.shape
         try:
             coder = open_coder(payload)
         except ValueError as error:
             raise DecoderMismatch(f"the latents are not an ANS stream: {error}") from error
-        z_shape = (-(-height // 4), -(-width // 4), self.hyper_channels)
-        z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
-        z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+        if before is not None and before.hyper is not None:
+            z = before.hyper
+        else:
+            z_shape = (-(-height // 4), -(-width // 4), self.hyper_channels)
+            z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
+            z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
         values = np.empty((height, width, self.latent_channels), np.int32)
         means = np.empty(values.shape, np.int16)
 
@@ -183,13 +222,18 @@ class EntropyModel:
             values[here] = symbols = self._coder.pop(coder, index)
             return symbols
 
-        self._network.walk(self._network.features(z, quality), quality, read)
+        self._walk(z, quality, read, before)
         if not coder.is_empty() or _check(z, values) != check:
             raise DecoderMismatch(
                 "the decoded symbols do not match the stream's check",
                 hint="encode again with the bundle that the stream names",
             )
         return Symbols(z, values, means)
+
+    def _walk(self, z: Array, quality: Array, symbols_of: SymbolsOf, before: Before | None) -> None:
+        features = self._network.features(z, quality)
+        steps = None if before is None else self._step_sizes[quality]
+        self._network.walk(features, quality, symbols_of, before, steps)
 
     def _analyse_hyper(self, latent: Array, quality: Array, base_code: int) -> Array:
         """Integer hyper latent i32 [h/4, w/4, Cz] of a latent [h, w, C], a band at a time."""
@@ -211,12 +255,31 @@ class EntropyModel:
         return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
 
 
+def _with_steps(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Arrays with integer steps; older ones have gains, which are floats."""
+    if "steps" in arrays:
+        return arrays
+    steps = np.round(STEP_UNIT / arrays["gains"].astype(np.float64))
+    return {**arrays, "steps": steps.astype(np.int64)}
+
+
+def _gains(arrays: dict[str, Array]) -> Array:
+    """What latents are multiplied with before rounding, f32 [181, C]."""
+    if "gains" in arrays:
+        return np.asarray(arrays["gains"], np.float32)
+    return np.float32(STEP_UNIT) / arrays["steps"].astype(np.float32)
+
+
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
-    """Raise ValueError or KeyError where gains are absent or have another form."""
-    widths = {"gains": channels, "hyper_gains": hyper_channels, "hyper_scales": hyper_channels}
+    """Raise ValueError or KeyError where steps or gains are absent or have another form."""
+    widths = {"steps": channels, "hyper_gains": hyper_channels, "hyper_scales": hyper_channels}
     for name, width in widths.items():
         if arrays[name].shape != (CODES, width):
             raise ValueError(f"{name} is not {CODES} codes by {width} channels")
+    if arrays["steps"].dtype.kind != "i" or not arrays["steps"].min() > 0:
+        raise ValueError("a quantiser step is no positive integer")
+    if arrays["steps"].max() >= EXACT:
+        raise ValueError("a quantiser step is not exact in float32")
     if arrays["hyper_scales"].max() >= SCALES:
         raise ValueError(f"a scale index of the hyper latent is over {SCALES - 1}")
 

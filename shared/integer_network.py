@@ -13,6 +13,11 @@ learned is trusted beyond its numbers.
                            ^             --(the group's symbols)--> own.k.g --+
                            '------------------- added ------------------------'
 
+Where the reader already has latents of this picture (a base that is continued, the frame before):
+
+    these, in own steps --before1, before2--> before.k --> added to what hidden.k says
+                      '--> each mean moves towards its latent by the share that gate.k.g says
+
     0 2    The passes in each square of two by two latents: the first is read without neighbours,
     3 1    the next two with four of them, the last with all eight.
 
@@ -39,6 +44,9 @@ MEAN_UNIT: Final = 16
 MEAN_LIMIT: Final = 2047
 HIDDEN_LIMIT: Final = 2047  # before the clipping to 0..255
 SYMBOL_SEEN: Final = 127  # of what earlier groups hold
+BEFORE_LIMIT: Final = 16_383  # sixteenths of own steps, of latents that the reader has before
+NEARNESS: Final = 64  # of latents that were coded in steps like the own ones
+STEP_UNIT: Final = 256  # quantiser steps are integers, in 256ths of an 8-bit unit
 SCALES: Final = 64
 EXACT: Final = 1 << 24  # integers below it are exact in float32
 
@@ -62,15 +70,20 @@ value lies within 9e-5 of a half: every machine rounds it alike."""
 GROUPS: Final = 6
 """Of a pass the channels are read in groups, one after the other."""
 _COMMON = ("hyper1", "hyper2", "hyper3", "mix", "context")
+_BEFORE = (
+    *("before1", "before2"),
+    *(f"before.{k}" for k in range(len(PASSES))),
+    *(f"gate.{k}.{g}" for k in range(len(PASSES)) for g in range(GROUPS)),
+)
 _LAYERS = (
     *_COMMON,
     *(f"hidden.{k}" for k in range(len(PASSES))),
     *(f"own.{k}.{g}" for k in range(len(PASSES)) for g in range(GROUPS - 1)),
     *(f"{n}.{k}.{g}" for n in ("mean", "scale") for k in range(len(PASSES)) for g in range(GROUPS)),
 )
-_SIGNED_INPUT = {"hyper1", "context", "own"}
+_SIGNED_INPUT = {"hyper1", "context", "own", "before1"}
 _OUTPUT_RANGE = {
-    **dict.fromkeys(("hidden", "own"), (-HIDDEN_LIMIT, HIDDEN_LIMIT)),
+    **dict.fromkeys(("hidden", "own", "before"), (-HIDDEN_LIMIT, HIDDEN_LIMIT)),
     "mean": (-MEAN_LIMIT, MEAN_LIMIT),
     "scale": (0, SCALES - 1),
 }
@@ -100,6 +113,30 @@ class _Layer:
         return out.reshape(*x.shape[:-1], len(self.bias))
 
 
+@dataclass(frozen=True)
+class Before:
+    """Latents that the reader has before it reads: a base that is continued, the frame before.
+
+    values: i64 [h, w, C], in 4096ths of an 8-bit unit: sixteenths of the steps that they were coded
+    in. codes: i32 [h, w], the quality codes of these; -1 where nothing is there. hyper: their
+    hyper latent i32 [h/4, w/4, Cz] where it stands for the own one, which is not coded then.
+    """
+
+    values: Array
+    codes: Array
+    hyper: Array | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """`Before` as a pass sees it: sixteenths of own steps i32 [h, w, C], 0 where nothing is there;
+    where something is, bool [h, w]; what `before2` makes of it all, u8 [h, w, K]."""
+
+    sixteenths: Array
+    there: Array
+    features: Array
+
+
 class IntegerNetwork:
     """Means and scale indices from integers. Raises ValueError or KeyError for other arrays.
 
@@ -111,7 +148,8 @@ class IntegerNetwork:
     ) -> None:
         _check_form(arrays, channels, hyper_channels)
         self._dtype = np.dtype(dtype)
-        self._layers = {name: _build_layer(name, arrays, self._dtype) for name in _LAYERS}
+        names = _LAYERS + _BEFORE if knows_before(arrays) else _LAYERS
+        self._layers = {name: _build_layer(name, arrays, self._dtype) for name in names}
         self._both = {
             (k, g): _side_by_side(self._layers[f"mean.{k}.{g}"], self._layers[f"scale.{k}.{g}"])
             for k in range(len(PASSES))
@@ -137,13 +175,22 @@ class IntegerNetwork:
             features[part] = mix(np.concatenate([x[part], tent[quality[part]]], axis=-1))
         return features
 
-    def walk(self, features: Array, quality: Array, symbols_of: SymbolsOf) -> None:
+    def walk(
+        self,
+        features: Array,
+        quality: Array,
+        symbols_of: SymbolsOf,
+        before: Before | None = None,
+        steps: Array | None = None,
+    ) -> None:
         """Ask for the symbols of each group of each pass, with what those before it told.
 
         features: u8 [h, w, F]. quality: i32 [h, w]. symbols_of(here, mean, index) is given where
         the group's latents are among [h, w, C], their means i16 [r, c, G] (1/16 units) and scale
-        indices u8 [r, c, G], and gives their symbols [r, c, G].
+        indices u8 [r, c, G], and gives their symbols [r, c, G]. steps: i64 [h, w, C], the own ones,
+        with `before`. Raises ValueError for that where the network was not made for it.
         """
+        seen = None if before is None else self._see(before, quality, steps)
         height, width = features.shape[:2]
         # With one more row and column on each side every latent has all its neighbours.
         grid = np.zeros((height + 2, width + 2, self._context_width), np.uint8)
@@ -155,14 +202,19 @@ class IntegerNetwork:
                 for y, x in near
             ]
             ratios = [RATIOS[LAST_CODE + quality[rows, columns] - codes[there]] for there in around]
-            seen = [grid[there] for there in around]
-            told = self._told(k, features[rows, columns], seen, ratios)
+            neighbours = [grid[there] for there in around]
+            told = self._told(k, features[rows, columns], neighbours, ratios)
+            if seen is not None:
+                self._tell(f"before.{k}", seen.features[rows, columns], told)
             latents = np.empty((*told.shape[:2], self._channels), np.int32)
             for g, channels in enumerate(self._groups):
+                here = (rows, columns, channels)
                 mean, index = self._outputs(k, g, told)
-                symbols = symbols_of((rows, columns, channels), mean, index)
+                if seen is not None:
+                    mean = self._moved(f"gate.{k}.{g}", told, mean, seen, here)
+                symbols = symbols_of(here, mean, index)
                 if g < GROUPS - 1:
-                    self._tell(k, g, symbols, told)
+                    self._tell(f"own.{k}.{g}", symbols, told)
                 np.multiply(symbols, MEAN_UNIT, out=latents[..., channels], dtype=np.int32)
                 latents[..., channels] += mean
             if k < len(PASSES) - 1:
@@ -190,21 +242,60 @@ class IntegerNetwork:
             mean[part], index[part] = out[..., :width], out[..., width:]
         return mean, index
 
-    def _tell(self, k: int, g: int, symbols: Array, told: Array) -> None:
-        """Add to what pass `k` knows, [r, c, H], what the symbols of its group `g` say."""
-        own = self._layers[f"own.{k}.{g}"]
+    def _see(self, before: Before, quality: Array, steps: Array | None) -> _Seen:
+        """What all passes see of latents that were there before."""
+        if "before1" not in self._layers or steps is None:
+            raise ValueError("this network was not made to go on from other latents")
+        there = before.codes >= 0
+        steps = np.where(there[..., None], steps, 1)
+        sixteenths = (2 * before.values + steps) // (2 * steps)
+        np.clip(sixteenths, -BEFORE_LIMIT, BEFORE_LIMIT, out=sixteenths)
+        sixteenths *= there[..., None]
+        near = np.where(there, RATIOS[LAST_CODE + np.where(there, before.codes - quality, 0)], 0)
+        near = np.minimum((near * NEARNESS + 128) >> 8, WEIGHT_LIMIT)
+        halves = _halves(sixteenths)
+        x = np.concatenate([halves, np.abs(halves), near[..., None]], -1, dtype=self._dtype)
+        rows, columns = quality.shape
+        padded = np.pad(self._layers["before1"](x), ((1, 1), (1, 1), (0, 0)))
+        taps = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
+        features = self._layers["before2"](np.concatenate(taps, axis=-1)).astype(np.uint8)
+        return _Seen(sixteenths.astype(np.int32), there, features)
+
+    def _moved(self, gate: str, told: Array, mean: Array, seen: _Seen, here: Here) -> Array:
+        """Means i16 [r, c, G], each moved towards what was there before by the gate's share."""
+        share = self._layers[gate](told.clip(0, ACTIVATION_MAX)).astype(np.int32)
+        share += share >> 7  # 0..256
+        share *= seen.there[here[:2]][..., None]
+        distance = seen.sixteenths[here] - mean
+        moved: Array = mean + ((share * distance + 128) >> 8)
+        return moved.astype(np.int16)
+
+    def _tell(self, name: str, seen: Array, told: Array) -> None:
+        """Add to what a pass knows, [r, c, H], what a layer says of symbols or features."""
+        layer = self._layers[name]
         for part in blocks(*told.shape[:2]):
-            seen = np.clip(symbols[part], -SYMBOL_SEEN, SYMBOL_SEEN)
-            x = np.concatenate([seen, np.abs(seen)], axis=-1, dtype=self._dtype)
-            told[part] += own(x)
+            x = seen[part]
+            if name.startswith("own"):
+                x = np.clip(x, -SYMBOL_SEEN, SYMBOL_SEEN)
+                x = np.concatenate([x, np.abs(x)], axis=-1)
+            told[part] += layer(x.astype(self._dtype))
 
     def _remember(self, grid: Array, latents: Array) -> None:
         """Note in `grid` [r, c, K] what later passes see of latents [r, c, C] in sixteenths."""
         context = self._layers["context"]
         for part in blocks(*latents.shape[:2]):
-            halves = (latents[part] + MEAN_UNIT // 4) >> 3
-            near = np.clip(halves, -CONTEXT_LIMIT, CONTEXT_LIMIT)
-            grid[part] = context(near.astype(self._dtype))
+            grid[part] = context(_halves(latents[part]).astype(self._dtype))
+
+
+def knows_before(arrays: dict[str, Array]) -> bool:
+    """Whether a network was made to go on from latents that are there before."""
+    return "before1.weight" in arrays
+
+
+def _halves(sixteenths: Array) -> Array:
+    """What layers see of latents in sixteenths: halves, rounded and clipped."""
+    halves: Array = np.clip((sixteenths + MEAN_UNIT // 4) >> 3, -CONTEXT_LIMIT, CONTEXT_LIMIT)
+    return halves
 
 
 def _in_own_steps(seen: Array, ratio: Array) -> Array:
@@ -224,7 +315,9 @@ def _groups(arrays: dict[str, Array]) -> list[slice]:
 
 def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
     """Raise ValueError or KeyError where layers are absent or do not fit one another."""
-    sides = {name: arrays[f"{name}.weight"].shape for name in _LAYERS}
+    before = knows_before(arrays)
+    names = _LAYERS + _BEFORE if before else _LAYERS
+    sides = {name: arrays[f"{name}.weight"].shape for name in names}
     if any(len(s) != 2 or arrays[f"{n}.weight"].dtype.kind != "i" for n, s in sides.items()):
         raise ValueError("a layer's weight is a matrix of integers")
     inputs, outputs = ({name: side[i] for name, side in sides.items()} for i in (0, 1))
@@ -247,6 +340,14 @@ def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) ->
         for g, width in enumerate(widths[:-1]):
             wanted[f"own.{k}.{g}"] = 2 * width
             _check_width(f"own.{k}.{g}", outputs[f"own.{k}.{g}"], outputs[f"hidden.{k}"])
+        if before:
+            wanted[f"before.{k}"] = outputs["before2"]
+            _check_width(f"before.{k}", outputs[f"before.{k}"], outputs[f"hidden.{k}"])
+            for g, width in enumerate(widths):
+                wanted[f"gate.{k}.{g}"] = outputs[f"hidden.{k}"]
+                _check_width(f"gate.{k}.{g}", outputs[f"gate.{k}.{g}"], width)
+    if before:
+        wanted |= {"before1": 2 * channels + 1, "before2": 9 * outputs["before1"]}
     for name, count in wanted.items():
         if inputs[name] != count or outputs[name] < 1:
             raise ValueError(f"layer {name} takes {inputs[name]} inputs instead of {count}")

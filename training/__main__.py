@@ -40,7 +40,7 @@ def main() -> None:
             raise
         print(
             "python -m training: this trains on Scenes, which comes with a checkout, not with the "
-            "package (`codec` and `entropy` do without: --scenes 0)",
+            "package (`codec` and `entropy` do without: --scenes 0 --pages 0)",
             file=sys.stderr,
         )
         raise SystemExit(exit_code(UsageError(""))) from None

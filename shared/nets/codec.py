@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.integer_network import KNOTS
-from shared.nets.entropy import EntropyNet, round_through, scales_of, tent
+from shared.integer_network import CODES, KNOTS, MEAN_UNIT, STEP_UNIT
+from shared.nets.entropy import Before, EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision
 from shared.symbol_coder import bits_of_one, dead_zones, scale_tables
 
@@ -177,6 +178,9 @@ class HyperAnalysis(nn.Module):
         return self.third(F.pixel_unshuffle(x, 2))
 
 
+BeforeOf = Callable[[Tensor], Before]
+
+
 @dataclass
 class Coded:
     """What a forward pass yields. Bits are [B, h, w] and [B, h', w'] (hyper), by position."""
@@ -210,9 +214,18 @@ class Codec(nn.Module):
         zones = torch.from_numpy(dead_zones(bits_of_one(*scale_tables())))
         self.register_buffer("dead_zones", zones, persistent=False)
 
-    def gains(self, codes: Tensor) -> Tensor:
-        """[B, C, h, w]: what latents are multiplied with at quality codes [B, h, w]."""
-        return torch.exp(torch.einsum("bkhw,kc->bchw", tent(codes), self.log_gain))
+    def steps(self) -> Tensor:
+        """[181, C]: quantiser steps of the quality codes, integers in 256ths of an 8-bit unit.
+
+        Those between the knots follow from the rounded ones, so a bundle's come back from it.
+        """
+        knots = round_through(STEP_UNIT * torch.exp(-self.log_gain)).clamp_min(1.0)
+        codes = torch.arange(CODES, device=knots.device).view(-1, 1, 1)
+        return round_through(torch.exp(tent(codes).flatten(1) @ knots.log()))
+
+    def steps_at(self, codes: Tensor) -> Tensor:
+        """[B, C, h, w]: the steps at quality codes [B, h, w], which are whole numbers."""
+        return self.steps()[codes.long()].permute(0, 3, 1, 2)
 
     def hyper_gains(self, base: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and scale index, [B, Cz, 1, 1] each, of the hyper latent at base codes [B]."""
@@ -222,37 +235,82 @@ class Codec(nn.Module):
         return gain, round_through(index).clamp(0, 63)
 
     def forward(
-        self, picture: Tensor, codes: Tensor, base: Tensor, rate: nn.Module, quantised: bool = True
+        self,
+        picture: Tensor,
+        codes: Tensor,
+        base: Tensor,
+        rate: nn.Module,
+        quantised: bool = True,
+        before: BeforeOf | None = None,
     ) -> Coded:
-        """Code pictures [B, 3, 16h, 16w] at local codes [B, h, w] and base codes [B]."""
+        """Code pictures [B, 3, 16h, 16w] at local codes [B, h, w] and base codes [B].
+
+        before: what the reader has already, of latents f32 [B, C, h, w].
+        """
         with mixed_precision(picture.device.type, self.training):
-            latent = self.analysis(picture)
+            latent = self.analysis(picture).float()
         decoded, latent_bits, hyper_bits = self.code_latent(
-            latent.float(), codes, base, rate, quantised
+            latent, codes, base, rate, quantised, None if before is None else before(latent)
         )
         with mixed_precision(picture.device.type, self.training):
             restored = self.synthesis(decoded, codes)
         return Coded(restored.float(), decoded, latent_bits, hyper_bits)
 
     def code_latent(
-        self, latent: Tensor, codes: Tensor, base: Tensor, rate: nn.Module, quantised: bool = True
+        self,
+        latent: Tensor,
+        codes: Tensor,
+        base: Tensor,
+        rate: nn.Module,
+        quantised: bool = True,
+        before: Before | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decoded latent [B, C, h, w], bits [B, h, w] of it and [B, h', w'] of the hyper latent."""
-        gain = self.gains(codes)
-        gained = latent * gain
-        height, width = codes.shape[-2:]
-        padded = F.pad(gained, (0, -width % 4, 0, -height % 4))
-        hyper_gain, hyper_index = self.hyper_gains(base)
-        z = self.hyper_analysis(padded) * hyper_gain
-        hyper_bits = rate(z, scales_of(hyper_index).expand_as(z), torch.zeros_like(z))
-        # The coder skips scale index 0: what it would carry is lost, so it is not there at all.
-        z = torch.where(hyper_index == 0, torch.zeros_like(z), round_through(z))
-
-        features = self.entropy.features(z, codes, quantised)
-        mean, index = self.entropy(features, codes, gained, self._decoded, quantised)
+        steps = self.steps_at(codes)
+        gained, mean, index, _, hyper_bits = self._predicted(
+            latent, codes, base, rate, quantised, steps, before
+        )
         latent_bits = rate(self._drawn(gained - mean, index) + mean, scales_of(index), mean)
-        decoded = self._decoded(gained, mean, index) / gain
-        return decoded, latent_bits.sum(1), hyper_bits.sum(1)
+        decoded = self._decoded(gained, mean, index) * steps / STEP_UNIT
+        return decoded, latent_bits.sum(1), hyper_bits
+
+    @torch.no_grad()
+    def before(self, latent: Tensor, codes: Tensor, base: Tensor, rate: nn.Module) -> Before:
+        """What a reader has of latents [B, C, h, w] that were coded at these codes."""
+        steps = self.steps_at(codes)
+        gained, mean, index, z, _ = self._predicted(latent, codes, base, rate, True, steps, None)
+        sixteenths = torch.round(MEAN_UNIT * self._decoded(gained, mean, index))
+        return Before(sixteenths.double() * steps.double(), codes, z)
+
+    def _predicted(
+        self,
+        latent: Tensor,
+        codes: Tensor,
+        base: Tensor,
+        rate: nn.Module,
+        quantised: bool,
+        steps: Tensor,
+        before: Before | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Latents in own steps, their means and scale indices, [B, C, h, w] each, the hyper latent
+        and its bits, [B, Cz, h', w'] and [B, h', w']."""
+        gained = latent * (STEP_UNIT / steps)
+        z, hyper_bits = self._hyper(gained, base, rate)
+        if before is not None and before.hyper is not None:
+            z, hyper_bits = before.hyper, torch.zeros_like(hyper_bits)
+        features = self.entropy.features(z, codes, quantised)
+        mean, index = self.entropy(features, codes, gained, self._decoded, quantised, before, steps)
+        return gained, mean, index, z, hyper_bits
+
+    def _hyper(self, gained: Tensor, base: Tensor, rate: nn.Module) -> tuple[Tensor, Tensor]:
+        """Hyper latent [B, Cz, h', w'] of latents in own steps, and its bits [B, h', w']."""
+        height, width = gained.shape[-2:]
+        padded = F.pad(gained, (0, -width % 4, 0, -height % 4))
+        gain, index = self.hyper_gains(base)
+        z = self.hyper_analysis(padded) * gain
+        bits = rate(z, scales_of(index).expand_as(z), torch.zeros_like(z))
+        # The coder skips scale index 0: what it would carry is lost, so it is not there at all.
+        return torch.where(index == 0, torch.zeros_like(z), round_through(z)), bits.sum(1)
 
     def _drawn(self, distance: Tensor, index: Tensor) -> Tensor:
         """Distances to the mean, drawn to zero by the dead zone of their scale index."""

@@ -10,6 +10,8 @@ twin against which the cost of exactness is measured.
                                                                                                 |
     shared features 128 <------------------------------- 1x1 -----------------------------------+
       '--> pass k of four, with known neighbours (1x1 -> 64 each): 1x1, 1x1 -> mean, scale index
+                   ^
+    latents that the reader has before --1x1--> 96 --3x3--> 64 --1x1, added; means move to them
 
 Checkerboards (He et al., "Checkerboard Context Model", CVPR 2021, section 3) code half of the
 latents without neighbours; in these passes it is a quarter.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 
 from shared.integer_network import (
     ACTIVATION_MAX,
+    BEFORE_LIMIT,
     CONTEXT_LIMIT,
     EXACT,
     HIDDEN_LIMIT,
@@ -34,6 +38,7 @@ from shared.integer_network import (
     LAST_CODE,
     MEAN_LIMIT,
     MEAN_UNIT,
+    NEARNESS,
     PASSES,
     RATIOS,
     SCALES,
@@ -48,6 +53,7 @@ MAX_SHIFT = 16
 BIAS_UNIT = 32.0
 GROUP_ENDS = (3, 8, 20, 44, 88, 192)  # of the channels: each group holds bits at some quality
 OWN_UNIT = 32.0
+BEFORE = {"before1": 96, "before2": 64}
 HIDDEN = {"hyper": 128, "hyper_out": 96, "features": 128, "context": 64, "hidden": 192}
 
 
@@ -137,6 +143,25 @@ class IntegerConv(nn.Module):
         }
 
 
+@dataclass(frozen=True)
+class Before:
+    """Latents that the reader has, as in `shared.integer_network`: values f64 [B, C, h, w], codes
+    [B, h, w], -1 where nothing is there; hyper [B, Cz, h', w'] where it stands for the own one."""
+
+    values: Tensor
+    codes: Tensor
+    hyper: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """`Before` in own steps: f32 [B, C, h, w], where it is there [B, 1, h, w], features."""
+
+    sixteenths: Tensor
+    there: Tensor
+    features: Tensor
+
+
 class EntropyNet(nn.Module):
     """Means and scales of the latents from the hyper latent, the quality and known neighbours."""
 
@@ -157,7 +182,14 @@ class EntropyNet(nn.Module):
             IntegerConv(features + len(near) * context, hidden, **signed) for _, near in PASSES
         )
         self.own, self.mean, self.scale = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.before1 = IntegerConv(2 * latent_channels + 1, BEFORE["before1"])
+        self.before2 = IntegerConv(BEFORE["before1"], BEFORE["before2"], 3)
+        self.before = nn.ModuleList(
+            IntegerConv(BEFORE["before2"], hidden, unit=OWN_UNIT, **signed) for _ in PASSES
+        )
+        self.gate = nn.ModuleList()
         for _ in PASSES:
+            self.gate.append(nn.ModuleList(IntegerConv(hidden, n) for n in widths))
             own = (IntegerConv(2 * n, hidden, unit=OWN_UNIT, **signed) for n in widths[:-1])
             mean = (IntegerConv(hidden, n, 1, -MEAN_LIMIT, MEAN_LIMIT) for n in widths)
             scale = (IntegerConv(hidden, n, 1, 0, SCALES - 1) for n in widths)
@@ -168,11 +200,13 @@ class EntropyNet(nn.Module):
             # Hyper latents are a few units, activations tens: bring the first to the second.
             self.hyper1.weight.mul_(12.0)
             self.context.weight.mul_(8.0)
+            self.before1.weight.mul_(8.0)
             for name, layer in self.layers().items():
                 kind = name.partition(".")[0]
-                layer.weight.mul_({"mean": 0.05, "scale": 0.2, "own": 0.0}.get(kind, 1.0))
-                if kind == "scale":
-                    layer.bias.fill_(20.0 / BIAS_UNIT)
+                start = {"mean": 0.05, "scale": 0.2, "own": 0.0, "before": 0.0, "gate": 0.0}
+                layer.weight.mul_(start.get(kind, 1.0))
+                # Means start half way to what was there before.
+                layer.bias.fill_({"scale": 20.0, "gate": 128.0}.get(kind, 0.0) / BIAS_UNIT)
 
     def layers(self) -> dict[str, IntegerConv]:
         """All layers by the names that they have in `entropy.npz`."""
@@ -194,11 +228,18 @@ class EntropyNet(nn.Module):
         gained: Tensor,
         decode: Decode,
         quantised: bool = True,
+        before: Before | None = None,
+        steps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mean (latent units) and scale index, [B, C, h, w] each, of gained latents like them.
 
-        decode(gained, mean, index) gives what the decoder gets back, of the same shape.
+        decode(gained, mean, index) gives what the decoder gets back, of the same shape. steps: the
+        own quantiser steps [B, C, h, w], with `before`.
         """
+        earlier = None
+        if before is not None:
+            assert steps is not None
+            earlier = self._see(before, codes, steps, quantised)
         means, indices = torch.empty_like(gained), torch.empty_like(gained)
         known = features.new_zeros(len(features), HIDDEN["context"], *features.shape[-2:])
         for k, ((row, column), near) in enumerate(PASSES):
@@ -214,7 +255,11 @@ class EntropyNet(nn.Module):
                 for step in near
             ]
             told = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
-            mean, index, decoded = self._groups(k, told, gained[here], decode, quantised)
+            there = None
+            if earlier is not None:
+                told = told + self.before[k](earlier.features[here], quantised)
+                there = earlier.sixteenths[here], earlier.there[here]
+            mean, index, decoded = self._groups(k, told, gained[here], decode, quantised, there)
             means[here], indices[here] = mean, index
             if k < len(PASSES) - 1:
                 half = decoded * 2.0
@@ -224,15 +269,46 @@ class EntropyNet(nn.Module):
                 known[here] = seen
         return means, indices
 
+    def _see(self, before: Before, codes: Tensor, steps: Tensor, quantised: bool) -> _Seen:
+        """What all passes see of latents that were there before."""
+        there = (before.codes >= 0).unsqueeze(1)
+        twice = 2.0 * steps.detach().double()
+        sixteenths = torch.floor((2.0 * before.values + 0.5 * twice) / twice)
+        sixteenths = sixteenths.clamp(-BEFORE_LIMIT, BEFORE_LIMIT).float() * there
+        ratios = torch.from_numpy(RATIOS).to(codes.device, torch.float32)
+        more = torch.where(there[:, 0], before.codes - codes, torch.zeros_like(codes))
+        near = torch.floor((ratios[(LAST_CODE + more).round().long()] * NEARNESS + 128.0) / 256.0)
+        near = near.clamp_max(WEIGHT_LIMIT).unsqueeze(1) * there
+        halves = torch.floor((sixteenths + 4.0) / 8.0).clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
+        x = self.before1(torch.cat([halves, halves.abs(), near], dim=1), quantised)
+        return _Seen(sixteenths, there, self.before2(x, quantised))
+
     def _groups(
-        self, k: int, told: Tensor, gained: Tensor, decode: Decode, quantised: bool
+        self,
+        k: int,
+        told: Tensor,
+        gained: Tensor,
+        decode: Decode,
+        quantised: bool,
+        before: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, scale index and decoded latents of pass `k`, each group after those before it."""
+        """Mean, scale index and decoded latents of pass `k`, each group after those before it.
+
+        before: sixteenths [B, C, r, c] and where they are there [B, 1, r, c].
+        """
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        groups = gained.split(group_widths(self.latent_channels), dim=1)
+        widths = group_widths(self.latent_channels)
+        groups = gained.split(widths, dim=1)
+        targets = before[0].split(widths, dim=1) if before is not None else ()
         for g, group in enumerate(groups):
             x = told.clamp(0, ACTIVATION_MAX)
-            mean = self.mean[k][g](x, quantised) / MEAN_UNIT
+            mean = self.mean[k][g](x, quantised)
+            if before is not None:
+                share = self.gate[k][g](x, quantised)
+                share = (share + (share >= 128.0)) * before[1]  # 0..256
+                moved = share * (targets[g] - mean) / 256.0
+                mean = mean + (round_through(moved) if quantised else moved)
+            mean = mean / MEAN_UNIT
             index = self.scale[k][g](x, quantised)
             decoded = decode(group, mean, index)
             parts.append((mean, index, decoded))

@@ -158,13 +158,12 @@ def _write_onnx(
 
 @torch.no_grad()
 def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of `entropy.npz`: integer layers, gains of the 181 codes, tables."""
+    """The arrays of `entropy.npz`: integer layers, steps and gains of the 181 codes, tables."""
     arrays = {}
     for name, layer in codec.entropy.layers().items():
         for kind, tensor in layer.export().items():
             arrays[f"{name}.{kind}"] = tensor.numpy()
-    codes = torch.arange(CODES).view(-1, 1, 1)
-    arrays["gains"] = codec.gains(codes).flatten(1).float().numpy()
+    arrays["steps"] = codec.steps().to(torch.int32).numpy()
     gain, index = codec.hyper_gains(torch.arange(CODES).float())
     arrays["hyper_gains"] = gain.flatten(1).float().numpy()
     arrays["hyper_scales"] = index.flatten(1).to(torch.uint8).numpy()

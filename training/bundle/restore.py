@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from shared import bundle as bundles
-from shared.integer_network import KNOTS
+from shared.integer_network import KNOTS, STEP_UNIT, knows_before
 from shared.nets.adapter import load_adapter
 from shared.nets.codec import Analysis, Codec, load_synthesis
 from shared.nets.entropy import BIAS_UNIT, IntegerConv
@@ -82,13 +82,15 @@ def restore_codec(bundle: bundles.Bundle) -> Codec:
     with np.load(bundle.path(bundles.ENTROPY)) as file:
         arrays = dict(file)
     for name, layer in codec.entropy.layers().items():
-        restore_integers(layer, arrays, name)
+        if f"{name}.weight" in arrays or knows_before(arrays):
+            restore_integers(layer, arrays, name)
     hyper = codec.hyper_analysis
     for i, layer in enumerate((hyper.first, hyper.second, hyper.third)):
         layer.weight.copy_(_tensor(arrays[f"hyper_analysis{i}.weight"].T).view_as(layer.weight))
         layer.bias.copy_(_tensor(arrays[f"hyper_analysis{i}.bias"]))
     knots = slice(0, None, CODES_A_KNOT)
-    codec.log_gain.copy_(_tensor(arrays["gains"][knots]).log())
+    gains = arrays["gains"] if "gains" in arrays else STEP_UNIT / arrays["steps"]
+    codec.log_gain.copy_(_tensor(gains[knots]).log())
     codec.hyper_log_gain.copy_(_tensor(arrays["hyper_gains"][knots]).log())
     codec.hyper_scale.copy_(_tensor(arrays["hyper_scales"][knots]).float() / 32.0)
     if len(codec.log_gain) != KNOTS:

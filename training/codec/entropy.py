@@ -19,17 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from shared.nets.codec import STRIDE, Codec
+from shared.nets.entropy import Before
 from shared.nets.rate import Rate
-from training.codec.trainer import (
-    balance,
-    batches,
-    lambdas,
-    load_codec,
-    random_codes,
-    scene_stream,
-    validate_all,
-)
-from training.loop.pictures import photographs
+from training.codec.continuing import draw
+from training.codec.crops import Shares, add_mixture_arguments, training_batches
+from training.codec.trainer import balance, lambdas, load_codec, random_codes, validate_all
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
 from training.loop.square import SIDE
 
@@ -80,10 +74,16 @@ class LatentPool:
 
 
 def loss_of(
-    codec: Codec, latent: Tensor, codes: Tensor, base: Tensor, rate: Rate, gains: Tensor
+    codec: Codec,
+    latent: Tensor,
+    codes: Tensor,
+    base: Tensor,
+    rate: Rate,
+    gains: Tensor,
+    before: Before | None = None,
 ) -> Losses:
     """Rate and distortion as the codec's own loss, with the error of the latents for pixels'."""
-    decoded, bits, hyper_bits = codec.code_latent(latent, codes, base, rate)
+    decoded, bits, hyper_bits = codec.code_latent(latent, codes, base, rate, before=before)
     bpp = (bits.sum(dim=(1, 2)) + hyper_bits.sum(dim=(1, 2))) / (codes[0].numel() * STRIDE**2)
     error = torch.einsum("bchw,c->bhw", (decoded - latent).square(), gains)
     distortion = (lambdas(codes) * error).mean(dim=(1, 2))
@@ -99,9 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", type=Path, required=True, help="folder of a codec or joint run")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument(
-        "--scenes", type=float, default=0.4, help="share of pictures that are of Scenes"
-    )
+    add_mixture_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -115,10 +113,16 @@ def main(arguments: argparse.Namespace) -> None:
     rate = Rate().train()
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
-    start = runner.next_scene(FIRST_SCENE, arguments.batch)
-    scenes = scene_stream("train", options.data, start) if arguments.scenes > 0 else None
-    photos = photographs(options.data, "train")
-    source = batches(photos, scenes, arguments.scenes, FRESH, SIDE, rng)
+    shares = Shares.of(arguments)
+    source = training_batches(
+        options.data,
+        shares,
+        FRESH,
+        SIDE,
+        rng,
+        lambda first: runner.next_scene(first, FRESH),
+        FIRST_SCENE,
+    )
     pool = LatentPool(codec, source, generator)
     gains = energy_gains(codec, pool.batch(arguments.batch))
 
@@ -126,7 +130,10 @@ def main(arguments: argparse.Namespace) -> None:
         latent = pool.batch(arguments.batch)
         codes, base = random_codes(arguments.batch, SIDE // STRIDE, generator)
         codes, base = codes.to(options.device), base.to(options.device)
-        return loss_of(codec, latent, codes, base, rate, gains)
+        before = None
+        if torch.rand((), generator=generator) < arguments.before:
+            before = draw(codec, codes, base, rate, generator)(latent)
+        return loss_of(codec, latent, codes, base, rate, gains, before)
 
     info = {"config": asdict(codec.config), "before": {"codec": spent(arguments.codec, "codec")}}
-    runner.run(loss_of_step, validate_all(options.data, scenes is not None), info)
+    runner.run(loss_of_step, validate_all(options.data, shares), info)

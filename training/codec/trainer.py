@@ -2,18 +2,16 @@
 
 lambda of a knot follows from its start step: 0.9 * 12 / (2 ln 2 * step^2) for bits per pixel and
 MSE in 8-bit units (the optimal uniform quantiser at high rate). Losses of the qualities are
-balanced by lambda ** -0.25, else the highest alone would be trained. A share of the crops are of
-Scenes, drawn on the same photographs: flat colours and print are rare in photographs.
+balanced by lambda ** -0.25, else the highest alone would be trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,7 +23,15 @@ from shared.errors import UsageError
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
 from shared.nets.entropy import tent
 from shared.nets.rate import Rate
-from training.loop.pictures import photographs, random_crop
+from training.codec.continuing import draw
+from training.codec.crops import (
+    PageStream,
+    Shares,
+    add_mixture_arguments,
+    scene_stream,
+    training_batches,
+)
+from training.loop.pictures import photographs
 from training.loop.runner import (
     Runner,
     RunOptions,
@@ -36,15 +42,12 @@ from training.loop.runner import (
 )
 from training.loop.square import SIDE
 
-if TYPE_CHECKING:
-    from scenes import Split
-    from training.loop.world import SceneStream
-
 CELLS = (1, 2)  # latents a side
 LEVEL_STEPS = (20, 30, 40)
 MORE = 0.25  # share of the cells that get more bits, of two levels
 FIRST_SCENE = 40_000_000
-SCENES_VALIDATED = 8
+WORLD_VALIDATED = 16  # so that nearly every kind of page is there
+MOST_VALIDATED = 16
 
 
 def knot_lambdas() -> Tensor:
@@ -106,34 +109,16 @@ def loss_of(coded: Coded, picture: Tensor, codes: Tensor, base: Tensor) -> dict[
     }
 
 
-def batches(
-    photos: list[NDArray[np.uint8]],
-    scenes: SceneStream | None,
-    share: float,
-    batch: int,
-    side: int,
-    rng: np.random.Generator,
-) -> Iterator[Tensor]:
-    """Endless f32 [B, 3, side, side] in 0..1, a share of them of scenes, where there are some."""
-    while True:
-        sources = (
-            [scenes.sample((SIDE, SIDE)).picture] if rng.random() < share and scenes else photos
-            for _ in range(batch)
-        )
-        crops = np.stack([random_crop(pictures, side, rng) for pictures in sources])
-        yield torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)
-
-
 @torch.no_grad()
 def validate(codec: Codec, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Estimated bpp and PSNR at knots 1, 4 and 8 on centre crops of up to 8 pictures."""
+    """Estimated bpp and PSNR at knots 1, 4 and 8 on centre crops of up to 16 pictures."""
     codec.eval()
     rate = Rate().eval()
     device = next(codec.parameters()).device
     crops = []
     for picture in pictures:
         top, left = (picture.shape[0] - 256) // 2, (picture.shape[1] - 256) // 2
-        if min(top, left) >= 0 and len(crops) < 8:
+        if min(top, left) >= 0 and len(crops) < MOST_VALIDATED:
             crops.append(picture[top : top + 256, left : left + 256])
     if not crops:
         return {}
@@ -153,9 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=192, help="crop side in pixels, times 16")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=5e-4, help="peak learning rate")
-    parser.add_argument(
-        "--scenes", type=float, default=0.5, help="share of crops that are of Scenes"
-    )
+    add_mixture_arguments(parser)
     parser.add_argument(
         "--synthesis",
         action="store_true",
@@ -177,41 +160,46 @@ def main(arguments: argparse.Namespace) -> None:
     rate = Rate().train()
     rng = np.random.default_rng((options.seed, runner.steps_ever))
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
-    start = runner.next_scene(FIRST_SCENE, arguments.batch)
-    scenes = scene_stream("train", options.data, start) if arguments.scenes > 0 else None
-    photos = photographs(options.data, "train")
-    source = batches(photos, scenes, arguments.scenes, arguments.batch, arguments.crop, rng)
+    shares = Shares.of(arguments)
+    source = training_batches(
+        options.data,
+        shares,
+        arguments.batch,
+        arguments.crop,
+        rng,
+        lambda first: runner.next_scene(first, arguments.batch),
+        FIRST_SCENE,
+    )
 
     def loss_of_step(codec: nn.Module, step: int) -> dict[str, Tensor]:
         picture = next(source).to(options.device).contiguous(memory_format=torch.channels_last)
         codes, base = random_codes(arguments.batch, arguments.crop // STRIDE, generator)
         codes, base = codes.to(options.device), base.to(options.device)
-        return loss_of(codec(picture, codes, base, rate), picture, codes, base)
+        before = None
+        if torch.rand((), generator=generator) < arguments.before:
+            before = draw(codec, codes, base, rate, generator)
+        return loss_of(codec(picture, codes, base, rate, before=before), picture, codes, base)
 
-    runner.run(
-        loss_of_step, validate_all(options.data, scenes is not None), {"config": asdict(config)}
-    )
-
-
-def scene_stream(split: Split, data: Path, start: int = 0) -> SceneStream:
-    """Scenes of all versions in turn. Imported here: whoever trains on photographs has none."""
-    from scenes import WORLDS
-    from training.loop.world import SceneStream
-
-    return SceneStream(split, data, start, tuple(WORLDS))
+    runner.run(loss_of_step, validate_all(options.data, shares), {"config": asdict(config)})
 
 
-def validate_all(data: Path, on_scenes: bool) -> Callable[[nn.Module], dict[str, float]]:
-    """Scores of a codec on photographs, and on scenes if asked for, that no training sees."""
-    held_out = photographs(data, "val")
-    scenes = []
-    if on_scenes:
-        drawn = scene_stream("val", data).batch(SCENES_VALIDATED, (SIDE, SIDE))
-        scenes = [sample.picture for sample in drawn]
+def validate_all(data: Path, shares: Shares) -> Callable[[nn.Module], dict[str, float]]:
+    """Scores of a codec on photographs that no training sees, and on scenes and pages likewise
+    where it learns from some."""
+    worlds = {"": photographs(data, "val")}
+    if shares.scenes:
+        drawn = scene_stream("val", data).batch(WORLD_VALIDATED, (SIDE, SIDE))
+        worlds["scene_"] = [sample.picture for sample in drawn]
+    if shares.pages:
+        pages = PageStream("val", data)
+        worlds["page_"] = [pages.page((SIDE, SIDE)) for _ in range(WORLD_VALIDATED)]
 
     def scores(codec: nn.Module) -> dict[str, float]:
-        of_scenes = {f"scene_{name}": v for name, v in validate(codec, scenes).items()}
-        return {**validate(codec, held_out), **of_scenes}
+        return {
+            f"{world}{name}": value
+            for world, pictures in worlds.items()
+            for name, value in validate(codec, pictures).items()
+        }
 
     return scores
 

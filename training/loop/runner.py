@@ -36,7 +36,7 @@ from shared.files import whole_file
 from training.loop.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
-REPORT_SECONDS = 120.0
+REPORT_SECONDS = 300.0
 CHECKPOINT_SECONDS = 300.0
 WARM_UP_STEPS = 200
 WEIGHT_DECAY = 0.01
