@@ -31,8 +31,9 @@ class Settings(BaseSettings):
     )
     mllm: str = Field(
         "",
-        description="language model: a folder, a hub id, or the http(s) address of an OpenAI-form "
-        "server, ending in /v1; empty: the first bundle's own",
+        description="language model: a folder, a hub id, the http(s) address of an OpenAI-form "
+        "server, ending in /v1, or `rapidocr`, which only reads print (needs cotam[reading]); "
+        "empty: the first bundle's own",
     )
     upstream_model: str = Field(
         "", description="model to ask such a server for; empty: the first that it names"

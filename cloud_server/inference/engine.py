@@ -105,7 +105,7 @@ class Engine:
             view="adapter" if views == {"adapter"} else "picture",
             bundles=[bundle.hex_id for bundle in self.bundles],
             codecs=list(dict.fromkeys(bundle.codec_id.hex() for bundle in self.bundles)),
-            resolution=self.bundles[0].manifest.resolution,
+            resolution=self.backend.resolution or self.bundles[0].manifest.resolution,
         )
 
     def _read(self, batch: Sequence[Work]) -> None:

@@ -34,8 +34,8 @@ from shared.bundle import open_bundle
 from shared.errors import UsageError
 
 QUALITIES: Final = (3.5, 4.0, 4.5, 5.0, 6.0)
-MAPPED_QUALITIES: Final = (4.0, 5.0, 6.0, 7.0)
-LADDERS: Final = ((AVIF, (8, 14, 20, 27, 40)), (WEBP, (0, 2, 5, 12)), (JPEG, (6, 10, 18)))
+MAPPED_QUALITIES: Final = (5.0, 6.0, 7.0)
+LADDERS: Final = {AVIF: (8, 14, 20, 27, 40), WEBP: (0, 2, 5, 12), JPEG: (6, 10, 18)}
 """Where about half to nearly all characters are read; reading is slow."""
 
 WINDOWS: Final = ((0.6, 0.8), (0.8, 0.9))
@@ -65,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument("--mapped-qualities", type=float, nargs="+", default=list(MAPPED_QUALITIES))
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=[form.name for form in LADDERS],
+        default=[form.name for form in LADDERS],
+        help="that ours is compared with",
+    )
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--threads", type=int, default=1)
 
@@ -77,7 +84,7 @@ def main(arguments: argparse.Namespace) -> None:
     senders = [
         own(ours, False, arguments.qualities),
         own(ours, True, arguments.mapped_qualities),
-        *(classical(form, qualities) for form, qualities in LADDERS),
+        *(classical(form, LADDERS[form]) for form in LADDERS if form.name in arguments.formats),
     ]
     records = Records(arguments.results / "reading.jsonl")
     read = _Reading(Reader(arguments.threads), records)
@@ -222,7 +229,7 @@ class _Report:
         """The section of the report."""
         lines = sum(sum(one.legible) for one in self.measured)
         characters = int(self.scores[FLAT].weights.sum())
-        formats = "; ".join(form.describe() for form, _ in LADDERS)
+        formats = "; ".join(f.describe() for f in LADDERS if f.name in self.arguments.formats)
         if self.arguments.pictures is None:
             source = (
                 f"{len(self.all_measured)} pages of the test split (`scenes.pages`, "

@@ -93,6 +93,11 @@ class Backend(Protocol):
 
     name: str
 
+    @property
+    def resolution(self) -> int | None:
+        """Long side in pixels that is worth sending; None: as the bundle says."""
+        ...
+
     def view(self, bundle_id: bytes) -> View:
         """What the model sees of streams of that bundle."""
         ...

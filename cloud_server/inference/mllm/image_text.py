@@ -22,6 +22,8 @@ from shared.schemas import View
 class ImageText:
     """`AutoModelForImageTextToText` and its processor as a Backend."""
 
+    resolution = None
+
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name = name
         self._model = model

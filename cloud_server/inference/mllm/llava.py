@@ -29,6 +29,8 @@ from shared.schemas import View
 class Llava:
     """`LlavaForConditionalGeneration` as a Backend."""
 
+    resolution = None
+
     def __init__(self, name: str, model: Any, processor: Any, bundles: Iterable[Bundle]) -> None:
         self.name = name
         self.tower = Tower(model, processor, bundles)

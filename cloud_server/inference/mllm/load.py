@@ -1,4 +1,4 @@
-"""Finds a language model: a folder, a hub id, or the address of another server.
+"""Finds a model: a folder, a hub id, the address of another server, or a reader of print.
 
 Of a folder or hub id only safetensors are read, and no code of it is run.
 """
@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from cloud_server.inference.mllm import rapidocr
 from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.image_text import ImageText
 from cloud_server.inference.mllm.llava import Llava
@@ -76,6 +77,8 @@ def load_backend(
             with _named(upstream.tower, "vision tower"):
                 tower = load_tower(upstream.tower, bundle_list, device, weights)
         return Upstream(place, upstream, tower=tower)
+    if place == rapidocr.NAME and not Path(place).exists():
+        return rapidocr.RapidOcr()
     name, folder = place.rstrip("/"), place
     if not place:
         holder = _with_model(bundle_list)

@@ -1,21 +1,32 @@
-"""A reader of print: RapidOCR, whose networks come inside its package (extra `reading`).
+"""A reader of print as a model: RapidOCR, whose networks come inside its package (extra `reading`).
+
+    decoded picture --Reader--> lines of print --RapidOcr--> the answer to any question
 
 It needs no hub and no training: what stands on anyone's photograph of a sign or a receipt is a true
-answer. It does nothing else, and says so.
+answer. It does nothing else, and each answer says so.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest, Turn, VisualInput
 from shared.errors import UsageError
+from shared.schemas import View
 
 PACKAGE: Final = "rapidocr-onnxruntime"
+NAME: Final = "rapidocr"
+"""What `--mllm` calls it."""
+
+FOUND: Final = "I only read print. It says:"
+NOTHING: Final = "I only read print, and there is none here that I can read."
 
 Quad = tuple[tuple[float, float], ...]
 
@@ -34,20 +45,18 @@ class ReadLine:
 
 
 class Reader:
-    """The package as it comes, with its own settings.
+    """The package as it comes, with its own settings, on so many threads."""
 
-    Raises UsageError where it is not installed.
-    """
-
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int) -> None:
+        """Raises UsageError where the package is not installed."""
         try:
             from rapidocr_onnxruntime import RapidOCR
         except ImportError as error:
             raise UsageError(
-                f"the package {PACKAGE} is not installed", hint="pip install 'cotam[reading]'"
+                f"the package {PACKAGE} cannot be imported: {error}",
+                hint="pip install 'cotam[reading]' (Python 3.12 at most)",
             ) from error
-        count = min(threads or os.cpu_count() or 1, os.cpu_count() or 1)
-        self._read: Any = RapidOCR(intra_op_num_threads=count, inter_op_num_threads=1)
+        self._read: Any = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
     def read(self, picture: NDArray[np.uint8]) -> list[ReadLine]:
         """The lines of a picture u8 [H, W, 3] sRGB, from the top down as the reader orders them."""
@@ -56,3 +65,39 @@ class Reader:
             ReadLine(text, tuple((float(x), float(y)) for x, y in quad), float(sure))
             for quad, text, sure in lines or ()
         ]
+
+
+class RapidOcr:
+    """The reader as a Backend: whatever is asked, it answers with the print that it reads."""
+
+    name = NAME
+    resolution = 768
+
+    def __init__(self) -> None:
+        self._reader = Reader(torch.get_num_threads())
+
+    def view(self, bundle_id: bytes) -> View:
+        """Always the decoded picture."""
+        return "picture"
+
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
+        """Any prompt will do, for none is read."""
+
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
+        """`content` is the lines of the answer."""
+        return [self._read(one) for one in pictures]
+
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
+        """The print of each picture, line by line; a token is a line here."""
+        for request in requests:
+            content: list[str] = request.visual.content
+            lines = content[: request.max_new_tokens]
+            text = "\n".join(lines)
+            request.sink.text(text)
+            finish: Finish = "stop" if len(lines) == len(content) else "length"
+            request.sink.finish(Answer(text, 0, len(lines), finish))
+
+    def _read(self, decoded: Decoded) -> VisualInput:
+        lines = [line.text for line in self._reader.read(decoded.picture)]
+        content = [FOUND, *lines] if lines else [NOTHING]
+        return VisualInput("picture", content, sum(len(line.encode()) for line in content))

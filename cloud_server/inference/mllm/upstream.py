@@ -56,6 +56,8 @@ class _Again(Exception):
 class Upstream:
     """Chat completions of another server as a Backend. Raises UpstreamError when it is absent."""
 
+    resolution = None
+
     def __init__(
         self,
         url: str,
