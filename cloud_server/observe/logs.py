@@ -59,6 +59,8 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # It would tell of every damaged form.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if form == "text" and settings.log_level != "debug":
         # What uvicorn says of its start and end, `cloud_server.server` says for people.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

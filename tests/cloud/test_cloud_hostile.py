@@ -1,4 +1,4 @@
-"""Hostile requests, ten of a kind, of fourteen kinds; after each kind a good one is answered."""
+"""Hostile requests, ten of a kind; after each kind a good one is answered."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Request = dict[str, Any]
 KEY = new_key()
 QUERY, CHAT = "/v1/query", "/v1/chat/completions"
 EACH = 10
+FORM = "multipart/form-data; boundary=x"
 
 
 def form(stream: bytes, prompt: bytes | str = "hm?") -> Request:
@@ -80,6 +81,69 @@ def part_header_floods(stream: bytes) -> Iterator[Request]:
         yield {"url": QUERY, "content": part, "headers": kind}
 
 
+def many_parts(stream: bytes) -> Iterator[Request]:
+    for i in range(EACH):
+        yield multipart(b"".join(part(b"n%d" % n, b"v") for n in range(17 << i)))
+
+
+def strange_parts(stream: bytes) -> Iterator[Request]:
+    good = part(b"prompt", b"hm?") + part(b"bitstream", stream)
+    yield multipart(good + part(b"", b"v"))
+    yield multipart(good + part(b"\xff\xfe", b"v"))
+    yield multipart(good + part(b"stream", b"perhaps"))
+    yield multipart(good + part(b"stream", b"\xff"))
+    yield multipart(good + part(b"image_id", b"img_x"))
+    yield multipart(good + part(b"image_id", b""))
+    yield multipart(good + part(b"max_new_tokens", b""))
+    yield multipart(good + part(b"max_new_tokens", b"9" * 1_000_000))
+    yield multipart(good + part(b"prompt", b"hm?", b"; filename=a"))
+    yield multipart(part(b"prompt", b"hm?"))
+
+
+def nested_forms(stream: bytes) -> Iterator[Request]:
+    inner = part(b"prompt", b"hm?") + part(b"bitstream", stream)
+    for depth in range(1, EACH + 1):
+        mark = b"x" + b"y" * depth
+        kind = b"\r\ncontent-type: multipart/mixed; boundary=" + mark
+        inner = inner.replace(b"--x", b"--" + mark) + b"--" + mark + b"--\r\n"
+        yield multipart(part(b"prompt", b"hm?") + part(b"bitstream", inner, kind))
+
+
+def damaged_forms(stream: bytes) -> Iterator[Request]:
+    good = part(b"prompt", b"hm?") + part(b"bitstream", stream)
+    whole = good + b"--x--\r\n"
+    for content in (
+        b"",
+        b"--x--",
+        good,
+        good + b"--x-",
+        whole.replace(b"--x", b"--y"),
+        whole.replace(b"\r\n\r\n", b"\n\n", 1),
+        b"junk" + whole,
+        whole.replace(b"content-disposition", b"content disposition", 1),
+        whole.replace(b"; name=prompt", b"", 1),
+        part(b"a" * 5_000, b"v") + whole,
+    ):
+        yield {"url": QUERY, "content": content, "headers": {"content-type": FORM}}
+
+
+def wrong_content_types(stream: bytes) -> Iterator[Request]:
+    content = part(b"prompt", b"hm?") + part(b"bitstream", stream) + b"--x--\r\n"
+    for kind in (
+        "",
+        "application/x-www-form-urlencoded",
+        "text/plain; boundary=x",
+        "multipart/mixed; boundary=x",
+        "multipart/form-datax; boundary=x",
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "x" * 300,
+        'multipart/form-data; boundary="x',
+        "multipart/form-data; boundary=y; boundary=z",
+    ):
+        yield {"url": QUERY, "content": content, "headers": {"content-type": kind}}
+
+
 def invalid_utf8(stream: bytes) -> Iterator[Request]:
     for i in range(EACH):
         yield form(stream, b"caf" + bytes([0x80 + i]))
@@ -91,6 +155,15 @@ def damaged_latents(stream: bytes) -> Iterator[Request]:
         latents = bytearray(found.latents)
         latents[i * len(latents) // EACH] ^= 0x55
         yield form(changed(stream, latents=bytes(latents)))
+
+
+def part(name: bytes, value: bytes, more: bytes = b"") -> bytes:
+    """A part of a form with the boundary x."""
+    return b"--x\r\ncontent-disposition: form-data; name=%b%b\r\n\r\n%b\r\n" % (name, more, value)
+
+
+def multipart(parts: bytes) -> Request:
+    return {"url": QUERY, "content": parts + b"--x--\r\n", "headers": {"content-type": FORM}}
 
 
 def _user(picture: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +189,11 @@ def client(serve: Serve) -> Iterator[httpx.Client]:
         (path_tricks, {(404, "not_found")}),
         (foreign_urls, {(422, "field_invalid")}),
         (part_header_floods, {(400, "request")}),
+        (many_parts, {(400, "request")}),
+        (strange_parts, {(400, "request"), (422, "field_invalid")}),
+        (nested_forms, {(400, "stream_foreign")}),
+        (damaged_forms, {(400, "request"), (422, "field_invalid")}),
+        (wrong_content_types, {(400, "request")}),
         (invalid_utf8, {(422, "field_invalid")}),
         (damaged_latents, {(422, "decoder_mismatch")}),
     ],
@@ -149,6 +227,26 @@ def test_slow_bodies(serve: Serve, stream: bytes) -> None:
         assert b'"code":"deadline_exceeded"' in answer
     with httpx.Client(base_url=url, timeout=300) as client:
         still_good(client, stream)
+
+
+def test_wrong_lengths(client: httpx.Client, stream: bytes) -> None:
+    body = form_body(stream)
+    for i in range(EACH):
+        length = str(i * (len(body) - 3) // EACH)  # the rest is no request
+        with connection(str(client.base_url)) as short:
+            fields = {"content-length": length, "authorization": f"Bearer {KEY}"}
+            short.sendall(head("POST", QUERY, **fields) + body)
+            answer = everything(short)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"code":"request"' in answer
+    still_good(client, stream)
+
+
+def test_a_form_may_name_a_charset(client: httpx.Client, stream: bytes) -> None:
+    for charset in ("utf-16", "nonsense", "latin-1", "idna"):
+        kind = f"multipart/form-data; boundary=x; charset={charset}"
+        answer = client.post(QUERY, content=form_body(stream), headers={"content-type": kind})
+        assert answer.is_success, answer.text
 
 
 def test_cut_uploads(client: httpx.Client, stream: bytes) -> None:
@@ -284,11 +382,7 @@ def head(method: str, path: str, **fields: str) -> bytes:
 def form_body(stream: bytes) -> bytes:
     """A whole form with the boundary x."""
     parts = {"prompt": b"hm?", "bitstream": stream}
-    shown = [
-        b"--x\r\ncontent-disposition: form-data; name=%b\r\n\r\n%b\r\n" % (name.encode(), value)
-        for name, value in parts.items()
-    ]
-    return b"".join(shown) + b"--x--\r\n"
+    return b"".join(part(name.encode(), value) for name, value in parts.items()) + b"--x--\r\n"
 
 
 def everything(source: socket.socket) -> bytes:
