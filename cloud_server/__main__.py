@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from shared.libraries import wait_passively
+
 
 def main() -> None:
     """Run the command line; one line where only the edge is installed."""
+    wait_passively()
     try:
         from cloud_server.cli import main as run
     except ModuleNotFoundError as error:
@@ -14,7 +17,7 @@ def main() -> None:
             raise
         print(
             f"error: the server needs {error.name}, which is not installed "
-            "(pip install 'cotam[cloud]', or '.[cloud]' in a checkout)",
+            "(pip install '.[cloud]' in a checkout)",
             file=sys.stderr,
         )
         sys.exit(2)

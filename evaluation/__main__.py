@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "time and memory of each stage against other codecs",
     "load": "the service under load: speed, memory, overload, the end, and our share of it",
     "wire": "bytes of a question as they travel, both ways",
+    "busy": "an answer beside a busy core, by threads that spin and that sleep",
     "fuzz": "damaged streams: how each of many thousands ends",
     "sheet": "pictures side by side at equal bytes",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any, Final
 
 PICTURE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM")
@@ -13,7 +12,7 @@ PostScript, which may run for ever, whatever the file is called."""
 
 
 def import_onnxruntime(module: str = "onnxruntime") -> Any:
-    """onnxruntime, or a module of it, with its telemetry off.
+    """onnxruntime, or a module that imports it, with its telemetry off.
 
     From 1.29 on it writes a device id and a database below the user's cache and reports each
     session to its makers. The variable is read once, when it is first imported; the call after it
@@ -21,7 +20,7 @@ def import_onnxruntime(module: str = "onnxruntime") -> Any:
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     found = importlib.import_module(module)
-    sys.modules["onnxruntime"].disable_telemetry_events()
+    importlib.import_module("onnxruntime").disable_telemetry_events()
     return found
 
 

@@ -56,6 +56,8 @@ ENVIRONMENT: Final = {
     "RAY_prestart_worker_first_driver": "0",
     # Workers are at the lowest priority by default; here they are the service.
     "RAY_worker_niceness": "0",
+    # See shared.libraries.wait_passively, which is too late for workers.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 """Of a Ray that is started here, where the environment does not say otherwise."""
 

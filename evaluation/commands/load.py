@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import numpy as np
@@ -98,7 +98,7 @@ def main(arguments: argparse.Namespace) -> None:
     levels: dict[tuple[str, int], Outcome] = {}
     most = 2 * max(arguments.clients)
     for name, batch in (("batched", MOST_BATCHED), ("one by one", 1)):
-        roomy = {"max_requests": most, "max_batch": batch, "deadline_s": PATIENCE_S}
+        roomy: dict[str, Any] = {"max_requests": most, "max_batch": batch, "deadline_s": PATIENCE_S}
         with ServerProcess(flags, **roomy) as server:
             run(server.url, streams, 4, 12)  # warms up
             for clients in arguments.clients:
@@ -108,7 +108,7 @@ def main(arguments: argparse.Namespace) -> None:
             if batch > 1:
                 memory = watch_memory(server, streams, arguments.requests, arguments.minutes)
                 records.add({**key, "run": "memory"}, {"megabytes": memory})
-    narrow = {"max_requests": PLACES, "drain_delay_s": DRAIN_DELAY_S}
+    narrow: dict[str, Any] = {"max_requests": PLACES, "drain_delay_s": DRAIN_DELAY_S}
     with ServerProcess(flags, **narrow) as server:
         run(server.url, streams, PLACES, 2 * PLACES)
         before = server.memory()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import UsageError
+from shared.libraries import import_onnxruntime
 
 Range = Literal["signed", "unit", "imagenet"]
 RANGES: Final[tuple[Range, ...]] = ("signed", "unit", "imagenet")
@@ -94,8 +95,7 @@ def _open_tflite(file: Path, threads: int) -> Opened:
 
 
 def _open_onnx(file: Path, threads: int) -> Opened:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

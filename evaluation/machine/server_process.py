@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +22,21 @@ ROOT: Final = Path(__file__).parents[2]
 class ServerProcess:
     """A server process on a free port of loopback, ready inside the `with` block.
 
-    settings: fields of the service's settings, given by the environment.
+    settings: fields of the service's settings, given by the environment. environment: what else is
+    set there.
     """
 
-    def __init__(self, flags: Sequence[str] = (), **settings: object) -> None:
+    def __init__(
+        self,
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
         command = [sys.executable, "-m", "cloud_server", "serve", "--host", "127.0.0.1"]
         # Settings of the shell would change what is measured.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("COTAM_")}
-        environment |= {f"COTAM_{name.upper()}": str(value) for name, value in settings.items()}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("COTAM_")}
+        inherited |= environment or {}
+        inherited |= {f"COTAM_{name.upper()}": str(value) for name, value in settings.items()}
         self.url = ""
         self._log: list[str] = []
         self._known = threading.Event()
@@ -37,7 +44,7 @@ class ServerProcess:
             [*command, "--port", "0", *flags],
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=inherited,
             cwd=ROOT,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest, Turn, VisualInput
 from shared.errors import UsageError
+from shared.libraries import import_onnxruntime
 from shared.schemas import View
 
 PACKAGE: Final = "rapidocr-onnxruntime"
@@ -50,13 +51,13 @@ class Reader:
     def __init__(self, threads: int) -> None:
         """Raises UsageError where the package is not installed."""
         try:
-            from rapidocr_onnxruntime import RapidOCR
+            package = import_onnxruntime("rapidocr_onnxruntime")
         except ImportError as error:
             raise UsageError(
                 f"the package {PACKAGE} cannot be imported: {error}",
                 hint="pip install 'cotam[reading]' (Python 3.12 at most)",
             ) from error
-        self._read: Any = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
+        self._read: Any = package.RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
     def read(self, picture: NDArray[np.uint8]) -> list[ReadLine]:
         """The lines of a picture u8 [H, W, 3] sRGB, from the top down as the reader orders them."""
