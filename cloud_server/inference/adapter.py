@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,34 +11,39 @@ from torch import Tensor
 from cloud_server.inference.decoder import Decoded
 from shared import bundle as bundles
 from shared.bundle import Bundle
-from shared.nets.adapter import LatentAdapter, load_adapter, place, place_latent
-from shared.tower import same_tower
+from shared.nets.adapter import LatentAdapter, load_adapter
+from shared.nets.vision import Vision
+from shared.tower import TowerSpec, same_tower
+
+log = logging.getLogger(__name__)
 
 
 class Adapters:
     """The adapters that the bundles have for one tower, by bundle id.
 
     Streams of a codec fit any bundle of it: one without an adapter for this tower gets another's.
-    `side`: pixels of the tower's square; `grid`: its patches a side.
     """
 
-    def __init__(
-        self,
-        bundle_list: Iterable[Bundle],
-        tower: str,
-        side: int,
-        grid: int,
-        device: torch.device,
-    ) -> None:
-        self._side, self._grid = side, grid
+    def __init__(self, bundle_list: Iterable[Bundle], vision: Vision) -> None:
+        self._vision = vision
         self._adapters: dict[bytes, LatentAdapter] = {}
         listed, of_codec = list(bundle_list), dict[bytes, LatentAdapter]()
         for bundle in listed:
-            fits = same_tower(bundle.manifest.tower.fingerprint, tower)
-            if fits and bundle.has(bundles.ADAPTER):
-                adapter = load_adapter(bundle.path(bundles.ADAPTER)).to(device)
+            if not bundle.has(bundles.ADAPTER):
+                continue
+            if same_tower(bundle.manifest.tower.fingerprint, vision.fingerprint):
+                adapter = load_adapter(bundle.path(bundles.ADAPTER)).to(vision.device)
                 self._adapters[bundle.id] = adapter
                 of_codec.setdefault(bundle.codec_id, adapter)
+            else:
+                log.warning(
+                    "the adapter of bundle %s (%s) is not used: it was made for %s, and %s is "
+                    "served; answers say view: picture",
+                    bundle.hex_id,
+                    bundle.manifest.name,
+                    _told(bundle.manifest.tower),
+                    _told(vision.spec()),
+                )
         for bundle in listed:
             if bundle.codec_id in of_codec:
                 self._adapters.setdefault(bundle.id, of_codec[bundle.codec_id])
@@ -46,8 +52,9 @@ class Adapters:
         return bundle_id in self._adapters
 
     def tokens(self, pictures: Sequence[Decoded]) -> Tensor | None:
-        """Tokens f32 [B, 1 + grid^2, width], [CLS] first; zero for pictures without an adapter.
+        """What is added to the patch embeddings of the pictures, f32, in the tower's own form.
 
+        The pictures have the same numbers of views and tokens; zero for those without an adapter,
         None where no picture has one.
         """
         found = [self._of(one) if one.bundle_id in self else None for one in pictures]
@@ -57,9 +64,14 @@ class Adapters:
         return torch.cat([torch.zeros_like(like) if one is None else one for one in found])
 
     def _of(self, decoded: Decoded) -> Tensor:
-        height, width = decoded.picture.shape[:2]
-        codes = torch.from_numpy(decoded.codes).to(decoded.latent.device)
-        placed = place_latent(decoded.latent, codes, place(width, height, self._side), self._grid)
-        latent, codes, covered = (part.unsqueeze(0) for part in placed)
-        tokens: Tensor = self._adapters[decoded.bundle_id](latent, codes, covered)
-        return tokens
+        return self._vision.adapt(
+            self._adapters[decoded.bundle_id],
+            decoded.latent,
+            torch.from_numpy(decoded.codes).to(decoded.latent.device),
+            *decoded.picture.shape[:2],
+        )
+
+
+def _told(tower: TowerSpec) -> str:
+    grid = "any grid" if tower.grid is None else f"{tower.grid}x{tower.grid} patches"
+    return f"the {tower.vision} of a {tower.model} ({tower.width} wide, {grid})"

@@ -11,7 +11,8 @@ from cloud_server.inference.decoder import Decoded, Decoder
 from edge_client.coding.encoder import Analysed, Encoder
 from edge_client.pictures.images import Picture
 from shared.bitstream import Bitstream
-from shared.bundle import ADAPTER, Bundle
+from shared.bundle import ADAPTER, MLLM, Bundle
+from shared.nets.model_files import load_vision
 
 NO_BUNDLE = b""
 
@@ -47,11 +48,10 @@ class Ours:
 
 def adapters_of(bundle: Bundle) -> Adapters | None:
     """The bundle's adapter for the tower of its own language model."""
-    if not bundle.has(ADAPTER):
+    if not (bundle.has(ADAPTER) and bundle.has(MLLM)):
         return None
-    guidance, tower = bundle.manifest.guidance, bundle.manifest.tower
-    grid = guidance.side // guidance.patch
-    return Adapters([bundle], tower.fingerprint, guidance.side, grid, torch.device("cpu"))
+    vision = load_vision(str(bundle.path(MLLM)), torch.device("cpu"), torch.float32)
+    return Adapters([bundle], vision)
 
 
 def bare(picture: Picture) -> Decoded:

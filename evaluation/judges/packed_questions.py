@@ -22,11 +22,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from cloud_server.inference.decoder import Decoded
-from cloud_server.inference.mllm.chat import image_token, prompt_text
-from cloud_server.inference.mllm.llava import Llava
+from cloud_server.inference.mllm.chat import prompt_text
+from cloud_server.inference.mllm.image_text import ImageText
 from scenes import Question
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
+from shared.nets.vision import image_token
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,16 @@ class PackedLlava:
             folder, dtype=torch.float32, use_safetensors=True
         )
         self.model: Any = model.eval()
-        self.backend = Llava(bundle.manifest.name, self.model, self.processor, [bundle, *adapters])
+        self.backend = ImageText(
+            bundle.manifest.name, self.model, self.processor, [bundle, *adapters]
+        )
         self._tokenizer = self.processor.tokenizer
         self._image = self._tokenizer.convert_tokens_to_ids(image_token(self.processor))
         self.head = self._split("")[0]
 
     def see(self, pictures: Sequence[Decoded]) -> Tensor:
         """Projected features [B, N, D] of pictures, by the cloud's backend."""
-        return torch.stack([seen.content for seen in self.backend.see(pictures)])
+        return torch.stack([seen.content.features for seen in self.backend.see(pictures)])
 
     def ask(self, question: Question) -> Asked:
         """Tokens of a question as the cloud asks it, and of its answer."""

@@ -1,4 +1,4 @@
-"""The latent feature adapter, and how a decoded picture is laid on a vision tower's square.
+"""The latent feature adapter, and how Scenes' tower has a picture laid on its square.
 
 CoTAM, section 4.2: the decoded picture goes through the tower's patch embedding as a
 reconstruction prior; the adapter's tokens are added to it before the first layer.
@@ -26,9 +26,11 @@ LATENT_UNIT = 64.0  # latents are in 8-bit units of an orthonormal transform: te
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """latent_channels of the codec; width and grid (tokens a side) of the tower.
+    """latent_channels of the codec; width, heads and grid (tokens a side) of the tower.
 
-    blocks: transformer blocks; the paper's adapter has one.
+    grid: where the tower takes any shape, that of the positions, which are interpolated. blocks:
+    transformer blocks; the paper's adapter has one. leading: tokens before those of patches, [CLS].
+    scale: what tokens are multiplied with, the size of the tower's patch embeddings.
     """
 
     latent_channels: int
@@ -36,10 +38,12 @@ class AdapterConfig:
     grid: int
     heads: int = 6
     blocks: int = 1
+    leading: int = 1
+    scale: float = 1.0
 
 
 class LatentAdapter(nn.Module):
-    """Decoded latents and their quality -> tokens [B, 1 + grid^2, width], [CLS] first.
+    """Decoded latents and their quality -> tokens [B, leading + grid^2, width], leading first.
 
     Starts at zero: an untrained adapter leaves the tower as it is.
     """
@@ -49,7 +53,7 @@ class LatentAdapter(nn.Module):
         self.config = config
         width = config.width
         self.enter = nn.Linear(config.latent_channels + KNOTS, width)
-        self.cls = nn.Parameter(torch.zeros(1, 1, width))
+        self.cls = nn.Parameter(torch.zeros(1, config.leading, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, width, config.grid, config.grid))
         self.blocks = nn.Sequential(*(_block(width, config.heads) for _ in range(config.blocks)))
         for block in self.blocks[1:]:
@@ -62,9 +66,9 @@ class LatentAdapter(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, latent: Tensor, codes: Tensor, covered: Tensor) -> Tensor:
-        """Tokens for latents [B, C, g, g], codes [B, g, g] and covered [B, g, g] (1 or 0).
+        """Tokens for latents [B, C, r, c], codes [B, r, c] and covered [B, r, c] (1 or 0).
 
-        Where nothing is covered, the square is padding and the tokens are zero. A grid other than
+        Where nothing is covered, the view is padding and the tokens are zero. A grid other than
         the one of training gets interpolated positions.
         """
         grid = latent.shape[-2:]
@@ -75,8 +79,8 @@ class LatentAdapter(nn.Module):
             positions = F.interpolate(positions, grid, mode="bicubic", align_corners=False)
         x = x + positions.flatten(2).transpose(1, 2)
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
-        tokens = self.leave(self.blocks(x))
-        mask = F.pad(covered.flatten(1), (1, 0), value=1.0).unsqueeze(2)
+        tokens = self.leave(self.blocks(x)) * self.config.scale
+        mask = F.pad(covered.flatten(1), (self.config.leading, 0), value=1.0).unsqueeze(2)
         return tokens * mask
 
 
@@ -117,22 +121,6 @@ def place_picture(picture: Tensor, at: Placement, fill: Tensor) -> Tensor:
     square = fill.view(3, 1, 1).expand(3, at.side, at.side).clone()
     square[:, : at.height, : at.width] = picture
     return square
-
-
-def place_latent(
-    latent: Tensor, codes: Tensor, at: Placement, grid: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latent [C, h, w] and codes [h, w] on a token grid: [C, g, g], [g, g], covered [g, g]."""
-    rows = max(1, min(grid, -(-at.height * grid // at.side)))
-    columns = max(1, min(grid, -(-at.width * grid // at.side)))
-    both = torch.cat([latent, codes.unsqueeze(0).to(latent.dtype)])
-    if both.shape[-2:] != (rows, columns):
-        both = F.interpolate(both.unsqueeze(0), (rows, columns), mode="bilinear").squeeze(0)
-    placed = latent.new_zeros(len(both), grid, grid)
-    placed[:, :rows, :columns] = both
-    covered = latent.new_zeros(grid, grid)
-    covered[:rows, :columns] = 1.0
-    return placed[:-1], placed[-1], covered
 
 
 def save_adapter(adapter: LatentAdapter, path: Path) -> None:

@@ -15,7 +15,6 @@ from PIL import Image
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.mllm.image_text import ImageText
-from cloud_server.inference.mllm.llava import Llava
 from cloud_server.inference.mllm.load import Weights
 from cloud_server.inference.work import Work
 from cloud_server.inference.worker import Worker
@@ -116,25 +115,27 @@ def test_adapter_tokens_reach_the_tower_and_leave_no_hook(
     engine: Engine, bundle: Bundle, stream: bytes
 ) -> None:
     backend = engine.backend
-    assert isinstance(backend, Llava)
+    assert isinstance(backend, ImageText)
     assert backend.view(bundle.id) == "adapter"
-    decoded = engine._decoders[bundle.id].decode(Bitstream.from_bytes(stream))
+    decoded = engine._decoders[bundle.codec_id].decode(Bitstream.from_bytes(stream))
     adapted = backend.see([decoded])[0]
     assert adapted.view == "adapter"
     unknown = backend.see([_of_another_bundle(decoded)])[0]
     assert unknown.view == "picture"
-    assert not torch.equal(adapted.content, unknown.content)
+    assert not torch.equal(adapted.content.features, unknown.content.features)
     mixed = backend.see([_of_another_bundle(decoded), decoded])
-    torch.testing.assert_close(mixed[0].content, unknown.content, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(mixed[1].content, adapted.content, atol=1e-4, rtol=1e-4)
-    assert not backend.tower.embeddings._forward_hooks
+    for one, other in zip(mixed, (unknown, adapted), strict=True):
+        torch.testing.assert_close(
+            one.content.features, other.content.features, atol=1e-4, rtol=1e-4
+        )
+    assert not backend.tower.vision.embeddings._forward_hooks
 
 
 def test_a_tower_without_adapter_sees_the_picture(
     bundle: Bundle, stranger: Path, stream: bytes
 ) -> None:
     engine = Engine([bundle], str(stranger), "cpu", 1)
-    assert isinstance(engine.backend, Llava)
+    assert isinstance(engine.backend, ImageText)
     (work,) = _works([stream], PROMPTS[:1], (5,))
     engine.run([work])
     assert work.visual
@@ -159,7 +160,7 @@ def test_another_class_of_model_answers(bundle: Bundle, qwen: Path, streams: lis
 def test_weights_in_bfloat16(bundle: Bundle, talkative: Path, stream: bytes) -> None:
     engine = Engine([bundle], str(talkative), "cpu", 1, weights=Weights("bfloat16"))
     backend = engine.backend
-    assert isinstance(backend, Llava)
+    assert isinstance(backend, ImageText)
     assert {p.dtype for p in backend._model.parameters()} == {torch.bfloat16}
     (work,) = _works([stream], PROMPTS[:1], (4,))
     engine.run([work])
@@ -177,7 +178,7 @@ def test_quantised_layers_leave_the_tower_alone(
     weights = Weights("float32", how)  # type: ignore[arg-type]
     engine = Engine([bundle], str(talkative), "cpu", 1, weights=weights)
     backend = engine.backend
-    assert isinstance(backend, Llava)
+    assert isinstance(backend, ImageText)
     kinds = {name: p.dtype for name, p in backend._model.named_parameters()}
     layers = [name for name, kind in kinds.items() if kind == stored]
     assert all(name.startswith("model.language_model.layers.") for name in layers)
@@ -187,7 +188,7 @@ def test_quantised_layers_leave_the_tower_alone(
     engine.run(works[:1])
     plain.run(works[1:])
     assert [work.error for work in works] == [None, None]
-    seen = [work.visual.content for work in works if work.visual]
+    seen = [work.visual.content.features for work in works if work.visual]
     torch.testing.assert_close(seen[0], seen[1])
     assert [w.answer.completion_tokens for w in works if w.answer] == [4, 4]
 
@@ -217,7 +218,7 @@ def test_a_dead_model_is_found_out(bundle: Bundle, stranger: Path, stream: bytes
     worker.load()
     try:
         backend = engine.backend
-        assert isinstance(backend, Llava)
+        assert isinstance(backend, ImageText)
         head = backend._model.lm_head
         backend._model.lm_head = None
         for _ in range(4):

@@ -184,13 +184,13 @@ def test_it_gets_features_where_it_takes_them(
     local = Engine([bundle], str(talkative), "cpu", 1)
     (same,) = asked(local, stream, "how many cars?")
     assert same.visual
-    torch.testing.assert_close(sent, same.visual.content)
+    torch.testing.assert_close(sent, same.visual.content.features)
     other = Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(stranger)))
     assert other.backend.view(bundle.id) == "picture"
 
 
 def test_a_tower_that_is_none(bundle: Bundle, stub: Stub, qwen: Path, tmp_path: Path) -> None:
-    for folder, told in ((qwen, "it is a qwen2_vl"), (tmp_path, "no vision tower")):
+    for folder, told in ((qwen, "is a qwen2_vl"), (tmp_path, "no vision tower")):
         with pytest.raises(UsageError, match=told):
             Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(folder)))
 

@@ -58,8 +58,8 @@ def test_what_greedy_decoding_writes_is_right_and_anything_else_wrong(
 
 def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -> None:
     """The same pictures through the backend's own `answer`, where it ends by itself."""
-    ours = [one.content for one in llava.backend.see([bare(np.zeros((64, 64, 3), np.uint8))])]
-    assert torch.equal(ours[0], llava.see([bare(np.zeros((64, 64, 3), np.uint8))])[0])
+    ours = llava.backend.see([bare(np.zeros((64, 64, 3), np.uint8))])[0].content.features
+    assert torch.equal(ours, llava.see([bare(np.zeros((64, 64, 3), np.uint8))])[0])
     seen = llava.backend.see([bare(render("test", 1, Backgrounds()).picture)])[0]
     works = [Work(None, prompt, 12, visual=seen) for prompt in PROMPTS]
     llava.backend.answer([work.request() for work in works])
@@ -68,7 +68,7 @@ def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -
         answer = work.answer
         question, tokens = llava.ask(Question("", prompt, answer.text))
         if answer.finish == "stop" and len(tokens) == answer.completion_tokens + 1:
-            assert llava.grade(seen.content.unsqueeze(0), [(question, tokens)]).right.all()
+            assert llava.grade(seen.content.features.unsqueeze(0), [(question, tokens)]).right.all()
 
 
 def test_neighbours_in_a_pass_change_nothing(llava: PackedLlava, features: Tensor) -> None:

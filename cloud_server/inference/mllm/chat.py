@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 
 from cloud_server.inference.mllm.base import Turn
 from shared.errors import FieldInvalid
+from shared.nets.vision import image_token
 
 
 def prompt_text(processor: Any, prompt: str, history: Sequence[Turn] = ()) -> str:
@@ -32,12 +33,6 @@ def prompt_text(processor: Any, prompt: str, history: Sequence[Turn] = ()) -> st
             f"the model's template does not take these turns: {error}", hint="send the last alone"
         ) from error
     return text
-
-
-def image_token(processor: Any) -> str:
-    """The token that stands for a picture in the text."""
-    token = getattr(processor, "image_token", "<image>")
-    return str(getattr(token, "content", token))
 
 
 def _vicuna(turns: Sequence[Turn], image: str) -> str:

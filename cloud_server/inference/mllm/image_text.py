@@ -1,12 +1,16 @@
-"""Any other transformers image-text model, on the decoded picture alone."""
+"""Image-text models of transformers: their own processor, tower and `generate`, whatever the class.
+
+prompt --template, tokenizer--> ids, the picture's own in place of its token --generate--> answer
+                                    picture's features ----------------------------^
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from PIL import Image
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
@@ -16,48 +20,95 @@ from cloud_server.inference.mllm.generation import (
     generate,
     refuse_control_tokens,
 )
+from cloud_server.inference.mllm.tower import Looked, Tower
+from shared.bundle import Bundle
+from shared.errors import FieldInvalid
+from shared.nets.vision import Vision, image_token
 from shared.schemas import View
+
+FEWEST_SIDE = 32  # pixels of the picture that tells how many tokens a picture takes at least
 
 
 class ImageText:
-    """`AutoModelForImageTextToText` and its processor as a Backend."""
+    """A model whose `generate` takes features, and its processor, as a Backend.
 
-    resolution = None
+    Raises UsageError for a model without a vision tower that is known.
+    """
 
-    def __init__(self, name: str, model: Any, processor: Any) -> None:
+    def __init__(self, name: str, model: Any, processor: Any, bundles: Iterable[Bundle]) -> None:
         self.name = name
+        self.tower = Tower(Vision(model, processor), bundles)
+        self.resolution = self.tower.resolution
         self._model = model
         self._processor = processor
+        self._tokenizer = processor.tokenizer
         text = model.config.get_text_config()
         self._context = int(getattr(text, "max_position_embeddings", None) or 4096)
+        self._mark = self._tokenizer.convert_tokens_to_ids(image_token(processor))
+        blank = torch.zeros(FEWEST_SIDE, FEWEST_SIDE, 3, dtype=torch.uint8).numpy()
+        self._fewest = len(self.tower.vision.look(blank)[0])  # tokens of a picture
 
     def view(self, bundle_id: bytes) -> View:
-        """Always the decoded picture."""
-        return "picture"
+        """Adapted latents where the bundle has an adapter for this very tower."""
+        return self.tower.view(bundle_id)
 
     def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
         """Raise FieldInvalid for control tokens and for more text than the context holds."""
-        tokenizer = self._processor.tokenizer
-        refuse_control_tokens([prompt, *(turn.text for turn in history)], tokenizer)
-        text = prompt_text(self._processor, prompt, history)
-        count = len(tokenizer(text, add_special_tokens=False).input_ids)
+        refuse_control_tokens([prompt, *(turn.text for turn in history)], self._tokenizer)
+        count = len(self._ids(prompt, history)) - 1 + self._fewest
         check_context(count, max_new_tokens, self._context)
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
-        """`content` is the picture: such models fuse text and picture in their own processor."""
-        return [
-            VisualInput("picture", Image.fromarray(one.picture), one.picture.nbytes)
-            for one in pictures
-        ]
+        """`content` is the picture as `Looked`, with its features."""
+        return self.tower.see(pictures)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
-        inputs = self._processor(
-            text=[prompt_text(self._processor, one.prompt, one.history) for one in requests],
-            images=[[one.visual.content] for one in requests],
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(self._model.device, self._model.dtype)
-        generate(self._model, self._processor.tokenizer, dict(inputs), requests)
+        rows: list[tuple[GenerationRequest, list[int]]] = []
+        for request in requests:
+            try:
+                rows.append((request, self._row(request)))
+            except FieldInvalid as error:
+                request.sink.finish(error)
+        if rows:
+            self._generate(*zip(*rows, strict=True))
+
+    def _row(self, request: GenerationRequest) -> list[int]:
+        """Token ids of a prompt and its picture. Raises FieldInvalid where they do not fit."""
+        ids, looked = self._ids(request.prompt, request.history), request.visual.content
+        if ids.count(self._mark) != 1:
+            raise FieldInvalid("prompt does not fit the model's template: it changes its pictures")
+        at = ids.index(self._mark)
+        whole = [*ids[:at], *looked.ids, *ids[at + 1 :]]
+        check_context(len(whole), request.max_new_tokens, self._context)
+        return whole
+
+    def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[list[int]]) -> None:
+        looks: list[Looked] = [one.visual.content for one in requests]
+        longest = max(len(ids) for ids in rows)
+        pad = self._tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        device = self.tower.vision.device
+        features: Any = [look.features for look in looks]
+        if self.tower.vision.packs_one:
+            features = torch.cat(features)
+        inputs: dict[str, Any] = {
+            name: torch.cat([look.inputs[name] for look in looks]).to(device)
+            for name in looks[0].inputs
+        }
+        if "mm_token_type_ids" in self._processor.model_input_names:
+            kinds = self._processor.create_mm_token_type_ids(ids.tolist())
+            inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
+        inputs |= {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=features)}
+        generate(self._model, self._tokenizer, inputs, requests)
+
+    def _ids(self, prompt: str, history: Sequence[Turn] = ()) -> list[int]:
+        """Token ids with one image token."""
+        text = prompt_text(self._processor, prompt, history)
+        # A template may write the first token itself; the tokenizer must not do it again.
+        begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not begins).input_ids
+        return ids

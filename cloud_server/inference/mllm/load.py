@@ -8,8 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,19 +19,19 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     BitsAndBytesConfig,
-    LlavaForConditionalGeneration,
 )
 from transformers.utils.logging import disable_progress_bar
 
 from cloud_server.inference.mllm import rapidocr
 from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.image_text import ImageText
-from cloud_server.inference.mllm.llava import Llava
-from cloud_server.inference.mllm.tower import TOWERS, Tower
+from cloud_server.inference.mllm.plain import Plain
+from cloud_server.inference.mllm.tower import Tower
 from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from shared import bundle as bundles
 from shared.bundle import Bundle
-from shared.errors import CotamError, UsageError
+from shared.errors import UsageError
+from shared.nets.model_files import SAFE, load_vision, named
 from shared.tower import same_tower
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
@@ -40,7 +39,6 @@ Quantise = Literal["none", "int8", "nf4"]
 
 NOT_QUANTISED: Final = (r".*(vision|visual|projector).*", "lm_head")
 """Modules that keep their weights: adapters were trained for the tower as it is."""
-_TRUSTED: Final[dict[str, Any]] = {"trust_remote_code": False}
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +72,14 @@ def load_backend(
     if place.startswith(("http://", "https://")):
         tower = None
         if upstream.tower:
-            with _named(upstream.tower, "vision tower"):
-                tower = load_tower(upstream.tower, bundle_list, device, weights)
+            vision = load_vision(upstream.tower, device, _dtype(weights, None, device))
+            if vision.config.model_type != "llava":
+                raise UsageError(
+                    f"{upstream.tower} is a {vision.config.model_type}: such a server takes "
+                    "features of a LLaVA with one square a picture alone",
+                    hint="leave COTAM_UPSTREAM_TOWER empty: it then gets pictures",
+                )
+            tower = Tower(vision, bundle_list)
         return Upstream(place, upstream, tower=tower)
     if place == rapidocr.NAME and not Path(place).exists():
         return rapidocr.RapidOcr()
@@ -85,7 +89,7 @@ def load_backend(
         name, folder = holder.manifest.name, str(holder.path(bundles.MLLM))
     elif os.path.isdir(place):  # noqa: PTH112 -- false, not an error, for names that cannot be
         name = Path(place).resolve().name
-    with _named(folder, "language model"):
+    with named(folder, "language model"):
         return _load(name, folder, bundle_list, device, weights)
 
 
@@ -108,36 +112,6 @@ def _with_model(bundle_list: Sequence[Bundle]) -> Bundle:
     )
 
 
-def load_tower(
-    folder: str, bundle_list: Sequence[Bundle], device: torch.device, weights: Weights
-) -> Tower:
-    """The tower and projector of a LLaVA, without the layers of its language model.
-
-    Raises ValueError for another kind of model, OSError where there is none.
-    """
-    disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder, **_TRUSTED)
-    if not _is_llava(config):
-        raise ValueError(f"it is a {config.model_type}, not a LLaVA with a tower of a fixed square")
-    config.text_config.num_hidden_layers = 0
-    # Its layers are in the files and have no place here: that is meant, and no warning.
-    quiet = logging.getLogger("transformers.modeling_utils")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        model = LlavaForConditionalGeneration.from_pretrained(
-            folder,
-            config=config,
-            dtype=_dtype(weights, config, device),
-            use_safetensors=True,
-            **_TRUSTED,
-        )
-    finally:
-        quiet.setLevel(level)
-    processor = AutoProcessor.from_pretrained(folder, **_TRUSTED)
-    return Tower(model.to(device).eval(), processor, bundle_list)
-
-
 def _load(
     name: str,
     folder: str,
@@ -147,29 +121,27 @@ def _load(
 ) -> Backend:
     # A progress bar belongs to a terminal, not to a log.
     disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder, **_TRUSTED)
-    processor = AutoProcessor.from_pretrained(folder, **_TRUSTED)
-    is_llava = _is_llava(config)
-    loader = LlavaForConditionalGeneration if is_llava else AutoModelForImageTextToText
+    config = AutoConfig.from_pretrained(folder, **SAFE)
+    processor = AutoProcessor.from_pretrained(folder, **SAFE)
     placed = {}
     if weights.quantise != "none":
         placed = {"quantization_config": _quantised(weights.quantise), "device_map": {"": device}}
-    model = loader.from_pretrained(
+    model = AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=_dtype(weights, config, device),
         use_safetensors=True,
         **placed,
-        **_TRUSTED,
+        **SAFE,
     )
     model = model.eval() if placed else model.to(device).eval()
-    if is_llava:
-        return Llava(name, model, processor, bundle_list)
-    return ImageText(name, model, processor)
-
-
-def _is_llava(config: Any) -> bool:
-    tower = getattr(getattr(config, "vision_config", None), "model_type", "")
-    return config.model_type == "llava" and tower in TOWERS
+    if not model._supports_mm_encoder_outputs():
+        log.warning("a %s takes no features: adapters are not used", config.model_type)
+        return Plain(name, model, processor)
+    try:
+        return ImageText(name, model, processor, bundle_list)
+    except UsageError as error:
+        log.warning("adapters are not used: %s", error)
+        return Plain(name, model, processor)
 
 
 def _dtype(weights: Weights, config: Any, device: torch.device) -> torch.dtype:
@@ -201,21 +173,3 @@ def _check(weights: Weights) -> None:
             f"COTAM_QUANTISE is {weights.quantise!r}, which needs bitsandbytes",
             hint="pip install 'cotam[quantised]'",
         )
-
-
-@contextmanager
-def _named(folder: str, what: str) -> Iterator[None]:
-    """Turn what transformers raises for a folder into one line; that may be anything."""
-    try:
-        yield
-    except CotamError:
-        raise
-    except Exception as error:
-        log.debug("loading the %s failed", what, exc_info=error)
-        reason = (str(error).splitlines() or [""])[0]
-        if not isinstance(error, OSError | ValueError):
-            reason = f"{type(error).__name__}: {reason}"
-        raise UsageError(
-            f"there is no {what} to load at {folder[:256]}: {reason[:256]}",
-            hint="name a folder in Hugging Face form, with safetensors, or a hub id",
-        ) from error

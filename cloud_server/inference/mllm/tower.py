@@ -1,48 +1,64 @@
-"""The vision tower and projector of a LLaVA, fed with adapter tokens where there are any.
+"""The vision tower and projector of a model, fed with adapter tokens where there are any.
 
-picture --square--> tower's embeddings --(+ adapter tokens)--> layers --projector--> features
+Decoded --the model's own processor--> patch embeddings (+ adapter tokens) --> layers
+        --projector--> features, kept for all questions about the picture
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import VisualInput
 from shared.bundle import Bundle
-from shared.nets.adapter import place, place_picture
-from shared.nets.fingerprint import fingerprint_of
+from shared.nets.vision import Inputs, Vision
 from shared.schemas import View
+from shared.tower import same_tower
 
-TOWERS = ("clip_vision_model", "siglip_vision_model")
-"""Vision towers of a fixed square, for which this is made."""
+TOGETHER: Final = 16  # pictures of one shape that a GPU looks at at a time
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture as a model is asked about it: projected features f32 or less [N, D].
+
+    ids: the tokens that stand for it in a prompt. inputs: what else the model is told of it.
+    """
+
+    features: Tensor
+    ids: list[int]
+    inputs: Inputs
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return int(self.features.nbytes + sum(part.nbytes for part in self.inputs.values()))
 
 
 class Tower:
-    """Looks at pictures with the tower of a `LlavaForConditionalGeneration`.
+    """Looks at pictures with the tower of any image-text model of transformers.
 
-    model: that, or its `LlavaModel`. grid: patches a side of the tower's square.
+    Where a bundle's manifest knows this very tower, its layout of the picture is followed, and
+    `resolution` is its own: the long side in pixels that is worth sending. Otherwise None.
     """
 
-    def __init__(self, model: Any, processor: Any, bundles: Iterable[Bundle]) -> None:
-        self._model = getattr(model, "model", model)
-        self.embeddings = _embeddings(self._model.vision_tower)
-        config = self._model.config.vision_config
-        self._side = int(config.image_size)
-        self.grid = self._side // int(config.patch_size)
-        patch = self.embeddings.patch_embedding.weight
-        self._dtype, self.device = patch.dtype, patch.device
-        fingerprint = fingerprint_of(self._model.vision_tower)
-        self._adapters = Adapters(bundles, fingerprint, self._side, self.grid, self.device)
-        images = processor.image_processor
-        self._mean = torch.tensor(images.image_mean, device=self.device)
-        self._deviation = torch.tensor(images.image_std, device=self.device)
+    def __init__(self, vision: Vision, bundles: Iterable[Bundle]) -> None:
+        self.vision = vision
+        self.resolution: int | None = None
+        listed = list(bundles)
+        for bundle in listed:
+            if same_tower(bundle.manifest.tower.fingerprint, self.vision.fingerprint):
+                self.vision.layout = bundle.manifest.tower.layout
+                self.resolution = bundle.manifest.resolution
+                break
+        self._adapters = Adapters(listed, self.vision)
+        self._most = 1 if self.vision.device.type == "cpu" else TOGETHER
 
     def view(self, bundle_id: bytes) -> View:
         """Adapted latents where the bundle has an adapter for this very tower."""
@@ -50,52 +66,24 @@ class Tower:
 
     @torch.inference_mode()
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
-        """`content` is the projected features [N, D] of the picture."""
-        squares = torch.stack([self._square(one) for one in pictures]).to(self._dtype)
-        config = self._model.config
-        with _added(self.embeddings, self._adapters.tokens(pictures)):
-            features = self._model.get_image_features(
-                pixel_values=squares,
-                vision_feature_layer=config.vision_feature_layer,
-                vision_feature_select_strategy=config.vision_feature_select_strategy,
-            ).pooler_output
-        return [
-            VisualInput(self.view(picture.bundle_id), one, one.nbytes)
-            for picture, one in zip(pictures, features, strict=True)
-        ]
-
-    def _square(self, decoded: Decoded) -> Tensor:
-        """Normalised pixels [3, side, side]: top left, the long side fills the square."""
-        picture = torch.from_numpy(decoded.picture).to(self.device).permute(2, 0, 1).float()
-        at = place(picture.shape[2], picture.shape[1], self._side)
-        square = place_picture(picture / 255, at, self._mean)
-        return (square - self._mean.view(3, 1, 1)) / self._deviation.view(3, 1, 1)
-
-
-def _embeddings(tower: nn.Module) -> Any:
-    """The module of a tower that holds its patch and position embeddings."""
-    return next(
-        module
-        for module in tower.modules()
-        if hasattr(module, "patch_embedding") and hasattr(module, "position_embedding")
-    )
-
-
-@contextmanager
-def _added(embeddings: nn.Module, tokens: Tensor | None) -> Iterator[None]:
-    """Add `tokens` to the output of the embeddings while the context lasts.
-
-    The hook lives for one call and holds the tokens of one batch, so no other request can get them.
-    """
-    if tokens is None:
-        yield
-        return
-
-    def add(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-        return output + tokens.to(output.dtype)
-
-    handle = embeddings.register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
+        """`content` is the picture as `Looked`."""
+        looks = [self.vision.look(one.picture) for one in pictures]
+        inputs = [each for _, each in looks]
+        groups: dict[Any, list[list[int]]] = {}
+        for place, one in enumerate(inputs):
+            shapes = tuple((name, tuple(part.shape)) for name, part in one.items())
+            alike = groups.setdefault(shapes, [[]])
+            if len(alike[-1]) >= self._most:
+                alike.append([])
+            alike[-1].append(place)
+        features: dict[int, Tensor] = {}
+        for group in (group for alike in groups.values() for group in alike):
+            tokens = self._adapters.tokens([pictures[place] for place in group])
+            made = self.vision.features([inputs[place] for place in group], tokens)
+            features.update(zip(group, made, strict=True))
+        seen = []
+        for place, picture in enumerate(pictures):
+            kept = {n: part for n, part in inputs[place].items() if n != "pixel_values"}
+            looked = Looked(features[place], looks[place][0], kept)
+            seen.append(VisualInput(self.view(picture.bundle_id), looked, looked.size))
+        return seen

@@ -219,7 +219,7 @@ def _as_png(decoded: Decoded) -> VisualInput:
 def _as_features(seen: VisualInput) -> VisualInput:
     """Features [N, D] in the form of vLLM's embedding inputs: a tensor as torch saves it."""
     file = io.BytesIO()
-    torch.save(seen.content.cpu(), file)
+    torch.save(seen.content.features.cpu(), file)
     text = _base64(file)
     return VisualInput(seen.view, {"type": "image_embeds", "image_embeds": text}, len(text))
 

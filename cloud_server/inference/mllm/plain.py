@@ -1,0 +1,63 @@
+"""Image-text models of transformers that take no features: the decoded picture, each time anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
+from cloud_server.inference.mllm.chat import prompt_text
+from cloud_server.inference.mllm.generation import (
+    check_context,
+    generate,
+    refuse_control_tokens,
+)
+from shared.schemas import View
+
+
+class Plain:
+    """`AutoModelForImageTextToText` and its processor as a Backend."""
+
+    resolution = None
+
+    def __init__(self, name: str, model: Any, processor: Any) -> None:
+        self.name = name
+        self._model = model
+        self._processor = processor
+        text = model.config.get_text_config()
+        self._context = int(getattr(text, "max_position_embeddings", None) or 4096)
+
+    def view(self, bundle_id: bytes) -> View:
+        """Always the decoded picture."""
+        return "picture"
+
+    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
+        """Raise FieldInvalid for control tokens and for more text than the context holds."""
+        tokenizer = self._processor.tokenizer
+        refuse_control_tokens([prompt, *(turn.text for turn in history)], tokenizer)
+        text = prompt_text(self._processor, prompt, history)
+        count = len(tokenizer(text, add_special_tokens=False).input_ids)
+        check_context(count, max_new_tokens, self._context)
+
+    def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
+        """`content` is the picture: such models fuse text and picture in their own processor."""
+        return [
+            VisualInput("picture", Image.fromarray(one.picture), one.picture.nbytes)
+            for one in pictures
+        ]
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[GenerationRequest]) -> None:
+        """Greedy answers; rows are padded on the left."""
+        inputs = self._processor(
+            text=[prompt_text(self._processor, one.prompt, one.history) for one in requests],
+            images=[[one.visual.content] for one in requests],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self._model.device, self._model.dtype)
+        generate(self._model, self._processor.tokenizer, dict(inputs), requests)
