@@ -159,7 +159,8 @@ def _read(path: Path) -> dict[str, str]:
     except OSError as error:
         raise UsageError(f"the config file {path} cannot be read: {error.strerror}") from error
     known = [field.name for field in fields(Settings)]
-    for key, value in _parse(path, raw).items():
+    values = _parse(path, raw)
+    for key, value in values.items():
         if key not in known:
             raise UsageError(
                 f"the config file {path} has an unknown key: {key}",
@@ -167,7 +168,7 @@ def _read(path: Path) -> dict[str, str]:
             )
         if not isinstance(value, str):
             raise UsageError(f"the config file {path} wants {key} as text, not as {value!r}")
-    return _parse(path, raw)
+    return values
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:

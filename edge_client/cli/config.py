@@ -38,6 +38,10 @@ def config(
     if key is not None:
         if unset == (value is not None):
             raise UsageError("give a value, or --unset", hint=f"edge_client config {key} VALUE")
+        if key == "bundle" and value is not None:
+            from edge_client.coding.bundles import find_named
+
+            find_named(value)  # or every command would find out that it is none
         store(path, key, value)
         talk.say(f"{key} {'removed from' if unset else 'kept in'} {path}")
         return

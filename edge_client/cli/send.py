@@ -20,7 +20,7 @@ from edge_client.cli.spool import report
 from edge_client.pictures.inputs import STDIN, expand
 from edge_client.pictures.suffixes import SUFFIXES
 from edge_client.server.query import check_asked
-from edge_client.spool.flush import Flushed, flush
+from edge_client.spool.flush import Sent, send_waiting
 from edge_client.spool.store import Spool, SpoolUnusable
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError, batch_exit_code
@@ -132,7 +132,7 @@ def _check_question(prompt: str) -> None:
 
 
 @dataclass
-class _Sent:
+class _Outcome:
     """What became of one picture. spool: where it waits, if it does. error: the attempt's, or that
     of writing its stream."""
 
@@ -168,7 +168,7 @@ class _Sender:
         """From here on pictures come one by one, and each finds out whether the server is there."""
         self._batch, self._offline = False, None
 
-    def send(self, picture: str, data: bytes | None = None) -> _Sent:
+    def send(self, picture: str, data: bytes | None = None) -> _Outcome:
         """The whole way of a picture; errors are returned. data: what is in the file, if known."""
         from edge_client.server.exchange import Attempt
 
@@ -180,14 +180,14 @@ class _Sender:
             attempt.error = offline
         if self._batch and isinstance(attempt.error, ServerUnreachable):
             self._offline = attempt.error
-        sent = _Sent(picture, attempt, attempt.error)
+        sent = _Outcome(picture, attempt, attempt.error)
         try:
             self._save(picture, attempt.stream)
         except CotamError as error:
             sent.error = error
         return sent
 
-    def keep_for_later(self, sent: _Sent) -> None:
+    def keep_for_later(self, sent: _Outcome) -> None:
         """Put what could not be sent into the spool. Called in the order of the pictures."""
         query = sent.attempt.query
         if self._spool is None or query is None or not sent.attempt.can_wait:
@@ -202,11 +202,11 @@ class _Sender:
         except CotamError as error:
             sent.error = error
 
-    def catch_up(self) -> Iterator[Flushed]:
+    def catch_up(self) -> Iterator[Sent]:
         """Send what waits in the spool, now that the server is there."""
         with suppress(UsageError):  # somebody else is sending it, or it is out of reach
             if self._spool is not None and self._spool.entries():
-                yield from flush(self._spool, self._client.submit)
+                yield from send_waiting(self._spool, self._client.submit)
 
     def _save(self, picture: str, stream: Bitstream | None) -> None:
         if self._places is not None and stream is not None:
@@ -215,7 +215,7 @@ class _Sender:
             write_named(place, stream.to_bytes())
 
 
-def _report(talk: Output, sent: _Sent, alone: bool) -> None:
+def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
     stream, answer = sent.attempt.stream, sent.attempt.answer
     if talk.json:
         talk.record(_record(sent))
@@ -246,7 +246,7 @@ def _report(talk: Output, sent: _Sent, alone: bool) -> None:
         talk.data(describe(sent.picture, stream))
 
 
-def _record(sent: _Sent) -> dict[str, Any]:
+def _record(sent: _Outcome) -> dict[str, Any]:
     record: dict[str, Any] = {"picture": sent.picture}
     if sent.attempt.stream is not None:
         record["stream"] = record_of(sent.attempt.stream)
@@ -267,5 +267,5 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
         sender.keep_for_later(sent)
         _report(talk, sent, alone=False)
         if sent.attempt.answer is not None:
-            for flushed in sender.catch_up():
-                report(talk, flushed)
+            for waiting in sender.catch_up():
+                report(talk, waiting)

@@ -13,7 +13,7 @@ from edge_client.spool.store import Entry, JobUnreadable, Spool
 from shared.errors import CotamError, exit_code
 
 if TYPE_CHECKING:
-    from edge_client.spool.flush import Flushed
+    from edge_client.spool.flush import Sent
 
 app = typer.Typer(help="Questions that wait for their server.")
 
@@ -29,16 +29,16 @@ def list_(
     shown = Spool(spool.root / "poison") if poison else spool
     entries = shown.entries()
     for entry in entries:
-        found = _describe(shown, entry)
+        record = _describe(shown, entry)
         if poison:
             reason = shown.root / f"{entry.name}.txt"
-            found["reason"] = reason.read_text().strip() if reason.exists() else "unknown"
+            record["reason"] = reason.read_text().strip() if reason.exists() else "unknown"
         if json:
-            talk.record(found)
+            talk.record(record)
         else:
-            asked = f"{found['picture']}  {found['prompt']!r}"
-            tail = found.get("reason", f"{entry.tries} failed tries" if entry.tries else "")
-            talk.data(f"{found['created']}  {entry.size:>6} B  {asked}  {tail}".rstrip())
+            asked = f"{record['picture']}  {record['prompt']!r}"
+            tail = record.get("reason", f"{entry.tries} failed tries" if entry.tries else "")
+            talk.data(f"{record['created']}  {entry.size:>6} B  {asked}  {tail}".rstrip())
     given_up = len(spool.poisoned())
     if not poison:
         size = sum(entry.size for entry in entries)
@@ -66,14 +66,14 @@ def flush(
         talk.say("nothing waits")
         return
     from edge_client.server.client import EdgeClient, Retries
-    from edge_client.spool.flush import flush as flushed
+    from edge_client.spool.flush import send_waiting
 
     last: CotamError | None = None
     with (
         EdgeClient(settings.server, api_key=settings.api_key, retries=Retries(retries)) as client,
         talk.progress(waiting),
     ):
-        for result in flushed(spool, client.submit):
+        for result in send_waiting(spool, client.submit):
             talk.advance()
             report(talk, result)
             last = result.error or last
@@ -82,7 +82,7 @@ def flush(
         raise typer.Exit(exit_code(last) if spool.entries() else 1)
 
 
-def report(talk: Output, result: Flushed) -> None:
+def report(talk: Output, result: Sent) -> None:
     """Say what became of a job."""
     name = result.job.picture if result.job else result.entry.name
     if result.answer is not None:
@@ -113,14 +113,14 @@ def drop(
 
 
 def _describe(spool: Spool, entry: Entry) -> dict[str, Any]:
-    found: dict[str, Any] = {"key": entry.key, "bytes": entry.size, "tries": entry.tries}
+    record: dict[str, Any] = {"key": entry.key, "bytes": entry.size, "tries": entry.tries}
     try:
         job = spool.read(entry)
     except JobUnreadable as error:
-        return {**found, "picture": "?", "prompt": "", "created": "?", "error": error.message}
+        return {**record, "picture": "?", "prompt": "", "created": "?", "error": error.message}
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created))
     return {
-        **found,
+        **record,
         "picture": job.picture,
         "prompt": job.query.prompt,
         "created": created,

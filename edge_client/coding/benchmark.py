@@ -69,7 +69,7 @@ def measure(encoder: Encoder, picture: Picture, quality: float, repeat: int) -> 
 
 
 def _peer(
-    picture: Picture, form: str, options: dict[str, Any], repeat: int, ours: float
+    picture: Picture, form: str, options: dict[str, Any], repeat: int, total_ms: float
 ) -> dict[str, float]:
     image = Image.fromarray(picture)
     times = []
@@ -81,7 +81,7 @@ def _peer(
         times.append(run["save"])
         size = len(file.getvalue())
     taken = median(times[1:])
-    return {"ms": round(taken, 2), "bytes": size, "times_ours": round(taken / ours, 3)}
+    return {"ms": round(taken, 2), "bytes": size, "times_ours": round(taken / total_ms, 3)}
 
 
 def _timed(times: dict[str, float], name: str, work: Callable[[], Any]) -> None:

@@ -27,7 +27,7 @@ _STOPS: Final = (*RETRIED, KeyMissing, KeyRefused)
 
 
 @dataclass(frozen=True)
-class Flushed:
+class Sent:
     """What became of a job: its answer, or an error; given_up: it is in the poison folder now."""
 
     entry: Entry
@@ -37,9 +37,9 @@ class Flushed:
     given_up: bool = False
 
 
-def flush(
+def send_waiting(
     spool: Spool, submit: Callable[[Query], QueryResponse], now: float | None = None
-) -> Iterator[Flushed]:
+) -> Iterator[Sent]:
     """Send the jobs one after the other. A job is removed when its result has been taken from here.
 
     Stops at the first error that lies with the server; what lies with a job costs it a try or, for
@@ -47,28 +47,28 @@ def flush(
     """
     with spool.lock():
         for entry in spool.entries():
-            result = _flush_one(spool, entry, submit, now)
+            result = _send_one(spool, entry, submit, now)
             yield result
             if result.answer is not None:
-                spool.done(entry)
+                spool.remove(entry)
             elif not result.given_up and isinstance(result.error, _STOPS):
                 return
 
 
-def _flush_one(
+def _send_one(
     spool: Spool, entry: Entry, submit: Callable[[Query], QueryResponse], now: float | None
-) -> Flushed:
+) -> Sent:
     try:
         job = spool.read(entry)
     except JobUnreadable as error:
         spool.give_up(entry, error)
-        return Flushed(entry, None, error=error, given_up=True)
+        return Sent(entry, None, error=error, given_up=True)
     if spool.is_too_old(job, now):
         expired = UsageError(f"{job.picture} waited for longer than {spool.max_age:g} seconds")
         spool.give_up(entry, expired)
-        return Flushed(entry, job, error=expired, given_up=True)
+        return Sent(entry, job, error=expired, given_up=True)
     try:
-        return Flushed(entry, job, answer=submit(job.query))
+        return Sent(entry, job, answer=submit(job.query))
     except CotamError as error:
         if isinstance(error, UpstreamError | DeadlineExceeded) or type(error) is CotamError:
             given_up = spool.failed(entry, error)
@@ -77,4 +77,4 @@ def _flush_one(
         else:
             spool.give_up(entry, error)
             given_up = True
-        return Flushed(entry, job, error=error, given_up=given_up)
+        return Sent(entry, job, error=error, given_up=given_up)

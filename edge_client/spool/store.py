@@ -162,7 +162,7 @@ class Spool:
             raise JobUnreadable(f"the job {entry.name} cannot be read: {error}") from error
 
     @_usable
-    def done(self, entry: Entry) -> None:
+    def remove(self, entry: Entry) -> None:
         """Remove a job whose answer was handed over."""
         (self.root / entry.name).unlink(missing_ok=True)
         sync_folder(self.root)

@@ -40,15 +40,15 @@ def main(arguments: argparse.Namespace) -> None:
                 "the edge": lambda: client.submit(Query(stream, prompt)),
                 "multipart, httpx": lambda: post_form(plain, stream, prompt),
             }
-            found = {name: second(relay, ask_once) for name, ask_once in ask.items()}
+            counts = {name: second(relay, ask_once) for name, ask_once in ask.items()}
         with EdgeClient(relay.url, api_key=KEY) as client:
-            found["the edge, with a key of 32"] = second(
+            counts["the edge, with a key of 32"] = second(
                 relay, lambda: client.submit(Query(stream, prompt))
             )
     known = len(stream) + len(prompt.encode())
     rows = [
         [name, str(up), str(len(stream)), str(known - len(stream)), str(up - known), str(down)]
-        for name, (up, down) in found.items()
+        for name, (up, down) in counts.items()
     ]
     head = ["request", "B up", "stream", "question", "all else", "B down"]
     body = (

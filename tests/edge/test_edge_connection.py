@@ -11,6 +11,7 @@ import pytest
 
 from edge_client import EdgeClient
 from edge_client.settings import server_url
+from shared.bundle import Bundle
 from shared.errors import UsageError
 
 Cli = Callable[..., Any]
@@ -161,6 +162,14 @@ def test_v1_at_the_end(cli: Cli, photo: Path, server: Any) -> None:
 def test_a_key_that_no_header_takes_is_not_kept(cli: Cli) -> None:
     assert cli("config", "api_key", "key ").code == 2
     assert "(none)" in cli("config").out
+
+
+def test_a_bundle_that_is_not_there_is_not_kept(cli: Cli, bundle: Bundle) -> None:
+    ended = cli("config", "bundle", "nonsense")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "no bundle at nonsense" in ended.err
+    for name in ("auto", "tiny", str(bundle.root)):
+        assert cli("config", "bundle", name).code == 0
 
 
 @pytest.mark.parametrize(

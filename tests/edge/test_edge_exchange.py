@@ -53,6 +53,21 @@ def test_another_bundle_means_another_resolution(
     assert {stream.width for stream in sent(store) if stream.codec_id == other.codec_id} == {128}
 
 
+def test_threads_that_are_refused_together_agree_once(
+    store: Any, refusal: Any, other: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = store.answer
+
+    def knows_one_codec(seen: Any) -> Any:
+        known = Bitstream.from_bytes(seen.fields["bitstream"]).codec_id == other.codec_id
+        return answer(seen) if known else refusal
+
+    monkeypatch.setattr(store, "answer", knows_one_codec)
+    with EdgeClient(store.url, threads=1) as client:
+        answers = list(client.ask_many([photo] * 6, "how large?", concurrency=3))
+    assert [a.answer for a in answers if isinstance(a, QueryResponse)] == ["128 by 80"] * 6
+
+
 def test_the_command_line_takes_the_same_road(
     store: Any, refusal: Any, other: Bundle, cli: Cli, photo: Path
 ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_client.server.query import Query
-from edge_client.spool.flush import flush
+from edge_client.spool.flush import send_waiting
 from edge_client.spool.store import MAX_TRIES, JobUnreadable, Spool
 from shared.errors import (
     CotamError,
@@ -84,11 +84,11 @@ def test_order_holds_when_the_clock_goes_back(
     assert spool.entries() == added
 
 
-def test_flush(tmp_path: Path) -> None:
+def test_send_waiting(tmp_path: Path) -> None:
     spool, seen = Spool(tmp_path), []
     for name in "abc":
         spool.add(question(name), name)
-    results = list(flush(spool, submit({}, seen)))
+    results = list(send_waiting(spool, submit({}, seen)))
     assert [result.answer for result in results] == ["an answer"] * 3
     assert [prompt[8] for prompt in seen] == ["a", "b", "c"]
     assert spool.entries() == []
@@ -97,7 +97,7 @@ def test_flush(tmp_path: Path) -> None:
 def test_an_answer_that_was_not_taken_is_asked_again(tmp_path: Path) -> None:
     spool, seen = Spool(tmp_path), []
     spool.add(question("a"), "a")
-    results = flush(spool, submit({}, seen))
+    results = send_waiting(spool, submit({}, seen))
     next(results)
     results.close()  # as if the process had died with the answer in its hands
     assert len(spool.entries()) == 1
@@ -110,7 +110,7 @@ def test_what_lies_with_the_server_stops_and_costs_nothing(
     spool, seen = Spool(tmp_path), []
     for name in "abc":
         spool.add(question(name), name)
-    results = list(flush(spool, submit({"is b": error}, seen)))
+    results = list(send_waiting(spool, submit({"is b": error}, seen)))
     assert [result.error for result in results] == [None, error]
     assert [entry.tries for entry in spool.entries()] == [0, 0]
 
@@ -120,7 +120,7 @@ def test_poison_is_put_aside_with_its_reason(tmp_path: Path) -> None:
     for name in "abc":
         spool.add(question(name), name)
     bad = StreamMalformed("the width is 0")
-    results = list(flush(spool, submit({"is b": bad}, seen)))
+    results = list(send_waiting(spool, submit({"is b": bad}, seen)))
     assert [result.given_up for result in results] == [False, True, False]
     assert spool.entries() == []
     (entry,) = spool.poisoned()
@@ -134,10 +134,10 @@ def test_a_job_that_breaks_the_server_is_given_up_after_some_tries(tmp_path: Pat
     spool.add(question("other"), "")
     died = {"bomb": UpstreamError("the model died")}
     for attempt in range(1, MAX_TRIES):
-        list(flush(spool, submit(died, seen)))
+        list(send_waiting(spool, submit(died, seen)))
         assert spool.entries()[0].tries == attempt
     assert not seen
-    list(flush(spool, submit(died, seen)))
+    list(send_waiting(spool, submit(died, seen)))
     assert len(seen) == 1
     assert len(spool.poisoned()) == 1
 
@@ -150,7 +150,7 @@ def test_bounds(tmp_path: Path) -> None:
         [spool.add(question(name), name, now=100.0) for name in "defgh"]
     kept = len(spool.entries())
     seen: list[str] = []
-    results = list(flush(spool, submit({}, seen), now=111.0))
+    results = list(send_waiting(spool, submit({}, seen), now=111.0))
     assert [result.given_up for result in results] == [True] * kept
     assert not seen
     assert 0 < sum(entry.size for entry in spool.poisoned()) <= 700
@@ -167,7 +167,7 @@ def test_damage_costs_one_job(tmp_path: Path) -> None:
             spool.read(entry)
     (tmp_path / "stranger.txt").write_text("left alone")
     (tmp_path / ".half-written.job.1").write_bytes(b"x")
-    results = list(flush(spool, submit({}, seen)))
+    results = list(send_waiting(spool, submit({}, seen)))
     assert [result.given_up for result in results] == [True, True, True, False]
     assert len(seen) == 1
     assert (tmp_path / "stranger.txt").exists()
@@ -272,7 +272,7 @@ import os, random, signal, sys
 from pathlib import Path
 import httpx
 from edge_client.server.client import EdgeClient, Retries
-from edge_client.spool.flush import flush
+from edge_client.spool.flush import send_waiting
 from edge_client.server.query import Query
 from edge_client.spool.store import Spool
 
@@ -288,7 +288,7 @@ def work(round):
         with open(f"{sys.argv[1]}.kept", "a") as kept:
             kept.write(f"{round:03}{part}\\n")
     with EdgeClient(url, retries=Retries(0)) as client:
-        for result in flush(spool, client.submit):
+        for result in send_waiting(spool, client.submit):
             with open(f"{sys.argv[1]}.taken", "a") as taken:
                 taken.write(result.entry.key + "\\n")
 
