@@ -69,7 +69,9 @@ def test_passwords_of_proxies_are_not_shown(
         assert "secret" not in ended.err
 
 
-def test_a_home_that_is_not_there(cli: Cli, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_not_there(
+    cli: Cli, photo: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -78,7 +80,9 @@ def test_a_home_that_is_not_there(cli: Cli, photo: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "home", homeless)
     ended = cli("send", photo, "?", *OFFLINE)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "set HOME or XDG_CONFIG_HOME" in ended.err
+    assert "set HOME or XDG_STATE_HOME" in ended.err
+    answered = cli("send", photo, "how large?", "-s", server.url, "--no-spool")
+    assert (answered.code, answered.out) == (0, "256 by 160\n")
 
 
 @pytest.mark.parametrize("place", ["file/spool", "file"])
