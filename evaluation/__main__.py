@@ -25,6 +25,7 @@ COMMANDS = {
     "busy": "an answer beside a busy core, by threads that spin and that sleep",
     "fuzz": "damaged streams: how each of many thousands ends",
     "sheet": "pictures side by side at equal bytes",
+    "page_sheet": "print side by side at equal bytes: a page, a chart, a screen, a photograph",
 }
 
 

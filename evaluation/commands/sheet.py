@@ -67,14 +67,14 @@ def photograph() -> Picture:
 
 
 def best_fit(
-    ours: Ours, name: str, picture: Picture, budget: int
+    ours: Ours, name: str, picture: Picture, budget: int, guidance: bool = True
 ) -> tuple[int, NDArray[Any] | None]:
     """Bytes and decoded picture of the best file within a budget.
 
     Where the format cannot be that small: the bytes of its smallest file, and None.
     """
     if name == OURS:
-        analysed = ours.analyse(picture, True)
+        analysed = ours.analyse(picture, guidance)
         try:
             stream = analysed.code_within(budget).to_bytes()
         except UsageError:

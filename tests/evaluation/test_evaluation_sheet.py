@@ -50,3 +50,14 @@ def test_the_command_draws_and_reports(tmp_path: Path, monkeypatch: pytest.Monke
     assert "`python -m evaluation sheet --budgets 3000`" in page.read_text()
     with Image.open(tmp_path / "img" / "sheet.png") as image:
         assert image.width > 600
+
+
+def test_print_is_drawn_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evaluation.__main__ import main
+
+    page = tmp_path / "results.md"
+    monkeypatch.setattr("sys.argv", ["evaluation", "page_sheet", "--report", str(page)])
+    main()
+    assert "each in the best file within 3500 bytes" in page.read_text()
+    with Image.open(tmp_path / "img" / "page_sheet.png") as image:
+        assert image.height > image.width > 600
