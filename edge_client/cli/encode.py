@@ -102,6 +102,7 @@ def encode(
                 stream_name = None if place is None else str(place)
                 talk.record({"picture": name, "stream": stream_name, **record_of(result)})
             else:
-                talk.say(describe(name, result))
+                written = "" if place is None else f", written to {place}"
+                talk.say(f"{describe(name, result)}{written}")
     if errors:
         raise typer.Exit(batch_exit_code(errors, len(pictures)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.coding import pixels_named
 from edge_client.cli.output import Output
+from edge_client.pictures.inputs import STDIN
 from shared.files import write_named
 
 
@@ -27,7 +28,7 @@ def map_(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Draw the importance map over a picture: blue gets fewer bits, red more.
+    """Draw the importance map over a picture, which keeps its own colours where nothing is marked.
 
     [bold]Examples[/bold]
 
@@ -39,24 +40,36 @@ def map_(
     settings = options.resolve_options(bundle=bundle).settings
     from edge_client.coding import overlay
     from edge_client.coding.picture_coder import PictureCoder
+    from edge_client.pictures.images import MAX_FILE_BYTES, load
 
     coder = PictureCoder(bundle=settings.bundle, resolution=size)
-    pixels = pixels_named(coder, picture)
+    # Looked at twice: as it is coded, and as it is shown.
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if picture == STDIN else b""
+    source, name = (data, "standard input") if picture == STDIN else (picture, picture)
+    pixels = coder.pixels(source, name=name)
     importance, level_map = coder.encoder.guide(pixels)
-    if levels:
-        drawn = overlay.levels(pixels, level_map)
-    else:
-        drawn = overlay.heat(pixels, importance, level_map.cell)
-    place = output or Path("stdin" if picture == "-" else picture).with_suffix(".map.png")
-    write_named(place, overlay.png(drawn))
+    stream = coder.encode(pixels)
+    total = len(stream.to_bytes())
     counts = [int((level_map.values == level).sum()) for level in range(level_map.levels)]
+    if levels:
+        sides = overlay.sides_of_levels(level_map)
+        legend = overlay.legend_of_levels(level_map, stream.quality_code)
+    else:
+        sides = overlay.sides_of_importance(importance)
+        legend = overlay.LEGEND_OF_IMPORTANCE
+    of_map = f", {len(stream.level_map)} of them the map" if stream.level_map else ""
+    told = f"{total} bytes at quality {stream.quality:g}{of_map}"
+    place = output or Path("stdin" if picture == STDIN else picture).with_suffix(".map.png")
+    shown = load(source, name, overlay.LONGEST)
+    drawn = overlay.drawn(shown, sides, level_map.cell / max(pixels.shape), [*legend, (None, told)])
+    write_named(place, drawn)
     talk = Output(json, quiet)
     if json:
         found = {"picture": picture, "map": str(place), "cell": level_map.cell, "counts": counts}
-        talk.record({**found, "importance": importance.round(6).tolist()})
+        talk.record({**found, "bytes": total, "importance": importance.round(6).tolist()})
     else:
         rows, columns = importance.shape
         talk.say(
             f"{picture}: {rows}x{columns} cells of {level_map.cell} pixels; from fewer to more "
-            f"bits: {counts}; drawn in {place}"
+            f"bits: {counts}; {told}; written to {place}"
         )

@@ -12,14 +12,19 @@ from edge_client.pictures.suffixes import SUFFIXES
 from shared.errors import UsageError
 
 STDIN: Final = "-"
+MAP_MARK: Final = "cotam map"
+"""What PNGs of `map` and `inspect --map` hold as their software, so that nobody takes them for
+pictures of a folder."""
+_MARK: Final = b"tEXtSoftware\0" + MAP_MARK.encode()
+_HEAD: Final = 128  # bytes of a PNG that hold it, after the header
 
 
 def expand(named: Iterable[str]) -> list[str]:
     """Files, folders (with what is below them), patterns and -, as one list of pictures.
 
     A file that is named is taken whatever it is called; in folders, names decide. Sorted within
-    each folder and pattern, hidden files left out, each file once. Raises UsageError where a
-    folder or pattern holds no picture.
+    each folder and pattern, hidden files and maps that were drawn here left out, each file once.
+    Raises UsageError where a folder or pattern holds no picture.
     """
     found: dict[str, None] = {}
     for name in named:
@@ -31,13 +36,14 @@ def expand(named: Iterable[str]) -> list[str]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Pictures in a folder and below, by their names, sorted; nothing hidden."""
+    """Pictures in a folder and below, by their names, sorted; none that is hidden or a map."""
     return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
+        and not (".map." in path.name and _is_map(path))
     )
 
 
@@ -45,13 +51,23 @@ def _expand_one(name: str) -> Iterator[str]:
     if name == STDIN:
         yield name
     elif os.path.isdir(name):  # noqa: PTH112 -- false, not an error, for names that cannot be
-        yield from map(str, pictures_in(Path(name)))
+        yield from (str(path) for path in pictures_in(Path(name)) if not _is_map(path))
     elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
         for path in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 -- may be absolute
-            if Path(path).is_file():
+            if Path(path).is_file() and not _is_map(Path(path)):
                 yield path
     else:
         yield name
+
+
+def _is_map(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with path.open("rb") as file:
+            return _MARK in file.read(_HEAD)
+    except OSError:
+        return False  # whoever reads it will say so
 
 
 def _known() -> str:

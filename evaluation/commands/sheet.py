@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_client.coding import overlay
 from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import Ours
 from evaluation.codecs.pictures import picture_set
@@ -89,15 +90,11 @@ def _draw_guidance(axes: NDArray[Any], ours: Ours, picture: Picture) -> None:
     importance, level_map = ours.encoder.guide(picture)
     axes[0].imshow(picture)
     axes[0].set_title("original", fontsize=9)
-    axes[1].imshow(picture)
-    extent = (0, picture.shape[1], picture.shape[0], 0)
-    axes[1].imshow(importance, cmap="inferno", alpha=0.75, extent=extent, interpolation="bilinear")
+    cell = level_map.cell
+    axes[1].imshow(overlay.tinted(picture, overlay.sides_of_importance(importance), cell))
     axes[1].set_title("importance", fontsize=9)
-    axes[2].imshow(picture)
-    most = level_map.levels - 1
-    axes[2].imshow(level_map.values, cmap="PiYG", vmin=0, vmax=most, alpha=0.6, extent=extent)
-    axes[2].set(xlim=extent[:2], ylim=extent[2:])
-    axes[2].set_title("bits: green more, pink fewer", fontsize=9)
+    axes[2].imshow(overlay.tinted(picture, overlay.sides_of_levels(level_map), cell))
+    axes[2].set_title("more bits where marked", fontsize=9)
 
 
 def _draw_decoded(

@@ -29,6 +29,7 @@ def test_encode_then_inspect(cli: Cli, tmp_path: Path, draw: Callable[..., np.nd
     assert (coded.code, coded.out) == (0, "")
     assert "256x256 at quality 3" in coded.err
     stream = tmp_path / "a.cotam"
+    assert coded.err.endswith(f", written to {stream}\n")
     seen = cli("inspect", stream, "--map", tmp_path / "map.png", "--verify")
     assert seen.code == 0
     assert "16x16 cells of 16 pixels, quality 1.5 or 4.5" in seen.out
@@ -239,21 +240,6 @@ def test_no_metadata_in_a_stream(
     tagged = (tmp_path / "tagged.cotam").read_bytes()
     assert tagged == (tmp_path / "plain.cotam").read_bytes()
     assert b"SECRETMAKER" not in tagged
-
-
-def test_map(cli: Cli, photo: Path, tmp_path: Path) -> None:
-    drawn = cli("map", photo, "--json")
-    assert drawn.code == 0
-    facts = json.loads(drawn.out)
-    assert sum(facts["counts"]) == 16 * 10
-    assert np.array(facts["importance"]).shape == (10, 16)
-    levels = tmp_path / "levels.png"
-    assert cli("map", "-", "-o", levels, "--levels", stdin=photo.read_bytes()).code == 0
-    for path in (photo.with_suffix(".map.png"), levels):
-        with Image.open(path) as image:
-            assert image.size == (256, 160)
-            assert len(image.getcolors(100_000) or []) > 2
-    assert cli("map", tmp_path / "none.png").code == 3
 
 
 def test_config(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

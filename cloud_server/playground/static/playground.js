@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const COOL = [31, 127, 149];
 const WARM = [255, 122, 46];
+const OPACITY = 0.55;
 
 const state = {
   key: "",
@@ -205,15 +206,13 @@ async function draw(found) {
   weigh(image.bytes, found.jpeg_as_good);
 }
 
-// The levels over a grey picture: cool cells get fewer bits, warm ones more.
+// The levels over the picture, which keeps its colours where nothing is marked: shared/palette.py.
 function map(levels, { width, height }) {
   const canvas = $("map");
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
-  context.filter = "grayscale(1) brightness(0.9)";
   context.drawImage($("picture").width ? $("picture") : $("decoded"), 0, 0, width, height);
-  context.filter = "none";
   if (!levels) {
     $("about-map").textContent = "the same everywhere";
     return;
@@ -222,11 +221,12 @@ function map(levels, { width, height }) {
   let [more, fewer] = [0, 0];
   rows.forEach((row, y) =>
     row.forEach((level, x) => {
-      const side = (2 * level) / most - 1; // -1 fewest .. 1 most
-      more += side > 0;
-      fewer += side < 0;
+      more += 2 * level > most;
+      fewer += 2 * level < most;
+      // -1 fewest .. 1 most; of two levels the lower one is not marked.
+      const side = most === 1 ? level : (2 * level) / most - 1;
       const [r, g, b] = side < 0 ? COOL : WARM;
-      context.fillStyle = `rgb(${r} ${g} ${b} / ${0.55 * Math.abs(side)})`;
+      context.fillStyle = `rgb(${r} ${g} ${b} / ${OPACITY * Math.abs(side)})`;
       context.fillRect(x * cell, y * cell, cell - 1, cell - 1);
     }),
   );
