@@ -129,10 +129,11 @@ def _groups(index: Array) -> tuple[Array, list[tuple[int, int, int]]]:
     coded = np.flatnonzero(flat).astype(np.int32)
     scales = flat[coded]
     order = coded[np.argsort(scales, kind="stable")]
-    ends = np.searchsorted(flat[order], np.arange(SCALES), "right")
-    return order, [
-        (i, int(ends[i - 1]), int(ends[i])) for i in range(1, SCALES) if ends[i] > ends[i - 1]
-    ]
+    counts = np.bincount(scales, minlength=SCALES)
+    present = np.flatnonzero(counts)
+    ends = np.cumsum(counts[present])
+    starts = ends - counts[present]
+    return order, list(zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
 def _fold(values: Array, reach: Array) -> Array:

@@ -92,7 +92,10 @@ def _convolution(
 ) -> nn.Conv2d:
     """A convolution of its own weights, [outputs, inputs / groups, k, k] and [outputs]."""
     outputs, inputs, *kernel = weight.shape
-    layer = nn.Conv2d(inputs * groups, outputs, tuple(kernel), padding=padding, groups=groups)
+    # On no device: weights that are replaced at once need no random start.
+    layer = nn.Conv2d(
+        inputs * groups, outputs, tuple(kernel), padding=padding, groups=groups, device="meta"
+    )
     layer.weight = nn.Parameter(weight.detach().to(dtype, copy=True))
     layer.bias = nn.Parameter(bias.detach().to(dtype, copy=True))
     return layer
