@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.mllm.rapidocr import FOUND, NOTHING
 from cloud_server.inference.work import Nobody, Work
 from edge_client.coding.encoder import Encoder
+from evaluation.judges.reading import fold
+from examples.receipt import draw_receipt, read_receipt
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import UsageError
 
+Serve = Callable[..., str]
 PRINT = ("CORNER MARKET", "Green tea 3.20", "TOTAL 42.17")
 
 
@@ -72,6 +76,14 @@ def test_an_answer_is_cut_at_whole_lines(engine: Engine, receipt: Bitstream) -> 
     assert (answer.text.count("\n"), answer.completion_tokens, answer.finish) == (1, 2, "length")
 
 
+def test_what_stands_side_by_side_is_one_row(engine: Engine, bundle: Bundle) -> None:
+    image = Image.new("RGB", (320, 160), "white")
+    for x, y, text in ((20, 20, "Milk"), (220, 22, "2.50"), (20, 90, "Honey"), (220, 88, "7.10")):
+        ImageDraw.Draw(image).text((x, y), text, (20, 20, 24), ImageFont.load_default(34))
+    stream = Encoder(bundle).analyse(np.asarray(image), False).code(7.0)
+    assert asked(engine, stream, "?").text == f"{FOUND}\nMilk  2.50\nHoney  7.10"
+
+
 def test_it_tells_the_resolution_that_it_wants(engine: Engine, bundle: Bundle) -> None:
     info = engine.model()
     assert (info.id, info.view, info.resolution) == ("rapidocr", "picture", 768)
@@ -83,6 +95,19 @@ def test_a_picture_without_print_is_said_to_have_none(engine: Engine, bundle: Bu
     answer = asked(engine, grey, "what is this?")
     assert answer.text == NOTHING
     engine.warm_up()
+
+
+def test_a_receipt_that_is_drawn_is_read_by_a_server(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = read_receipt(serve(mllm="rapidocr"))
+    page = draw_receipt()
+    total = page.questions[0].answer
+    assert total in answer
+    assert total in capsys.readouterr().out
+    folded = fold(answer)
+    read = [line.text for line in page.lines if fold(line.text) in folded]
+    assert len(read) > 0.8 * len(page.lines)
 
 
 def test_without_its_package_it_says_what_to_install(

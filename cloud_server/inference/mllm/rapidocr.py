@@ -85,20 +85,44 @@ class RapidOcr:
         """Any prompt will do, for none is read."""
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
-        """`content` is the lines of the answer."""
+        """`content` is the rows of the answer."""
         return [self._read(one) for one in pictures]
 
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
-        """The print of each picture, line by line; a token is a line here."""
+        """The print of each picture, row by row; a token is a row here."""
         for request in requests:
             content: list[str] = request.visual.content
-            lines = content[: request.max_new_tokens]
-            text = "\n".join(lines)
+            rows = content[: request.max_new_tokens]
+            text = "\n".join(rows)
             request.sink.text(text)
-            finish: Finish = "stop" if len(lines) == len(content) else "length"
-            request.sink.finish(Answer(text, 0, len(lines), finish))
+            finish: Finish = "stop" if len(rows) == len(content) else "length"
+            request.sink.finish(Answer(text, 0, len(rows), finish))
 
     def _read(self, decoded: Decoded) -> VisualInput:
-        lines = [line.text for line in self._reader.read(decoded.picture)]
-        content = [FOUND, *lines] if lines else [NOTHING]
-        return VisualInput("picture", content, sum(len(line.encode()) for line in content))
+        rows = _rows(self._reader.read(decoded.picture))
+        content = [FOUND, *rows] if rows else [NOTHING]
+        return VisualInput("picture", content, sum(len(row.encode()) for row in content))
+
+
+def _rows(lines: Sequence[ReadLine]) -> list[str]:
+    """What stands side by side in one row, such as a thing and its price, with a gap between."""
+    rows: list[list[ReadLine]] = []
+    for line in sorted(lines, key=_middle):
+        if rows and _middle(line) - _middle(rows[-1][0]) < _height(rows[-1][0]) / 2:
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return ["  ".join(one.text for one in sorted(row, key=_left)) for row in rows]
+
+
+def _middle(line: ReadLine) -> float:
+    return sum(y for _, y in line.quad) / 4
+
+
+def _left(line: ReadLine) -> float:
+    return min(x for x, _ in line.quad)
+
+
+def _height(line: ReadLine) -> float:
+    (_, top), _, _, (_, bottom) = line.quad
+    return abs(bottom - top)
