@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from examples.demo import FOLDER, serving
+from examples.demo import FOLDER
+from examples.serving import serving
 
 README: Final = FOLDER.parent / "README.md"
 BEGIN: Final = "<!-- transcript:begin -->"
@@ -59,12 +60,12 @@ def _lines(home: Path) -> Iterator[str]:
     for path in sorted(FOLDER.glob("*.png")):
         shutil.copy(path, home)
     yield from _run(home, ALONE)
-    with serving(quiet=True) as url:
+    with serving() as url:
         yield "$ cloud_server serve &"
         yield from _run(home, ONLINE, url)
     yield "$ kill %1"
     yield from _run(home, OFFLINE)
-    with serving(quiet=True) as url:
+    with serving() as url:
         yield "$ cloud_server serve &"
         yield from _run(home, AGAIN, url)
 
