@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cloud_server import decode
 from cloud_server.guard.keys import hash_key, new_key
 
 Serve = Callable[..., str]
@@ -97,6 +98,20 @@ def test_from_a_picture_to_an_answer_that_streams(page: Any) -> None:
     shown(page)
     assert page.inner_text("#about-map") == "the same everywhere"
     assert page.inner_text("#size-ours") != size
+
+
+def test_stream_and_picture_can_be_saved(page: Any, tmp_path: Path) -> None:
+    saved = {}
+    for link in ("#save-stream", "#save-decoded"):
+        with page.expect_download() as download:
+            page.click(link)
+        saved[link] = tmp_path / download.value.suggested_filename
+        download.value.save_as(saved[link])
+    assert [path.name for path in saved.values()] == ["street.cotam", "street.decoded.png"]
+    size = len(saved["#save-stream"].read_bytes())
+    assert page.inner_text("#about-decoded").startswith(f"{size} B, ")
+    with Image.open(saved["#save-decoded"]) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(decode(saved["#save-stream"])))
 
 
 def test_pictures_and_streams_of_ones_own(page: Any, stream: bytes, tmp_path: Path) -> None:

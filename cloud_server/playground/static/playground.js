@@ -10,6 +10,7 @@ const OPACITY = 0.55;
 const state = {
   key: "",
   side: 256, // pixels of the long side at which the bundle codes
+  name: "picture", // of the file that was chosen, without its suffix
   sent: null, // Blob: PNG, or a stream that was chosen as such
   stream: null, // Blob of the stream that answers are asked about
   truth: new Map(), // right answers of the example by question
@@ -57,6 +58,13 @@ function show(image, file, type) {
   image.src = URL.createObjectURL(blob(file, type));
 }
 
+// What a click on the link saves, and under which name.
+function save(link, file, name) {
+  if (link.href) URL.revokeObjectURL(link.href);
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+}
+
 // --- Life of the page ---
 
 async function start() {
@@ -101,7 +109,7 @@ function example(name, questions) {
   button.addEventListener("click", async () => {
     try {
       const file = await (await fetch(image.src)).blob();
-      await take(file, questions);
+      await take(file, questions, name);
       button.setAttribute("aria-pressed", "true");
     } catch (error) {
       complain(error);
@@ -127,9 +135,10 @@ function suggest(questions) {
 
 // --- The picture ---
 
-async function take(file, questions = []) {
+async function take(file, questions = [], name = file.name) {
   for (const button of $("examples").children) button.setAttribute("aria-pressed", "false");
-  const isStream = file.name?.endsWith(".cotam");
+  const isStream = name.endsWith(".cotam");
+  state.name = name.replace(/\.\w+$/, "");
   state.sent = isStream ? new Blob([file], { type: "application/vnd.cotam" }) : await scaled(file);
   $("about-picture").textContent = isStream
     ? "a stream: the picture stayed where it was"
@@ -195,6 +204,9 @@ async function draw(found) {
   state.stream = blob(found.stream, "application/vnd.cotam");
   show($("decoded"), found.decoded, "image/png");
   await $("decoded").decode();
+  save($("save-stream"), state.stream, `${state.name}.cotam`);
+  save($("save-decoded"), blob(found.decoded, "image/png"), `${state.name}.decoded.png`);
+  $("save").hidden = false;
   if (psnr === null) {
     $("picture").width = $("picture").height = 0;
   }
