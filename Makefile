@@ -5,6 +5,7 @@ READY := $(VENV)/.ready
 # The demonstration needs the server alone: what developers have will do, else a small environment.
 DEMO := $(if $(wildcard $(READY)),$(VENV),.venv-demo)
 MEASURE := $(BIN)/python -m evaluation
+SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-edge fuzz load images-check clean
@@ -40,6 +41,9 @@ check: $(READY) ## format, lint, types, rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SCHEMA).github-workflows .github/workflows/ci.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(SCHEMA).citation-file-format CITATION.cff
 
 format: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -6,13 +6,10 @@ python -m examples.playground_picture FILE.png
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from pathlib import Path
 from typing import Final
-
-from PIL import Image
 
 from examples.serving import serving
 
@@ -34,7 +31,7 @@ def main() -> None:
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=browser_path, args=options)
         page = browser.new_page(
-            viewport={"width": WIDTH, "height": 800}, device_scale_factor=2, color_scheme="light"
+            viewport={"width": WIDTH, "height": 800}, device_scale_factor=1.5, color_scheme="light"
         )
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
@@ -45,11 +42,8 @@ def main() -> None:
             page.press("#prompt", "Enter")
             page.wait_for_selector("body[data-state=answered]")
         page.fill("#prompt", "")
-        shot = page.screenshot(full_page=True)
+        page.screenshot(path=target, full_page=True)
         browser.close()
-    # 256 colours are enough for it, in a third of the bytes.
-    picture = Image.open(io.BytesIO(shot), formats=("PNG",)).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":
