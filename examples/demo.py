@@ -21,6 +21,7 @@ from edge_client import EdgeClient
 from edge_client.pictures.images import Picture, fit, load
 from edge_client.server.query import Query
 from examples.serving import serving
+from shared.errors import CotamError
 from shared.libraries import PICTURE_FORMATS
 
 FOLDER: Final = Path(__file__).parent
@@ -37,7 +38,14 @@ OTHERS: Final[dict[str, dict[str, object]]] = {
 
 
 def main() -> None:
-    """Ask, print, compare; exits with 1 where a step fails."""
+    """The demonstration; one line where a step fails."""
+    try:
+        _demonstrate()
+    except CotamError as error:
+        sys.exit(f"the demonstration stopped: {error}")
+
+
+def _demonstrate() -> None:
     print("Starting a server on this machine; it loads PyTorch and a small language model ...")
     start = time.perf_counter()
     streams = {}

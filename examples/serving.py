@@ -23,6 +23,7 @@ def serving() -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "cloud_server", "serve", "--port", str(port)]
     environment = {**os.environ, "COTAM_LOG_LEVEL": "warning", "HF_HUB_OFFLINE": "1"}
+    environment.setdefault("COTAM_DEADLINE_S", str(START_SECONDS))
     process = subprocess.Popen(command, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
