@@ -25,8 +25,8 @@ from training.small_models.counting import (
     SIZES,
     STEADY,
     WORD,
+    densities,
     hold,
-    shown,
     start_counting,
 )
 from training.small_models.density import DENSITIES, UNITS
@@ -55,9 +55,9 @@ def llava() -> Any:
 
 @torch.no_grad()
 def test_a_projector_starts_with_what_the_tower_tells(llava: Any) -> None:
-    found = shown(llava.model.multi_modal_projector(llava.tokens)[None])[0]
+    told = densities(llava.model.multi_modal_projector(llava.tokens)[None])[0]
     # States hardly differ in size.
-    assert torch.allclose(found, llava.told(llava.tokens).T, rtol=0.1, atol=0.01)
+    assert torch.allclose(told, llava.told(llava.tokens).T, rtol=0.1, atol=0.01)
 
 
 def patches(width: int) -> Tensor:

@@ -63,22 +63,43 @@ def objects() -> Objects:
 
 
 @torch.no_grad()
-def test_grounded_attention_gives_what_attention_gives(llava: Any) -> None:
+def test_attention_that_is_shown_gives_what_attention_gives(llava: Any) -> None:
     batch = Sequences(build_tokenizer())([QUESTIONS, QUESTIONS[:1]])
     batch.pop("labels")
     generator = torch.Generator().manual_seed(3)
     batch["pixel_values"] = torch.randn(2, 3, SIDE, SIDE, generator=generator)
     plain = llava(**batch).logits
-    Grounding(llava, build_tokenizer())
-    assert torch.allclose(llava(**batch).logits, plain, atol=1e-4)
-    llava.model.language_model.set_attn_implementation("sdpa")
+    llava.set_attn_implementation("eager")
+    shown = llava(**batch, output_attentions=True, output_hidden_states=True)
+    llava.set_attn_implementation("sdpa")
+    assert torch.allclose(shown.logits, plain, atol=1e-4)
+    length = batch["input_ids"].shape[1]
+    assert [layer.shape for layer in shown.attentions] == [(2, 4, length, length)] * 4
+    assert [layer.shape for layer in shown.hidden_states] == [(2, length, WIDTH)] * 5
+    sums = torch.stack(shown.attentions).sum(dim=-1)
+    assert torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+
+
+def loss(
+    ids: Tensor,
+    patches: dict[str, Tensor],
+    objects: Objects,
+    attentions: list[Tensor] | None = None,
+    states: dict[int, Tensor] | None = None,
+) -> float:
+    """Of attention that looks everywhere alike and of states that hold nothing, but for these."""
+    length = ids.shape[1]
+    spread = [torch.full((1, 4, length, length), 1.0 / length)] * 4
+    empty = [torch.zeros(1, length, WIDTH)] * 5
+    layers = [(states or {}).get(number, state) for number, state in enumerate(empty)]
+    grounding = Grounding(build_tokenizer())
+    return float(grounding.loss(ids, patches, objects, attentions or spread, layers))
 
 
 def test_looking_right_costs_least(
-    llava: Any, ids: Tensor, patches: dict[str, Tensor], objects: Objects
+    ids: Tensor, patches: dict[str, Tensor], objects: Objects
 ) -> None:
-    tokenizer = build_tokenizer()
-    words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    words = build_tokenizer().convert_ids_to_tokens(ids[0].tolist())
     spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
 
     def cost(layer: int, head: int, place: int, looks: dict[int, float]) -> float:
@@ -87,9 +108,7 @@ def test_looking_right_costs_least(
         layers[layer][0, head, place] = 0.0
         for patch, share in looks.items():
             layers[layer][0, head, place, 1 + patch] = share
-        grounding = Grounding(llava, tokenizer)
-        grounding._heard.extend(layers)
-        return float(grounding.loss(ids, patches, objects))
+        return loss(ids, patches, objects, layers)
 
     cars, tree = words.index("cars"), words.index("tree")
     assert cost(0, 0, cars, {10: 0.5, 20: 0.5}) < cost(0, 0, cars, {30: 1.0})
@@ -108,22 +127,17 @@ def test_looking_right_costs_least(
 
 
 def test_patches_that_show_their_densities_cost_least(
-    llava: Any, ids: Tensor, patches: dict[str, Tensor], objects: Objects
+    ids: Tensor, patches: dict[str, Tensor], objects: Objects
 ) -> None:
-    spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
-
     def cost(cars: float, patch: int) -> float:
         """Loss where a patch says that it shows part of a car, beside the rest of what is true."""
-        told = objects.density()
-        told[0, CAR - 1, patch] = cars
-        states = torch.zeros(3, 1, ids.shape[1], WIDTH)
-        states[0, 0, 1 : 1 + IMAGE_TOKENS, CHANNELS] = PER_OBJECT * told[0].T
+        density = objects.density()
+        density[0, CAR - 1, patch] = cars
+        states = torch.zeros(1, ids.shape[1], WIDTH)
+        states[0, 1 : 1 + IMAGE_TOKENS, CHANNELS] = PER_OBJECT * density[0].T
         # A state's mean square is 1.
-        states[0, 0, :, 0] = (WIDTH - states[0, 0].square().sum(dim=-1)).sqrt()
-        grounding = Grounding(llava, build_tokenizer())
-        grounding._heard.extend([spread] * 4)
-        grounding._states.extend(states)
-        return float(grounding.loss(ids, patches, objects))
+        states[0, :, 0] = (WIDTH - states[0].square().sum(dim=-1)).sqrt()
+        return loss(ids, patches, objects, states={0: states})
 
     assert cost(0.4, 10) < cost(0.3, 10)
     assert cost(0.4, 10) < cost(0.5, 10)
@@ -131,21 +145,16 @@ def test_patches_that_show_their_densities_cost_least(
 
 
 def test_saying_what_is_where_costs_least(
-    llava: Any, ids: Tensor, patches: dict[str, Tensor], objects: Objects
+    ids: Tensor, patches: dict[str, Tensor], objects: Objects
 ) -> None:
-    tokenizer = build_tokenizer()
-    words = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    words = build_tokenizer().convert_ids_to_tokens(ids[0].tolist())
     end = [i for i, word in enumerate(words) if word == ":"][3]
-    spread = torch.full((1, 4, ids.shape[1], ids.shape[1]), 1.0 / ids.shape[1])
 
     def cost(row: float, column: float, left: float) -> float:
         """Loss where the end of the last question says how far the car is from the dog."""
-        states = torch.zeros(3, 1, ids.shape[1], WIDTH)
-        states[2, 0, end, :3] = torch.tensor([row, column, left])
-        grounding = Grounding(llava, tokenizer)
-        grounding._heard.extend([spread] * 4)
-        grounding._states.extend(states)
-        return float(grounding.loss(ids, patches, objects))
+        states = torch.zeros(1, ids.shape[1], WIDTH)
+        states[0, end, :3] = torch.tensor([row, column, left])
+        return loss(ids, patches, objects, states={3: states})
 
     # The car is on patches 10 and 11 of the first row, the dog on the 14th of the second.
     across = -6.8 / 15

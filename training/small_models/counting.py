@@ -71,7 +71,7 @@ APART: Final = 8.0  # for each object: far enough in either part
 READERS: Final = 3  # units of the second layer
 
 
-def shown(states: Tensor) -> Tensor:
+def densities(states: Tensor) -> Tensor:
     """Densities f32 [B, DENSITIES, N] that the first layer of a language model finds in the states
     [B, N, width] of patches."""
     normed = F.rms_norm(states.float(), states.shape[-1:], eps=1e-6)

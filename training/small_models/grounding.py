@@ -25,14 +25,15 @@ can know what stands before it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from training.loop.world import Objects
-from training.small_models.counting import shown
+from training.small_models.counting import densities
 from training.small_models.density import density_loss
 from training.small_models.tokenizer import WORDS_OF
 
@@ -45,9 +46,9 @@ PATCH_LABELS: Final = ("kind", "colour", "character", "place", "second")
 
 
 class Grounding:
-    """Stands in for the attention of a Llama of four layers; `loss` follows a forward pass."""
+    """What a Llama of four layers is taught beside its answers; `loss` follows a forward pass."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._class_of = {name: torch.zeros(len(tokenizer), dtype=torch.long) for name in WORDS_OF}
         for name, words in WORDS_OF.items():
             for number, forms in enumerate(words, start=1):
@@ -59,39 +60,37 @@ class Grounding:
         self._goes_on = torch.tensor([piece.startswith("##") for piece in pieces])
         self._asked = tokenizer.convert_tokens_to_ids(":")
         self._end = tokenizer.eos_token_id
-        self._heard: list[Tensor] = []
-        self._states: list[Tensor] = []
-        layers = model.model.language_model.layers
-        for layer in (layers[0], *layers[WORD_LAYERS:]):
-            layer.register_forward_pre_hook(self._listen, with_kwargs=True)
-        AttentionInterface.register("grounded", self._attend)
-        model.model.language_model.set_attn_implementation("grounded")
 
-    def loss(self, ids: Tensor, patches: dict[str, Tensor], objects: Objects) -> Tensor:
-        """Mean cross-entropy over heads and words, and error of the patches' densities; ids [B, T],
-        patches i64 [B, N] by name."""
+    def loss(
+        self,
+        ids: Tensor,
+        patches: dict[str, Tensor],
+        objects: Objects,
+        attentions: Sequence[Tensor],
+        states: Sequence[Tensor],
+    ) -> Tensor:
+        """Mean cross-entropy over heads and words, and error of the patches' densities.
+
+        ids [B, T], patches i64 [B, N] by name; attentions f32 [B, 4, T, T] of each layer, states
+        f32 [B, T, D] before the first layer and after each, as the model gives them where it is
+        asked for `output_attentions` and `output_hidden_states` (by eager attention).
+        """
         losses = []
-        for number, attention in enumerate(self._heard):
+        for number, attention in enumerate(attentions):
             first, second, third, fourth = attention.unbind(dim=1)
             if number < WORD_LAYERS:
                 losses.append(self._objects(first, ids, patches, number > 0))
                 losses.append(self._colours(first, ids, patches))
             else:
                 losses.append(self._characters(first, ids, patches))
-                row, asked, last, start = self._nouns(ids)
-                way, told = self._direction(ids, row, asked)
-                for head, place in ((second, last), (third, start), (fourth, way)):
-                    missed = -(head[row, asked, place].float() + 1e-4).log()
-                    losses.append(missed[told] if place is way else missed)
-        densities = torch.zeros((), device=ids.device)
-        if self._states:
-            start, words, ends = self._states
-            losses += self._readings(words, ends, ids, objects)
-            found = shown(start[:, 1 : 1 + objects.shares.shape[2]])
-            densities = density_loss(found, objects.density())
-        self._heard.clear()
-        self._states.clear()
-        return torch.cat(losses).mean() + DENSITY_WEIGHT * densities
+                row, end, last, start = self._nouns(ids)
+                way, has_way = self._direction(ids, row, end)
+                for head, place in ((second, last), (third, start)):
+                    losses.append(_unlikely(head[row, end, place]))
+                losses.append(_unlikely(fourth[row, end, way])[has_way])
+        losses += self._readings(states[WORD_LAYERS], states[WORD_LAYERS + 1], ids, objects)
+        density = densities(states[0][:, 1 : 1 + objects.shares.shape[2]])
+        return torch.cat(losses).mean() + DENSITY_WEIGHT * density_loss(density, objects.density())
 
     def _objects(
         self, attention: Tensor, ids: Tensor, patches: dict[str, Tensor], bound: bool
@@ -193,27 +192,6 @@ class Grounding:
         share = _shares(attention, row[there], at[there] - 1, wanted)
         return _missed(share[:, 1:], wanted[there])
 
-    def _listen(self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-        if layer.training:
-            self._states.append(inputs[0] if inputs else named["hidden_states"])
-
-    def _attend(
-        self,
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor,
-        scaling: float,
-        **named: Any,
-    ) -> tuple[Tensor, None]:
-        """Attention by plain products, whose backward pass is also the quicker one on CPUs."""
-        scores = (query * scaling) @ key.transpose(2, 3)
-        attention = (scores + mask.to(scores.dtype)).softmax(dim=-1).to(value.dtype)
-        if module.training:
-            self._heard.append(attention[:, :4])
-        return (attention @ value).transpose(1, 2), None
-
 
 def _shares(attention: Tensor, row: Tensor, place: Tensor, patches: Tensor) -> Tensor:
     """Shares [words, 1 + N] of the first token and the N patches that follow it."""
@@ -223,4 +201,9 @@ def _shares(attention: Tensor, row: Tensor, place: Tensor, patches: Tensor) -> T
 
 def _missed(share: Tensor, wanted: Tensor) -> Tensor:
     """Negative logarithm of the share of attention [words, N] that falls where it is wanted."""
-    return -((share * wanted).sum(dim=1) + 1e-4).log()
+    return _unlikely((share * wanted).sum(dim=1))
+
+
+def _unlikely(share: Tensor) -> Tensor:
+    """Negative logarithm of shares, none of which costs without end."""
+    return -(share.float() + 1e-4).log()

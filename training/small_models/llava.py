@@ -259,7 +259,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = build_llava(clip, tokenizer)
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
     start_projector(model, clip, held_out)
-    grounding = Grounding(model, tokenizer)
+    grounding = Grounding(tokenizer)
+    model.set_attn_implementation("eager")  # which shows its attention
     runner = Runner(options, model, arguments.rate)
     set_tower(model, clip)  # not that of the run to start with
     if not options.resume:
@@ -280,15 +281,20 @@ def main(arguments: argparse.Namespace) -> None:
         batch = {k: v.to(options.device) for k, v in sequences(questions).items()}
         labels = batch.pop("labels")
         with mixed_precision(options.device):
-            logits = model(
-                pixel_values=normalise(pixels(samples)).to(options.device), **batch
-            ).logits
+            out = model(
+                pixel_values=normalise(pixels(samples)).to(options.device),
+                **batch,
+                output_attentions=True,
+                output_hidden_states=True,
+            )
             stacked = {n: np.stack([s.labels[n].ravel() for s in samples]) for n in PATCH_LABELS}
             patches = {n: torch.from_numpy(v).to(options.device) for n, v in stacked.items()}
             objects = Objects.of(samples).to(options.device)
-            grounded = grounding.loss(batch["input_ids"], patches, objects)
+            grounded = grounding.loss(
+                batch["input_ids"], patches, objects, out.attentions, out.hidden_states
+            )
         wanted = labels[:, 1:] != -100
-        answer = F.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
+        answer = F.cross_entropy(out.logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
         return {"loss": answer + GROUNDING_WEIGHT * grounded, "answer": answer, "ground": grounded}
 
     runner.run(loss_of_step, lambda model: validate(model, held_out, sequences), {})
