@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -126,6 +126,16 @@ def phrases() -> list[str]:
     return [re.sub(r"\{\d?\}", " ", template) for template in (*templates, SIDE, HEIGHT)]
 
 
+class _Name(NamedTuple):
+    """How a question names an object: by its kind, with its colour where that is needed."""
+
+    kind: str
+    colour: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.colour} {self.kind}" if self.colour else self.kind
+
+
 class _Asker:
     """Holds what the families share: the generator and the counts of kinds and colours."""
 
@@ -141,7 +151,7 @@ class _Asker:
         self.partners = partners
         self.kinds = Counter(o.kind for o in objects)
         self.pairs = Counter((o.kind, o.colour) for o in objects)
-        self.found: list[Question] = []
+        self.questions: list[Question] = []
 
     def all(self) -> list[Question]:
         families: tuple[Callable[[], None], ...] = (
@@ -159,7 +169,7 @@ class _Asker:
         )
         for family in families:
             family()
-        return self.found
+        return self.questions
 
     # -- helpers
 
@@ -169,19 +179,28 @@ class _Asker:
     def chance(self, p: float) -> bool:
         return bool(self.rng.random() < p)
 
-    def add(self, task: str, prompt: str, answer: str) -> None:
+    def add(
+        self,
+        task: str,
+        prompt: str,
+        answer: str,
+        kind: str = "",
+        colour: str = "",
+        direction: str = "",
+    ) -> None:
         """Keeps a question; three in four end in a question mark."""
-        self.found.append(Question(task, prompt + ("?" if self.chance(0.75) else ""), answer))
+        prompt += "?" if self.chance(0.75) else ""
+        self.questions.append(Question(task, prompt, answer, kind, colour, direction))
 
-    def named(self) -> list[tuple[str, Object]]:
+    def named(self) -> list[tuple[_Name, Object]]:
         """Objects that can be named without doubt: "car", or "red car" among other cars."""
         names = []
         for o in self.objects:
             alone_coloured = self.pairs[o.kind, o.colour] == 1
             if self.kinds[o.kind] == 1 and not self.chance(0.25):
-                names.append((o.kind, o))
+                names.append((_Name(o.kind), o))
             elif alone_coloured:
-                names.append((f"{o.colour} {o.kind}", o))
+                names.append((_Name(o.kind, o.colour), o))
         return names
 
     def absent(self) -> list[str]:
@@ -195,15 +214,17 @@ class _Asker:
             return
         first = self.objects[0].kind
         prompt = self.pick(COUNT).format(PLURALS[first])
-        self.add("count", prompt, str(self.kinds[first]))
+        self.add("count", prompt, str(self.kinds[first]), first)
         if self.chance(0.2):
-            self.add("count", self.pick(COUNT).format(PLURALS[self.pick(self.absent())]), "0")
+            template, kind = self.pick(COUNT), self.pick(self.absent())
+            self.add("count", template.format(PLURALS[kind]), "0", kind)
         others = [k for k in self.kinds if k not in (first, "sign")]
         if others:
             kind = self.pick(others)
             # Ones are common among the others, so most of them are not asked about.
             if self.chance((0.0, 0.15, 0.5, 0.7)[min(self.kinds[kind], 3)]):
-                self.add("count", self.pick(COUNT).format(PLURALS[kind]), str(self.kinds[kind]))
+                prompt = self.pick(COUNT).format(PLURALS[kind])
+                self.add("count", prompt, str(self.kinds[kind]), kind)
 
     def count_colour(self) -> None:
         """How many of one colour: the wanted answer is drawn first, rarer ones kept more often."""
@@ -217,7 +238,8 @@ class _Asker:
             colour = self.pick([c for c in COLOURS if c not in here])
         n = self.pairs[kind, colour]
         if self.chance((0.7, 0.28, 0.55, 0.85, 1.0)[min(n, 4)]):
-            self.add("count", self.pick(COUNT).format(f"{colour} {PLURALS[kind]}"), str(n))
+            prompt = self.pick(COUNT).format(f"{colour} {PLURALS[kind]}")
+            self.add("count", prompt, str(n), kind, colour)
 
     def presence(self) -> None:
         """One kind that is there and one that is not; signs seldom, as they are common.
@@ -230,13 +252,13 @@ class _Asker:
                 likely = [PARTNERS[kind] for kind in there if PARTNERS[kind] in kinds]
                 if answer == "no" and self.partners and likely and self.chance(self.partners):
                     kinds = likely
-                prompt = self.pick(PRESENCE).format(f"a {self.pick(kinds)}")
-                self.add("presence", prompt, answer)
+                template, kind = self.pick(PRESENCE), self.pick(kinds)
+                self.add("presence", template.format(f"a {kind}"), answer, kind)
         if self.chance(0.12):
             there_is = self.kinds["sign"] > 0
             if self.chance(0.72 if there_is else 1.0):
                 prompt = self.pick(PRESENCE).format("a sign")
-                self.add("presence", prompt, "yes" if there_is else "no")
+                self.add("presence", prompt, "yes" if there_is else "no", "sign")
 
     def presence_colour(self) -> None:
         """A colour of a kind: where the answer is no, the kind or the colour is often there."""
@@ -252,7 +274,8 @@ class _Asker:
             else:
                 kind = self.pick([k for k in THINGS if not self.pairs[k, colour]])
         article = "an" if colour[0] in "aeiou" else "a"
-        self.add("presence", self.pick(PRESENCE).format(f"{article} {colour} {kind}"), answer)
+        prompt = self.pick(PRESENCE).format(f"{article} {colour} {kind}")
+        self.add("presence", prompt, answer, kind, colour)
 
     def colour(self) -> None:
         """Kinds all of one colour, up to two of them."""
@@ -264,9 +287,9 @@ class _Asker:
         for i in self.rng.permutation(len(plain))[:2]:
             kind, colour = plain[i]
             if self.kinds[kind] == 1:
-                self.add("colour", self.pick(COLOUR_ONE).format(kind), colour)
+                self.add("colour", self.pick(COLOUR_ONE).format(kind), colour, kind)
             else:
-                self.add("colour", self.pick(COLOUR_MANY).format(PLURALS[kind]), colour)
+                self.add("colour", self.pick(COLOUR_MANY).format(PLURALS[kind]), colour, kind)
 
     def text(self) -> None:
         """What a sign says; with two signs, the one meant is named by its colour."""
@@ -274,11 +297,11 @@ class _Asker:
             if not o.text or self.pairs["sign", o.colour] > 1:
                 continue
             alone = self.kinds["sign"] == 1
-            name = "sign" if alone and self.chance(0.8) else f"{o.colour} sign"
+            name = _Name("sign") if alone and self.chance(0.8) else _Name("sign", o.colour)
             if not o.text.isdigit():
-                self.add("print", self.pick(PRINT).format(name), o.text)
+                self.add("print", self.pick(PRINT).format(name), o.text, *name)
             else:
-                self.add("number", self.pick(NUMBER).format(name), o.text)
+                self.add("number", self.pick(NUMBER).format(name), o.text, *name)
 
     def position(self) -> None:
         """The quarter of the picture that holds the centre of an object, where that is clear."""
@@ -291,7 +314,7 @@ class _Asker:
                 clear.append((name, f"{vertical} {side}"))
         for i in self.rng.permutation(len(clear))[:2]:
             name, corner = clear[i]
-            self.add("position", self.pick(POSITION).format(name), corner)
+            self.add("position", self.pick(POSITION).format(name), corner, *name)
 
     def relation(self) -> None:
         """Left of, right of, above, below, between two objects that are clearly so."""
@@ -311,11 +334,11 @@ class _Asker:
             across = side in ("left of", "right of")
             if self.chance(0.3):
                 template = SIDE if across else HEIGHT
-                self.add("relation", template.format(a, b), side.removesuffix(" of"))
+                self.add("relation", template.format(a, b), side.removesuffix(" of"), *a)
                 continue
             asked = self.pick(("left of", "right of") if across else ("above", "below"))
             prompt = self.pick(RELATION).format(a, b, asked)
-            self.add("relation", prompt, "yes" if asked == side else "no")
+            self.add("relation", prompt, "yes" if asked == side else "no", a.kind, a.colour, asked)
 
     def compare(self) -> None:
         """More of one kind than of another; never asked of equal counts."""
@@ -326,7 +349,8 @@ class _Asker:
         more, less = self.pick(unequal)
         yes = self.chance(0.5)
         pair = (PLURALS[more], PLURALS[less]) if yes else (PLURALS[less], PLURALS[more])
-        self.add("compare", self.pick(COMPARE).format(*pair), "yes" if yes else "no")
+        prompt = self.pick(COMPARE).format(*pair)
+        self.add("compare", prompt, "yes" if yes else "no", more if yes else less)
 
     def scene(self) -> None:
         if self.category:
@@ -339,9 +363,10 @@ class _Asker:
         if self.chance(0.06):
             absent = self.pick(self.absent())
             prompt = self.pick((*COLOUR_ONE, *POSITION)).format(absent)
-            self.add("unknown", prompt, CANNOT_TELL)
+            self.add("unknown", prompt, CANNOT_TELL, absent)
         if not self.kinds["sign"] and self.chance(0.05):
-            self.add("unknown", self.pick((*NUMBER, *PRINT)).format("sign"), CANNOT_TELL)
+            prompt = self.pick((*NUMBER, *PRINT)).format("sign")
+            self.add("unknown", prompt, CANNOT_TELL, "sign")
 
 
 FAMILIES: Final = tuple(
@@ -360,6 +385,6 @@ def family(scene: Scene, question: Question) -> str:
     if question.task != "print":
         return question.task
     signs = [o for o in scene.objects if o.text == question.answer]
-    asked = next((o for o in signs if o.colour in question.prompt.split()), signs[0])
+    asked = next((o for o in signs if o.colour == question.colour), signs[0])
     unit = min(scene.picture.shape[:2]) / 256
     return "small print" if asked.characters[0].height < SMALL_PRINT * unit else "large print"

@@ -97,11 +97,18 @@ class Object:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about one scene, its exact answer and the task family it belongs to."""
+    """A question about one scene, its exact answer and the task family it belongs to.
+
+    kind, colour: of what it names, of two things the first; "" where it names none. direction: the
+    side of a relation that it asks about, one of ``questions.SIDES``.
+    """
 
     task: str
     prompt: str
     answer: str
+    kind: str = ""
+    colour: str = ""
+    direction: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scenes import (
     Scene,
     render,
 )
-from scenes.questions import OUTSIDE
+from scenes.questions import OUTSIDE, SIDES
 from scenes.versions import PARTNERS
 from scenes.world import PLURALS
 from tests.scenes.truth import matching, right_answer, things
@@ -129,3 +129,15 @@ def guess(learnt: dict[str, Counter[str]], prompt: str) -> str:
     fine, coarse = keys(prompt)
     answers = learnt[fine] if learnt[fine].total() >= 8 else learnt[coarse]
     return answers.most_common(1)[0][0] if answers else ""
+
+
+def test_what_a_question_names_travels_with_it(many: list[Scene]) -> None:
+    named = [q for scene in many for q in scene.questions if q.kind]
+    for question in named:
+        words = question.prompt.rstrip("?").split()
+        assert question.kind in words or PLURALS[question.kind] in words
+        assert not question.colour or question.colour in words
+        assert question.direction in question.prompt
+    assert {q.task for q in named} == set(TASKS) - {"scene"}
+    assert any(q.colour for q in named if q.task == "count")
+    assert {q.direction for q in named if q.task == "relation"} == {"", *SIDES}
