@@ -78,6 +78,7 @@ results-parts:
 	$(MEASURE) answers --dataset runs/scenes-2/questions.jsonl --qualities 3 --formats --threads 1
 	$(MEASURE) information_flow
 	$(MEASURE) sheet
+	$(MEASURE) wire
 
 images-check: ## build both container images for real and try them (needs buildah, debootstrap, root)
 	docker/images_check.sh

@@ -23,9 +23,8 @@ MAX_EDGE_BYTES: Final = 1 << 30
 
 
 def server_bundle_ids(http: httpx.Client) -> list[str]:
-    """Hexadecimal ids of the bundles that a server takes streams of."""
-    models = model_of(http.get("/v1/models"), ModelList).data
-    return list(dict.fromkeys(id_ for model in models for id_ in model.bundles))
+    """Hexadecimal ids of the bundles that a server has, the one to code with first."""
+    return _of_models(http)[0]
 
 
 def choose_bundle(connection: Connection, current: Bundle) -> Bundle:
@@ -34,13 +33,13 @@ def choose_bundle(connection: Connection, current: Bundle) -> Bundle:
     Raises BundleUnknown where the server has none.
     """
     with connection.open() as http:
-        taken = server_bundle_ids(http)
-        if not taken:
+        ids, codecs = _of_models(http)
+        if not ids:
             raise BundleUnknown(f"the server at {connection.server} has no bundle")
-        for bundle in (current, *local_bundles()):
-            if bundle.hex_id in taken:
-                return bundle
-        return fetch_bundle(http, taken[0])
+        device = (current, *local_bundles())
+        same = [bundle for bundle in device if bundle.hex_id in ids]
+        readable = [bundle for bundle in device if bundle.codec_id.hex() in codecs]
+        return next(iter(same + readable), None) or fetch_bundle(http, ids[0])
 
 
 def fetch_bundle(http: httpx.Client, hex_id: str) -> Bundle:
@@ -68,6 +67,14 @@ def fetch_bundle(http: httpx.Client, hex_id: str) -> Bundle:
             hint="XDG_CACHE_HOME names another folder",
         ) from error
     return Bundle.open(folder / hex_id)
+
+
+def _of_models(http: httpx.Client) -> tuple[list[str], list[str]]:
+    """Ids of a server's bundles, and of the codecs whose streams it takes, each once."""
+    models = model_of(http.get("/v1/models"), ModelList).data
+    ids = dict.fromkeys(id_ for model in models for id_ in model.bundles)
+    codecs = dict.fromkeys(id_ for model in models for id_ in model.codecs)
+    return list(ids), list(codecs)
 
 
 def _fetch_into(beside: Path, http: httpx.Client, hex_id: str) -> None:

@@ -111,7 +111,13 @@ def _error_of(response: httpx.Response) -> CotamError:
             error = error_from(problem)
             if isinstance(error, BundleUnknown) and problem.bundles and not error.hint:
                 error.hint = f"the server has: {', '.join(problem.bundles)}"
+            if isinstance(error, KeyMissing | KeyRefused):
+                error.hint = "set COTAM_API_KEY, or give another api_key"
             return error
+    if response.has_redirect_location:
+        return UpstreamError(
+            f"{response.url} has moved", hint=f"it points to {response.headers['location']}"
+        )
     kind = _BY_STATUS.get(response.status_code, UpstreamError)
     return kind(
         f"{response.url} answered {response.status_code} {response.reason_phrase}",

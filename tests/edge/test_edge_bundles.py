@@ -87,6 +87,22 @@ def test_a_server_without_bundles(server: Any, photo: Path, problem: Any) -> Non
         client.ask(photo, "?")
 
 
+def test_a_bundle_of_a_codec_that_the_server_takes_is_not_fetched_again(
+    server: Any, other: Bundle, bundle: Bundle, cache: Path
+) -> None:
+    cache.mkdir(parents=True)
+    other.root.rename(cache / other.hex_id)
+    model = {"id": "m", "view": "adapter", "bundles": ["00112233"], "codecs": []}
+    for codecs, taken in (
+        ([other.codec_id.hex()], other),
+        ([other.codec_id.hex(), bundle.codec_id.hex()], bundle),
+    ):
+        models = {"data": [{**model, "codecs": codecs}]}
+        server.pages["/v1/models"] = json.dumps(models).encode()
+        with EdgeClient(server.url, threads=1) as client:
+            assert client.agree().id == taken.id
+
+
 def test_names(bundle: Bundle, tmp_path: Path) -> None:
     for name in ("auto", "tiny", bundle.hex_id, str(bundle.root)):
         assert find_named(name).id == bundle.id

@@ -200,6 +200,7 @@ def test_a_server_that_refuses(cli: Cli, photo: Path, server: Any, problem: Any)
         codes.append(ended.code)
         lines.append(one_line(ended.err))
     assert codes == [5, 6, 1]
+    assert "COTAM_API_KEY" in lines[0]
     assert "[request r-9]" in lines[1]
     assert "00112233" in lines[2]
 

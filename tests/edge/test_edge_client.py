@@ -105,13 +105,22 @@ def test_errors_come_back_as_they_were(server: Any, photo: Path, problem: Any) -
         problem(418, "teapot", "short and stout"),
         (401, {"content-type": "text/html", "x-request-id": "r-8"}, b"<h1>no</h1>"),
         (404, {}, b""),
+        (301, {"location": "https://elsewhere.test/v1/query"}, b""),
         (504, {"retry-after": "soon"}, b""),
         (502, {"content-type": "application/problem+json"}, b"{}"),
         (200, {"content-type": "application/json"}, b'{"answer": 3}'),
         (200, {"content-type": "text/html"}, b"<h1>hello</h1>"),
     ]
     wanted: list[type[CotamError]] = [RateLimited, BundleUnknown, Overloaded, CotamError]
-    wanted += [KeyMissing, NotFound, DeadlineExceeded, UpstreamError, UpstreamError, UpstreamError]
+    wanted += [
+        KeyMissing,
+        NotFound,
+        UpstreamError,
+        DeadlineExceeded,
+        UpstreamError,
+        UpstreamError,
+        UpstreamError,
+    ]
     raised = []
     with EdgeClient(server.url, threads=1, retries=Retries(0)) as client:
         question = Query(client.encode(photo).to_bytes(), "why?")
@@ -124,7 +133,8 @@ def test_errors_come_back_as_they_were(server: Any, photo: Path, problem: Any) -
     assert "00112233" in str(raised[1])
     assert raised[2].retry_after == 0.0
     assert raised[4].request_id == "r-8"
-    assert raised[6].retry_after is None
+    assert "https://elsewhere.test" in raised[6].hint
+    assert raised[7].retry_after is None
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "x" * 1_000_000])
