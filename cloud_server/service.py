@@ -109,9 +109,9 @@ class Service:
 
     def parse(self, stream: bytes) -> Bitstream:
         """A stream of one of our codecs; nothing of it is decoded. Raises a StreamError."""
-        found = Bitstream.from_bytes(stream, self.limits)
-        find(self.bundles, found.codec_id)
-        return found
+        parsed = Bitstream.from_bytes(stream, self.limits)
+        find(self.bundles, parsed.codec_id)
+        return parsed
 
     def submit(self, work: Work) -> None:
         """Have a work done; its sink hears of it. Raises NotReady."""

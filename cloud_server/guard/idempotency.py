@@ -63,7 +63,7 @@ class AnswerStore:
         future: asyncio.Future[QueryResponse] = asyncio.get_running_loop().create_future()
         self._stored[name] = _Stored(request, future, self._clock() + self._ttl)
         try:
-            found = await make()
+            answer = await make()
         except BaseException as error:
             del self._stored[name]
             if isinstance(error, Exception):
@@ -72,8 +72,8 @@ class AnswerStore:
             else:
                 future.cancel()
             raise
-        future.set_result(found)
-        return found, False
+        future.set_result(answer)
+        return answer, False
 
     def _forget(self) -> None:
         """Drop what is too old or too many; what is still being answered stays."""

@@ -58,13 +58,13 @@ class KeyRing:
                 raise UsageError(
                     f"{PREFIX}API_KEYS_FILE is {str(settings.api_keys_file)!r}: {reason}"
                 ) from error
-        found: dict[str, str] = {}
+        hashes: dict[str, str] = {}
         for name, hashed in _parse(entries):
-            if found.setdefault(name, hashed) != hashed:
+            if hashes.setdefault(name, hashed) != hashed:
                 raise UsageError(
                     f"{PREFIX}API_KEYS names two keys {name!r}", hint="give each its own name"
                 )
-        return cls(found)
+        return cls(hashes)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)
@@ -82,10 +82,10 @@ class KeyRing:
                 "this server asks for a key", hint="send it as Authorization: Bearer KEY"
             )
         given = hash_key(key.strip())
-        found = [n for n, known in self._hashes.items() if hmac.compare_digest(known, given)]
-        if not found:
+        names = [n for n, known in self._hashes.items() if hmac.compare_digest(known, given)]
+        if not names:
             raise KeyRefused("the key is not known here", hint="ask the operator for one")
-        return found[0]
+        return names[0]
 
 
 def _parse(entries: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -103,14 +103,14 @@ def install(app: FastAPI) -> None:
         """Unknown routes and methods."""
         assert isinstance(error, HTTPException)
         path = request.scope["path"]
-        ours: CotamError = RequestError(str(error.detail))
+        refusal: CotamError = RequestError(str(error.detail))
         if error.status_code == 404:
-            ours = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
+            refusal = NotFound(f"there is no {path}", hint="GET /openapi.json lists the routes")
         elif error.status_code == 405:
-            methods = (error.headers or {}).get("Allow", "")
-            ours = MethodNotAllowed(f"{path} does not take {request.method}", hint=f"use {methods}")
-        request.app.state.service.metrics.failed(ours.code)
-        body = error_body(ours, request_id_of(request.scope), status=error.status_code)
+            hint = f"use {(error.headers or {}).get('Allow', '')}"
+            refusal = MethodNotAllowed(f"{path} does not take {request.method}", hint=hint)
+        request.app.state.service.metrics.failed(refusal.code)
+        body = error_body(refusal, request_id_of(request.scope), status=error.status_code)
         return error_response(body, error.headers)
 
     async def of_validation(request: Request, error: Exception) -> Response:
@@ -127,5 +127,5 @@ def install(app: FastAPI) -> None:
 def unexpected(error: Exception, request_id: str) -> Response:
     """500, without a word of what is inside; the log has it under the request's id."""
     log.error("unexpected error", exc_info=error)
-    ours = CotamError("the server failed on this request", hint="the server's log says more")
-    return error_response(error_body(ours, request_id))
+    failure = CotamError("the server failed on this request", hint="the server's log says more")
+    return error_response(error_body(failure, request_id))

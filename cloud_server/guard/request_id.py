@@ -30,8 +30,8 @@ class Gone(Exception):
 
 def request_id_of(scope: Scope) -> str:
     """The id of a request."""
-    found: str = scope["state"]["request_id"]
-    return found
+    request_id: str = scope["state"]["request_id"]
+    return request_id
 
 
 class RequestIds:

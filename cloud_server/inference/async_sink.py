@@ -43,10 +43,13 @@ class AsyncSink:
     async def pieces(self, until: float = float("inf")) -> AsyncGenerator[str, None]:
         """All pieces. Raises TimeoutError at `until` (loop time), and what `fail` is given."""
         while True:
-            left = max(0.0, until - self._loop.time())
-            piece = await asyncio.wait_for(
-                self._queue.get(), None if left == float("inf") else left
-            )
+            if self._queue.empty():
+                left = max(0.0, until - self._loop.time())
+                piece = await asyncio.wait_for(
+                    self._queue.get(), None if left == float("inf") else left
+                )
+            else:
+                piece = self._queue.get_nowait()
             if piece is None:
                 return
             if isinstance(piece, Exception):

@@ -132,18 +132,18 @@ class Engine:
             if work.latents is None:
                 continue
             shape = work.latents.latent.shape
-            found = groups.setdefault((work.latents.stream.codec_id, shape), [[]])
+            alike = groups.setdefault((work.latents.stream.codec_id, shape), [[]])
             most = 1 if self.device.type == "cpu" else TOGETHER // (shape[1] * shape[2])
-            if len(found[-1]) >= max(1, most):
-                found.append([])
-            found[-1].append(work)
-        return [group for found in groups.values() for group in found]
+            if len(alike[-1]) >= max(1, most):
+                alike.append([])
+            alike[-1].append(work)
+        return [group for alike in groups.values() for group in alike]
 
     def _restore(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
         latents = [work.latents for work in batch if work.latents is not None]
-        found = self._decoders[latents[0].stream.codec_id].restore(latents)
-        for work, decoded in zip(batch, found, strict=True):
+        pictures = self._decoders[latents[0].stream.codec_id].restore(latents)
+        for work, decoded in zip(batch, pictures, strict=True):
             work.decoded, work.latents = decoded, None
             read, (begin, _) = work.times["decode"], work.spans["decode"]
             work.took("decode", start)
@@ -152,8 +152,8 @@ class Engine:
 
     def _see(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()
-        found = self.backend.see([work.decoded for work in batch if work.decoded is not None])
-        for work, visual in zip(batch, found, strict=True):
+        looks = self.backend.see([work.decoded for work in batch if work.decoded is not None])
+        for work, visual in zip(batch, looks, strict=True):
             work.visual = visual
             if not work.keeps_decoded:
                 work.decoded = None

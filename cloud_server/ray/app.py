@@ -19,7 +19,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -114,8 +115,8 @@ class Decoders:
         with self._lock:
             start = time.perf_counter()
             try:
-                found = self._decoders[work.stream.codec_id].decode(work.stream)
-                work.decoded = replace(found, latent=found.latent.cpu())
+                decoded = self._decoders[work.stream.codec_id].decode(work.stream)
+                work.decoded = replace(decoded, latent=decoded.latent.cpu())
             except CotamError as error:
                 work.finish(error)
             work.times["decode"] = 1000 * (time.perf_counter() - start)
@@ -235,21 +236,23 @@ def run(settings: Settings) -> None:
     application = build({})
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" in os.environ:
-        ray.init()
-    else:
-        # Replicas are more than cores where one machine has to do everything.
-        cpus = max(os.cpu_count() or 1, _processes(load_ray_settings({})))
-        ray.init(include_dashboard=False, num_cpus=cpus)
+    with _starting("Ray"):
+        if "RAY_ADDRESS" in os.environ:
+            ray.init()
+        else:
+            # Replicas are more than cores where one machine has to do everything.
+            cpus = max(os.cpu_count() or 1, _processes(load_ray_settings({})))
+            ray.init(include_dashboard=False, num_cpus=cpus)
     ended = threading.Event()
     _on_signals(lambda *_: sys.exit())  # after Ray has set its own
     try:
         logs = {"encoding": "JSON", "enable_access_log": False}
         http = {"host": settings.host, "port": settings.port}
-        serve.start("HeadOnly", http, logging_config=logs)
-        serve.run(application, name=APP, route_prefix="/", logging_config=logs)
-        ingress = serve.get_app_handle(APP)
-        ingress.broadcast("wait").results()
+        with _starting("the application"):
+            serve.start("HeadOnly", http, logging_config=logs)
+            serve.run(application, name=APP, route_prefix="/", logging_config=logs)
+            ingress = serve.get_app_handle(APP)
+            ingress.broadcast("wait").results()
         _on_signals(lambda *_: ended.set())
         log.info("Ray Serve listens on http://%s:%d", settings.host, settings.port)
         ended.wait()
@@ -257,6 +260,17 @@ def run(settings: Settings) -> None:
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+@contextmanager
+def _starting(what: str) -> Iterator[None]:
+    """Turn whatever Ray raises while something starts into one line."""
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s does not start", what, exc_info=error)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CotamError(f"{what} does not start: {reason}", hint="the log says more") from error
 
 
 def _on_signals(act: Callable[..., None]) -> None:

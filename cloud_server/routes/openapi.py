@@ -28,15 +28,15 @@ _ANSWERS: Final = (
 
 def document(app: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1 with every error as a problem, and the key where one is asked for."""
-    found = app.openapi()
-    components = found.setdefault("components", {})
+    api = app.openapi()
+    components = api.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     problem = ErrorBody.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**problem.pop("$defs"), "Problem": problem, **request_schemas()}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for _, operation in _operations(found):
+    for _, operation in _operations(api):
         responses = operation["responses"]
         for status, response in list(responses.items()):
             if status.startswith("2"):
@@ -45,10 +45,10 @@ def document(app: FastAPI) -> dict[str, Any]:
                 del responses[status]  # the framework's own form of an error
         if "401" in responses:
             operation["security"] = [{"key": []}, {}]
-    return found
+    return api
 
 
-def page(found: dict[str, Any]) -> str:
+def page(api: dict[str, Any]) -> str:
     """The document as Markdown."""
     lines = [
         "# HTTP interface",
@@ -60,16 +60,16 @@ def page(found: dict[str, Any]) -> str:
         "is asked for, it is sent as `Authorization: Bearer KEY`. Line and headers of a request",
         f"have at most {MOST_BYTES} bytes together.",
     ]
-    for name, operation in _operations(found):
+    for name, operation in _operations(api):
         method, path = name.split(" ")
         lines += ["", f"## {method.upper()} {path}", "", operation.get("description", "")]
-        lines += _fields(found, operation)
+        lines += _fields(api, operation)
         lines += ["", "| status | what |", "|---|---|"]
         for status, response in sorted(operation["responses"].items()):
             kinds = ", ".join(f"`{kind}`" for kind in response.get("content", {}))
             lines.append(f"| {status} | {response['description']} {kinds}".rstrip() + " |")
     lines += ["", "## Answers", ""]
-    schemas = found["components"]["schemas"]
+    schemas = api["components"]["schemas"]
     for name in (name for name in _ANSWERS if name in schemas):
         schema = schemas[name]
         lines += [f"### {name}", "", schema.get("description", ""), ""]
@@ -78,20 +78,20 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _operations(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, methods in found["paths"].items():
+def _operations(api: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in api["paths"].items():
         for method, operation in methods.items():
             yield f"{method} {path}", operation
 
 
-def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+def _fields(api: dict[str, Any], operation: dict[str, Any]) -> list[str]:
     """The parameters and the fields of a body, one a line."""
     lines = []
     for about in operation.get("parameters", []):
         if about["in"] == "query":
             lines += ["", _row(f"?{about['name']}", about["schema"])]
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        schema = _resolved(found, content["schema"])
+        schema = _resolved(api, content["schema"])
         lines += ["", f"Body: `{kind}`"]
         if "properties" not in schema:
             lines[-1] += f": {schema['description']}" if "description" in schema else ""
@@ -103,10 +103,10 @@ def _fields(found: dict[str, Any], operation: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _resolved(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _resolved(api: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """A schema, or the one of the components that it refers to."""
     name = schema.get("$ref", "").rpartition("/")[2]
-    return found["components"]["schemas"][name] if name else schema
+    return api["components"]["schemas"][name] if name else schema
 
 
 def _plain(value: Any) -> str:

@@ -67,10 +67,10 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
         return _answer(request, ticket, work, image)
 
     key = request.headers.get(IDEMPOTENCY_KEY, "")
-    found, replayed = await service.answers.answer(ticket.caller, key, form.digest, make)
+    kept, replayed = await service.answers.answer(ticket.caller, key, form.digest, make)
     if replayed:
         response.headers["idempotency-replayed"] = "true"
-    return found
+    return kept
 
 
 @router.post(

@@ -101,6 +101,18 @@ def ask(cluster: Cluster, number: int, **form: bytes | str) -> httpx.Response:
     return httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S)
 
 
+def test_a_ray_that_is_none_is_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "cloud_server.ray_app"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": "nonsense"},
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1].startswith("cloud_server: Ray does not start: Invalid")
+    assert "Traceback" not in ended.stderr
+
+
 def test_it_is_the_same_interface(cluster: Cluster, stream: bytes) -> None:
     assert httpx.get(f"{cluster.url}/readyz").json() == {"status": "ok"}
     (model,) = httpx.get(f"{cluster.url}/v1/models").json()["data"]
