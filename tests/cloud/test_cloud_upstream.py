@@ -39,8 +39,9 @@ PATIENCE_S = 120.0
 class Stub:
     """What the small server was asked, and the failures that it still has to give.
 
-    It answers in the words of the prompt. After the first of a prompt that begins with "wait", and
-    before any where it is `silent`, it waits for `go`; then it notes whether it was hung up on.
+    It answers in the words of the prompt, a space before each, as vLLM does. After the first of a
+    prompt that begins with "wait", and before any where it is `silent`, it waits for `go`; then it
+    notes whether it was hung up on.
     """
 
     url: str = ""
@@ -78,7 +79,7 @@ def stub() -> Iterator[Stub]:
                 return
             prompt = body["messages"][0]["content"][1]["text"]
             deltas: list[dict[str, Any]] = [
-                {"choices": [{"index": 0, "delta": {"content": f"{word} "}}]}
+                {"choices": [{"index": 0, "delta": {"content": f" {word}"}}]}
                 for word in prompt.split()
             ]
             deltas += [
@@ -145,7 +146,7 @@ def test_it_gets_the_decoded_picture(
     work = Work(Bitstream.from_bytes(stream), "how many cars?", 9, sink=listener)
     engine.run([work])
     assert work.answer
-    assert work.answer.text == "".join(listener.pieces) == "how many cars? "
+    assert work.answer.text == "".join(listener.pieces) == "how many cars?"
     assert work.answer.finish == "length"
     assert (work.answer.prompt_tokens, work.answer.completion_tokens) == (7, 3)
     (body,) = stub.asked
@@ -164,7 +165,7 @@ def test_the_small_server_speaks_the_real_protocol(stub: Stub) -> None:
         *chunks, last = client.chat.completions.create(
             model="large", messages=[{"role": "user", "content": content}], stream=True
         )
-    assert [c.choices[0].delta.content for c in chunks] == ["what ", "now ", None]
+    assert [c.choices[0].delta.content for c in chunks] == [" what", " now", None]
     assert (chunks[-1].choices[0].finish_reason, last.usage.completion_tokens) == ("length", 3)
     assert stub.keys == ["Bearer secret"]
 
@@ -177,7 +178,7 @@ def test_it_gets_features_where_it_takes_them(
     (work,) = asked(engine, stream, "how many cars?")
     assert work.visual
     assert work.answer
-    assert (work.visual.view, work.answer.text) == ("adapter", "how many cars? ")
+    assert (work.visual.view, work.answer.text) == ("adapter", "how many cars?")
     part = stub.asked[0]["messages"][0]["content"][0]
     assert part["type"] == "image_embeds"
     sent = torch.load(io.BytesIO(base64.b64decode(part["image_embeds"])), weights_only=True)
@@ -197,7 +198,7 @@ def test_a_tower_that_is_none(bundle: Bundle, stub: Stub, qwen: Path, tmp_path: 
 
 def test_a_batch_is_asked_at_once(engine: Engine, stream: bytes) -> None:
     works = asked(engine, stream, "one", "two", "three")
-    assert [work.answer.text for work in works if work.answer] == ["one ", "two ", "three "]
+    assert [work.answer.text for work in works if work.answer] == ["one", "two", "three"]
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one(
@@ -206,7 +207,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one(
     works = [Work(Bitstream.from_bytes(stream), prompt, 9) for prompt in ("one", "wait two")]
     works[0].sink = Listener(on_finish=stub.go.set)
     engine.run(works)
-    assert [work.answer.text for work in works if work.answer] == ["one ", "wait two "]
+    assert [work.answer.text for work in works if work.answer] == ["one", "wait two"]
 
 
 def test_one_failure_leaves_the_batch_alone(engine: Engine, stub: Stub, stream: bytes) -> None:
@@ -222,7 +223,7 @@ def test_retries_wait_as_long_as_the_upstream_says(stub: Stub, stream: bytes) ->
     stub.failures = [(503, "3"), (429, "")]
     answer = _outcome(upstream, "hm?")
     assert isinstance(answer, Answer)
-    assert answer.text == "hm? "
+    assert answer.text == "hm?"
     assert pauses == [3.0, 0.5]
     stub.failures = [(503, "2")] * 3
     error = _outcome(upstream, "hm?")
@@ -285,7 +286,7 @@ def test_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no
     url = serve(mllm=stub.url)
     form = {"bitstream": stream, "prompt": (None, "what now")}
     found = httpx.post(f"{url}/v1/query", files=form, timeout=300).json()
-    assert (found["answer"], found["model"], found["view"]) == ("what now ", "large", "picture")
+    assert (found["answer"], found["model"], found["view"]) == ("what now", "large", "picture")
     stub.failures = [(400, "")]
     failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
     assert (failed.status_code, failed.json()["code"]) == (502, "upstream")
@@ -329,7 +330,7 @@ def test_the_deadline_hangs_up(serve, stub: Stub, stream: bytes) -> None:  # typ
     stub.more = 1_000_000
     form = {"bitstream": stream, "prompt": (None, "wait for it"), "stream": (None, "true")}
     events = httpx.post(f"{url}/v1/query", files=form, timeout=300).text.split("\n\n")
-    assert events[0] == 'event: text\ndata: {"text": "wait "}'
+    assert events[0] == 'event: text\ndata: {"text": "wait"}'
     name, _, data = events[1].partition("\ndata: ")
     assert (name, json.loads(data)["code"]) == ("event: error", "deadline_exceeded")
     stub.go.set()

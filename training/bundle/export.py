@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared import bundle as bundles
@@ -41,6 +42,7 @@ from training.small_models.conversion import convert_tower
 from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 
 OPSET = 18
+MLLM_WEIGHTS = "model.safetensors"
 MOST_OVER_ESTIMATE = 1.05  # coded over estimated bits: 1.026 was seen, after four steps of training
 ONNX_TOLERANCE = 2e-3  # of latents in 8-bit units, hundreds large
 ENCODER_ERROR = 3.0  # root mean square in 8-bit units, of a graph in 8 bits
@@ -182,6 +184,18 @@ def write_mllm(model: Any, folder: Path) -> None:
 
     model.half().save_pretrained(folder)
     build_processor(build_tokenizer()).save_pretrained(folder)
+
+
+def name_as_published(path: Path) -> None:
+    """Name the weights of a LLaVA's tower as published LLaVAs do, which is how vLLM knows them.
+
+    transformers 5 writes the names that it has in memory, one level less, and reads both.
+    """
+    weights = {
+        re.sub(r"^vision_tower\.(?!vision_model\.)", "vision_tower.vision_model.", name): tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def describe_tower(visual: Any) -> dict[str, Any]:

@@ -135,7 +135,10 @@ class Upstream:
                 for chunk in _chunks(got):
                     usage = chunk.get("usage") or usage
                     for choice in chunk.get("choices", [])[:1]:
-                        if piece := choice.get("delta", {}).get("content"):
+                        piece = choice.get("delta", {}).get("content") or ""
+                        if not text:  # vLLM begins with the space before the first word
+                            piece = piece.lstrip()
+                        if piece:
                             text.append(piece)
                             request.sink.text(piece)
                         if choice.get("finish_reason") == "length":
