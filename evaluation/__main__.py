@@ -20,6 +20,7 @@ COMMANDS = {
     "ablations": "what each part of the method gives: without it, the rest as it was",
     "information_flow": "attention distance and token similarity of each layer of a vision tower",
     "bench": "time and memory of each stage against other codecs",
+    "vllm": "a real vLLM beside our server: the same answers, by picture, features and stream",
     "load": "the service under load: speed, memory, overload, the end, and our share of it",
     "wire": "bytes of a question as they travel, both ways",
     "busy": "an answer beside a busy core, by threads that spin and that sleep",

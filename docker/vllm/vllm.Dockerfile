@@ -1,5 +1,5 @@
 # vLLM without root: a user with a name, and a folder for weights that is its own.
-ARG BASE=vllm/vllm-openai:v0.11.0
+ARG BASE=vllm/vllm-openai:v0.32.0
 FROM ${BASE}
 
 RUN useradd --create-home --uid 10001 cotam && install -d -o cotam -g cotam /models
