@@ -6,9 +6,21 @@ so that `--version` and `--help` need none of them.
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line; ends the process with one of the exit codes of `shared.errors`."""
-    from edge_client.cli.app import run
+    from edge_client.cli import streams
+    from edge_client.cli.output import one_line_errors
 
-    run()
+    streams.prepare()
+    with one_line_errors():
+        if sys.argv[1:] == ["--version"]:  # what scripts and health checks ask: without the rest
+            from edge_client.cli.version import version_line
+
+            streams.write_data(version_line())
+            return
+        from edge_client.cli.app import run
+
+        run()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 
-from edge_client.cli import streams
 from edge_client.cli.bench import bench
 from edge_client.cli.bundle import app as bundle
 from edge_client.cli.config import config
 from edge_client.cli.encode import encode
 from edge_client.cli.inspect import inspect
 from edge_client.cli.map import map_
-from edge_client.cli.output import error_line
 from edge_client.cli.send import send
 from edge_client.cli.spool import app as spool
-from shared.errors import CotamError, UsageError, exit_code
+from edge_client.cli.version import version_line
+from shared.errors import CotamError, UsageError
 
 # Typer carries a click of its own since 0.26 and names it nowhere: the base of its usage errors.
 _ClickException: Final[Any] = typer.BadParameter.__mro__[2]
@@ -43,19 +42,8 @@ app.add_typer(bundle, name="bundle")
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"edge_client {version()}")
+        typer.echo(version_line())
         raise typer.Exit
-
-
-def version() -> str:
-    """The version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("cotam")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 @app.callback()
@@ -77,32 +65,14 @@ def _options(
 
 
 def run() -> None:
-    """Run the command line; what goes wrong becomes one line and its exit code."""
-    streams.prepare()
+    """Run the command line and end the process. Raises CotamError, OSError."""
     try:
         # Not in its own mode, in which typer draws a box around a word that was misspelt.
         sys.exit(app(prog_name="edge_client", standalone_mode=False))
-    except CotamError as error:
-        _end(error_line(error), exit_code(error))
     except _ClickException as error:
-        _end(error_line(_as_ours(error)), error.exit_code)
-    except typer.Abort:
-        _end("error: stopped", 1)
-    except BrokenPipeError:  # who reads our output has enough
-        streams.silence_output()
-        sys.exit(1)
-    except MemoryError:
-        _end("error: there is not enough memory (lower --resolution or --concurrency)", 1)
-    except OSError as error:
-        if error.filename is None:  # files have names, so it was one of the standard streams
-            streams.silence_output()
-        named = f"{error.filename}: " if error.filename else "the output cannot be written: "
-        _end(f"error: {named}{error.strerror}", 1)
-
-
-def _end(line: str, code: int) -> NoReturn:
-    streams.write_talk(line)
-    sys.exit(code)
+        raise _as_ours(error) from error
+    except typer.Abort as error:
+        raise CotamError("stopped") from error
 
 
 def _as_ours(error: Any) -> UsageError:

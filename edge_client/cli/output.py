@@ -6,10 +6,10 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from edge_client.cli import streams
-from shared.errors import CotamError
+from shared.errors import CotamError, exit_code
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -81,6 +81,30 @@ class Output:
             return False
         self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         return True
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Whatever goes wrong in the block ends the process with one line and its exit code."""
+    try:
+        yield
+    except CotamError as error:
+        _end(error_line(error), exit_code(error))
+    except BrokenPipeError:  # who reads our output has enough
+        streams.silence_output()
+        sys.exit(1)
+    except MemoryError:
+        _end("error: there is not enough memory (lower --resolution or --concurrency)", 1)
+    except OSError as error:
+        if error.filename is None:  # files have names, so it was one of the standard streams
+            streams.silence_output()
+        named = f"{error.filename}: " if error.filename else "the output cannot be written: "
+        _end(f"error: {named}{error.strerror}", 1)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    streams.write_talk(line)
+    sys.exit(code)
 
 
 def error_line(error: CotamError, about: str = "") -> str:
