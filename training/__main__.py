@@ -13,6 +13,7 @@ TRAINERS = {
     "entropy": ("codec.entropy", "the entropy network alone, for a codec whose transforms stay"),
     "clip": ("small_models.clip", "the CLIP towers, on Scenes and their captions"),
     "llava": ("small_models.llava", "the language model on the frozen tower, on Scenes"),
+    "tower": ("tower.trainer", "an adapter for the vision tower of any model, on photographs"),
     "adapter": ("tower.adapter", "the latent feature adapter, codec and tower frozen"),
     "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
     "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),

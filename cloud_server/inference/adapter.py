@@ -66,8 +66,8 @@ class Adapters:
     def _of(self, decoded: Decoded) -> Tensor:
         return self._vision.adapt(
             self._adapters[decoded.bundle_id],
-            decoded.latent,
-            torch.from_numpy(decoded.codes).to(decoded.latent.device),
+            decoded.latent.unsqueeze(0),
+            torch.from_numpy(decoded.codes).unsqueeze(0).to(decoded.latent.device),
             *decoded.picture.shape[:2],
         )
 

@@ -13,8 +13,9 @@ from evaluation.judges.variants import Variant
 from evaluation.report.records import Records
 from scenes import Scene
 from scenes.questions import family
-from shared.bundle import Bundle
+from shared.bundle import ADAPTER, Bundle
 from shared.errors import UsageError
+from shared.tower import same_tower
 
 AT_ONCE: Final = 12  # conditions in one pass
 
@@ -28,7 +29,9 @@ class Grader:
         self._model = bundle.hex_id
         self._records = records
         for variant in variants:
-            if self.llava.backend.view(variant.bundle.id) != "adapter":
+            tower = self.llava.backend.tower.vision.fingerprint
+            made_for = variant.bundle.manifest.tower.fingerprint
+            if not (variant.bundle.has(ADAPTER) and same_tower(made_for, tower)):
                 raise UsageError(
                     f"{variant.label} has no adapter for the tower of bundle {bundle.hex_id}",
                     hint="export it with an adapter that was trained on that tower",

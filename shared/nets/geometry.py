@@ -56,15 +56,15 @@ class Geometry:
     order: Tensor | None = None
 
     def sample(
-        self, latent: Tensor, codes: Tensor, width: int, height: int
+        self, latents: Tensor, codes: Tensor, width: int, height: int
     ) -> tuple[Tensor, Tensor]:
-        """A latent [C, h, w] and its codes [h, w] where the tokens of a picture look.
+        """Latents [B, C, h, w] and their codes [B, h, w] where the tokens of the pictures look.
 
-        [V, C, rows, columns] and [V, rows, columns]. A token that is wider than a latent gets the
-        mean of what it covers, about.
+        [B * V, C, rows, columns] and [B * V, rows, columns]. A token that is wider than a latent
+        gets the mean of what it covers, about.
         """
-        both = torch.cat([latent, codes.unsqueeze(0).to(latent.dtype)]).unsqueeze(0)
-        rows, columns = codes.shape
+        both = torch.cat([latents, codes.unsqueeze(1).to(latents.dtype)], dim=1)
+        rows, columns = codes.shape[1:]
         size = torch.tensor([width, height], dtype=torch.float32) / STRIDE
         share = size / torch.tensor([columns, rows])  # of the latent's extent that is picture
         found = []
@@ -78,13 +78,13 @@ class Geometry:
             found.append(
                 F.grid_sample(
                     pooled,
-                    places.unsqueeze(0).to(pooled),
+                    places.expand(len(pooled), -1, -1, -1).to(pooled),
                     mode="bilinear",
                     padding_mode="border",
                     align_corners=False,
                 )
             )
-        sampled = torch.cat(found)
+        sampled = torch.stack(found, dim=1).flatten(0, 1)
         return sampled[:, :-1], sampled[:, -1]
 
     def ordered(self, tokens: Tensor) -> Tensor:

@@ -28,15 +28,7 @@ def load_vision(place: str, device: torch.device, dtype: torch.dtype) -> Vision:
     disable_progress_bar()  # it belongs to a terminal, not to a log
     with named(place, "vision tower"):
         config = AutoConfig.from_pretrained(place, **SAFE)
-        if not hasattr(config, "vision_config"):
-            raise UsageError(
-                f"{place} holds a {config.model_type}, which has no vision tower",
-                hint="name an image-text model: a LLaVA, InternVL, Qwen-VL or one like them",
-            )
-        text = config.get_text_config()
-        text.num_hidden_layers = 0
-        if getattr(text, "layer_types", None):
-            text.layer_types = []
+        without_layers(place, config)
         # Its layers are in the files and have no place here: that is meant, and no warning.
         with _quiet("transformers.modeling_utils", "transformers.distributed.tensor_parallel"):
             model = AutoModelForImageTextToText.from_pretrained(
@@ -44,6 +36,23 @@ def load_vision(place: str, device: torch.device, dtype: torch.dtype) -> Vision:
             )
         processor = AutoProcessor.from_pretrained(place, **SAFE)
     return Vision(model.to(device).eval(), processor)
+
+
+def without_layers(place: str, config: Any) -> Any:
+    """Take the layers of the language model out of a configuration, which is returned.
+
+    Raises UsageError for a model without a vision tower.
+    """
+    if not hasattr(config, "vision_config"):
+        raise UsageError(
+            f"{place} holds a {config.model_type}, which has no vision tower",
+            hint="name an image-text model: a LLaVA, InternVL, Qwen-VL or one like them",
+        )
+    text = config.get_text_config()
+    text.num_hidden_layers = 0
+    if getattr(text, "layer_types", None):
+        text.layer_types = []
+    return config
 
 
 @contextmanager

@@ -146,8 +146,8 @@ class Vision:
         all their views.
         """
         with added(self.embeddings, tokens):
-            inputs = {name: torch.cat([one[name] for one in pictures]) for name in pictures[0]}
-            found = self.base.get_image_features(**self._moved(inputs), return_dict=True)
+            inputs = self._moved(join(pictures))
+            found = self.base.get_image_features(**inputs, return_dict=True)
         packed = found.pooler_output
         self.packs_one = isinstance(packed, Tensor)
         if self.packs_one:
@@ -155,22 +155,27 @@ class Vision:
         return [part.reshape(-1, part.shape[-1]) for part in packed]
 
     def adapt(
-        self, adapter: LatentAdapter, latent: Tensor, codes: Tensor, height: int, width: int
+        self, adapter: LatentAdapter, latents: Tensor, codes: Tensor, height: int, width: int
     ) -> Tensor:
-        """An adapter's tokens for a picture's latent [C, h, w] and codes [h, w].
+        """An adapter's tokens for latents [B, C, h, w] and codes [B, h, w] of pictures of a size.
 
-        As the patch embeddings put them out: [V, leading + T, D], of a tower without views [N, D].
+        As the patch embeddings put them out: [B * V, leading + T, D], of a tower without views
+        [B * N, D].
         """
         geometry = self.geometry(height, width)
-        sampled, quality = geometry.sample(latent, codes, width, height)
-        tokens: Tensor = adapter(sampled, quality, geometry.covered.to(sampled.device))
-        return geometry.ordered(tokens) if self.grid is not None else geometry.ordered(tokens)[0]
+        sampled, quality = geometry.sample(latents, codes, width, height)
+        covered = geometry.covered.repeat(len(latents), 1, 1).to(sampled.device)
+        tokens = geometry.ordered(adapter(sampled, quality, covered))
+        return tokens if self.grid is not None else tokens.flatten(0, 1)
 
-    def levels(self, inputs: Inputs, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def levels(
+        self, pictures: Sequence[Inputs], tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The patch embeddings with `tokens` added, and what the projector reads.
 
-        [V, leading + T, D] and [V, T', D'], of a tower without views [N, D].
+        [B * V, leading + T, D] and [B * V, T', D'], of a tower without views [B * N, D].
         """
+        inputs = join(pictures)
         low: list[Tensor] = []
         high: list[Tensor] = []
 
@@ -246,6 +251,11 @@ class Vision:
         side = self.grid * self.patch
         blank = torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)
         return int(self.embeddings(blank).shape[1]) - self.grid**2
+
+
+def join(pictures: Sequence[Inputs]) -> Inputs:
+    """The inputs of pictures of one shape as those of a batch."""
+    return {name: torch.cat([one[name] for one in pictures]) for name in pictures[0]}
 
 
 def image_token(processor: Any) -> str:

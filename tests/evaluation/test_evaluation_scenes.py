@@ -157,7 +157,8 @@ def test_a_variant_that_cannot_be_measured_is_one_clear_line(
     for wrong in ("joint", "=joint", "joint="):
         with pytest.raises(UsageError, match="lacks a name or a place"):
             read_variants([wrong])
-    other = changed(bundle, tmp_path, "adapter", {"tower": "another"})
+    another = "7" * len(bundle.manifest.tower.fingerprint)
+    other = changed(bundle, tmp_path, "tower", {"fingerprint": another})
     records = Records(tmp_path / "scenes.jsonl")
     with pytest.raises(UsageError, match="joint has no adapter for the tower"):
         scenes.measure(

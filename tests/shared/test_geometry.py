@@ -87,7 +87,9 @@ def test_a_latent_is_sampled_where_the_tokens_look(kind: str, load: Load) -> Non
         rows, columns = -(-height // 16), -(-width // 16)
         down, across = np.mgrid[0:rows, 0:columns].astype(np.float32) + 0.5
         latent = torch.from_numpy(np.stack([across * 16 / width, down * 16 / height]))
-        sampled, codes = geometry.sample(latent, torch.full((rows, columns), 60), width, height)
+        sampled, codes = geometry.sample(
+            latent.unsqueeze(0), torch.full((1, rows, columns), 60), width, height
+        )
         assert torch.allclose(codes, torch.full_like(codes, 60))
         inner = geometry.covered.bool() & _inside(geometry, height, width)
         steps = (sampled.movedim(1, -1) - geometry.centres) / geometry.step.view(-1, 1, 1, 2)
@@ -103,8 +105,8 @@ def test_an_adapter_fits_the_embeddings_and_starts_at_zero(kind: str, load: Load
     )
     adapter = LatentAdapter(config)
     picture = np.random.default_rng(0).integers(0, 256, (100, 70, 3), dtype=np.uint8)
-    inputs = vision.inputs(picture)
-    latent, codes = torch.randn(8, 7, 5), torch.full((7, 5), 60)
+    inputs = [vision.inputs(picture)]
+    latent, codes = torch.randn(1, 8, 7, 5), torch.full((1, 7, 5), 60)
     tokens = vision.adapt(adapter, latent, codes, 100, 70)
     plain, reads = vision.levels(inputs)
     low, high = vision.levels(inputs, tokens)
@@ -122,10 +124,10 @@ def test_an_adapter_fits_the_embeddings_and_starts_at_zero(kind: str, load: Load
 @pytest.mark.parametrize("kind", CLASSES)
 def test_what_the_projector_reads_makes_the_features(kind: str, load: Load) -> None:
     vision = load(kind)
-    inputs = vision.inputs(np.full((56, 56, 3), 90, np.uint8))
+    inputs = [vision.inputs(np.full((56, 56, 3), 90, np.uint8))]
     _, high = vision.levels(inputs)
-    made = vision.projector(high).reshape(-1, vision.features([inputs])[0].shape[1])
-    known = {tuple(row.round(decimals=3).tolist()) for row in vision.features([inputs])[0]}
+    made = vision.projector(high).reshape(-1, vision.features(inputs)[0].shape[1])
+    known = {tuple(row.round(decimals=3).tolist()) for row in vision.features(inputs)[0]}
     shared = [tuple(row.round(decimals=3).tolist()) in known for row in made]
     assert np.mean(shared) > 0.5  # tiles of padding and the ends of rows are not among both
 

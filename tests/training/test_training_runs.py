@@ -21,7 +21,8 @@ from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, write_checkpoint
 from training.small_models.clip import load_clip
 from training.small_models.llava import load_llava
-from training.tower.adapter import balance, load_adapter_run, random_qualities
+from training.tower.adapter import load_adapter_run
+from training.tower.qualities import balance, random_qualities
 
 PARTS = ("codec", "clip", "llava", "adapter")
 TRAINERS = (*PARTS, "joint", "entropy")

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import re
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 
 from shared import bundle as bundles
 from shared.entropy_model import EntropyModel
+from shared.errors import UsageError
 from shared.integer_network import CODES
 from shared.level_map import CELLS, LEVELS, MAX_STEP, STEP_UNIT, STRIDE, flat_codes
 from shared.libraries import import_onnxruntime
@@ -33,6 +32,8 @@ from shared.nets.fingerprint import fingerprint_of
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
 from shared.symbol_coder import scale_tables
+from training.bundle.graphs import check_graphs, write_onnx
+from training.bundle.tower import export_tower
 from training.codec.edge_analysis import EdgeAnalysis
 from training.codec.quantise import quantise_encoder, quantise_guidance
 from training.codec.trainer import load_codec
@@ -41,7 +42,6 @@ from training.loop.square import DEVIATION, MEAN, PATCH, SIDE
 from training.small_models.conversion import convert_tower
 from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
 
-OPSET = 18
 MLLM_WEIGHTS = "model.safetensors"
 MOST_OVER_ESTIMATE = 1.05  # coded over estimated bits: 1.026 was seen, after four steps of training
 ONNX_TOLERANCE = 2e-3  # of latents in 8-bit units, hundreds large
@@ -50,8 +50,10 @@ GUIDANCE_ERROR = 0.1  # of the mean importance, likewise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--codec", type=Path, required=True, help="folder of the codec run")
-    parser.add_argument("--clip", type=Path, required=True, help="folder of the clip run")
+    parser.add_argument("--tower", type=Path, help="folder of a tower run: the codec is --bundle's")
+    parser.add_argument("--bundle", default="tiny", help="with --tower: embedded name or folder")
+    parser.add_argument("--codec", type=Path, help="folder of the codec run")
+    parser.add_argument("--clip", type=Path, help="folder of the clip run")
     parser.add_argument("--llava", type=Path, help="folder of the llava run")
     parser.add_argument("--adapter", type=Path, help="folder of the adapter run")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
@@ -81,6 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the bundle beside its place, check it, then rename. An old one is replaced."""
+    if arguments.tower is not None:
+        export_tower(arguments)
+        return
+    if arguments.codec is None or arguments.clip is None:
+        raise UsageError("an export is made of --tower, or of --codec and --clip")
     # Towers and language models of Scenes; the package without a checkout has no Scenes.
     from training.small_models.clip import load_clip, text_parts
     from training.small_models.llava import load_llava
@@ -108,6 +115,7 @@ def main(arguments: argparse.Namespace) -> None:
         if arguments.adapter:
             save_adapter(load_adapter_run(arguments.adapter), beside / bundles.ADAPTER)
         write_manifest(beside, codec, visual, arguments)
+        check_graphs(bundles.Bundle.open(beside))
         for line in check(bundles.Bundle.open(beside), codec, visual, bool(arguments.quantise)):
             print(line)
         beside.chmod(0o755)
@@ -129,33 +137,14 @@ def write_encoder(codec: Codec, path: Path) -> None:
     """encoder.onnx: `picture` f32 [1, 3, 16h, 16w] 0..1 -> `latent` f32 [1, C, h, w]."""
     example = torch.rand(1, 3, 4 * STRIDE, 6 * STRIDE)
     axes = {"picture": {2: "height", 3: "width"}, "latent": {2: "rows", 3: "columns"}}
-    _write_onnx(EdgeAnalysis(codec.analysis), example, path, "latent", axes)
+    write_onnx(EdgeAnalysis(codec.analysis), example, path, "latent", axes)
 
 
 def write_guidance(visual: nn.Module, path: Path) -> None:
     """guidance.onnx: `picture` f32 [1, 3, S, S] 0..1 -> `importance` f32 [1, S/p, S/p]."""
     side = visual.image_size[0]
     guidance = Guidance(visual, MEAN, DEVIATION).eval()
-    _write_onnx(guidance, torch.rand(1, 3, side, side), path, "importance", {})
-
-
-def _write_onnx(
-    module: nn.Module, example: Tensor, path: Path, output: str, axes: dict[str, dict[int, str]]
-) -> None:
-    # The trace-based exporter: its graphs are smaller, and these modules have no branches on data.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            str(path),
-            input_names=["picture"],
-            output_names=[output],
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    write_onnx(guidance, torch.rand(1, 3, side, side), path, "importance", {})
 
 
 @torch.no_grad()

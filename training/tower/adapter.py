@@ -36,16 +36,14 @@ from training.loop.runner import (
 )
 from training.loop.square import DEVIATION, MEAN, PATCH, SIDE, normalise, pixels
 from training.small_models.conversion import convert_tower
+from training.tower.qualities import balance, random_qualities
 
 if TYPE_CHECKING:
     from training.loop.world import Sample
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
-FALL = 75.0  # quality codes in which the high level loss falls to 1/e
 ECHOES = 2  # steps on each coded batch: drawing and coding it takes as long as a step
-HIGHEST_CODE = 140
-STEPS = (20, 30, 40)
 MAP_CELL, MAP_LEVELS, MAP_K = 16, 2, 0.0  # of the level maps, as `export` writes them
 VALIDATION_PICTURES = 40
 VALIDATION_CODES = (20, 50, 80)
@@ -175,23 +173,6 @@ def validate(model: Any, samples: list[Sample], device: str) -> dict[str, float]
         difference = model.tokens(coded.decoded)[1] - coded.wanted[1]
         scores[f"bare{code}"] = float(difference.square().mean())
     return scores
-
-
-def random_qualities(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Base codes and steps of the level map (0: none), i64 [count] each."""
-    # Squared, so that low rates, where the adapter matters, are seen more often.
-    base = torch.rand(count, generator=generator).square() * HIGHEST_CODE
-    which = torch.randint(0, 1 + len(STEPS), (count,), generator=generator)
-    return base.long(), torch.tensor((0, *STEPS))[which]
-
-
-def balance(base: Tensor) -> Tensor:
-    """Weights [B] of the losses at base codes [B], so that a tenth less counts alike at each.
-
-    Their mean over `random_qualities` is 1.
-    """
-    codes = torch.linspace(0.0, 1.0, 1_000).square() * HIGHEST_CODE
-    return torch.exp(base / FALL) / torch.exp(codes / FALL).mean().to(base.device)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,9 +32,9 @@ from training.tower.adapter import (
     adapter_info,
     load_adapter_run,
     losses_of,
-    random_qualities,
     validate,
 )
+from training.tower.qualities import random_qualities
 
 if TYPE_CHECKING:
     from training.loop.world import SceneStream

@@ -1,0 +1,321 @@
+"""Train the latent feature adapter for the vision tower of any model; no labels, codec frozen.
+
+    photograph --codec, at random qualities and level maps--> latent, decoded picture
+    decoded picture --the model's processor--> tower, adapter's tokens added --> what it reads
+
+Loss (CoTAM, section 4.3): 0.1 * low + 1 * high, each the squared error against the picture that was
+not compressed over the variance there: low of the patch embeddings, high of what the model's
+projector reads, over the tokens that see the picture. The first part of the time trains the low
+level alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.bundle import Bundle, open_bundle
+from shared.errors import UsageError
+from shared.level_map import STRIDE, LevelMap, cell_shape, flat_codes, quantise_importance
+from shared.nets.adapter import AdapterConfig, LatentAdapter
+from shared.nets.codec import Codec
+from shared.nets.guidance import TowerGuidance
+from shared.nets.model_files import load_vision
+from shared.nets.precision import mixed_precision
+from shared.nets.rate import Rate
+from shared.nets.vision import Inputs, Picture, Vision
+from shared.tower import same_tower
+from training.codec.restore import restore_codec
+from training.loop.runner import (
+    Losses,
+    Runner,
+    RunOptions,
+    add_runner_arguments,
+    load_checkpoint,
+    part_of,
+)
+from training.tower.memory import require_memory
+from training.tower.photographs import Photographs, random_size
+from training.tower.qualities import balance, random_qualities
+
+LOW, HIGH = 0.1, 1.0
+WARM_UP = 0.15  # share of the time for the low level alone
+ECHOES = 2  # steps on each coded batch: coding it takes as long as a step
+MOST_HEADS_WIDE = 64  # of the adapter's attention, a head
+SEEN_ENOUGH = 0.6  # share of a picture that a processor should leave
+VALIDATION_PICTURES = 8
+VALIDATION_CODES = (20, 50, 80)
+SCALED_BY = 8  # pictures that tell how large the patch embeddings are
+POSITIONS: Final = 16  # a side, of the adapter of a tower that takes any shape
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CodedPictures:
+    """Pictures of one size before and after the codec: what the tower reads of both, and what the
+    adapter gets: latents [B, C, h, w], codes [B, h, w]. wanted: low and high of the original."""
+
+    wanted: tuple[Tensor, Tensor]
+    decoded: Sequence[Inputs]
+    latents: Tensor
+    codes: Tensor
+    height: int
+    width: int
+
+
+class TowerTraining:
+    """The frozen codec and tower beside an adapter that learns.
+
+    guidance: None for a tower that takes any shape; level maps are then drawn at random.
+    """
+
+    def __init__(self, bundle: Bundle, vision: Vision) -> None:
+        self.vision = vision
+        self.settings = bundle.manifest.guidance
+        self.codec: Codec = restore_codec(bundle).to(vision.device).requires_grad_(False)
+        self.rate = Rate().to(vision.device).eval()
+        vision.base.requires_grad_(False)
+        self.guidance = None if vision.grid is None else TowerGuidance(vision)
+
+    @torch.no_grad()
+    def code(
+        self, pictures: Sequence[Picture], base: Tensor, step: Tensor, chance: np.random.Generator
+    ) -> CodedPictures:
+        """Pictures u8 of one size, coded at base codes i64 [B]; step i64 [B] of the level map."""
+        device = self.vision.device
+        height, width = pictures[0].shape[:2]
+        planes = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
+        lack = (0, -width % STRIDE, 0, -height % STRIDE)
+        codes = self._codes(planes, base, step, chance)
+        coded = self.codec(
+            F.pad(planes, lack, mode="replicate"), codes, base.to(device).float(), self.rate
+        )
+        restored = (coded.picture[:, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
+        decoded = restored.permute(0, 2, 3, 1).cpu().numpy()
+        originals = [self.vision.inputs(picture) for picture in pictures]
+        with mixed_precision(device.type):
+            wanted = self.vision.levels(originals)
+        inputs = [self.vision.inputs(np.ascontiguousarray(picture)) for picture in decoded]
+        return CodedPictures(wanted, inputs, coded.latent, codes, height, width)
+
+    def losses(self, adapter: LatentAdapter | None, coded: CodedPictures) -> Losses:
+        """Low and high level loss [B], each over the variance of what is wanted."""
+        tokens = None
+        if adapter is not None:
+            size = coded.height, coded.width
+            tokens = self.vision.adapt(adapter, coded.latents, coded.codes, *size)
+        found = self.vision.levels(coded.decoded, tokens)
+        covered = self._covered(coded)
+        count = len(coded.latents)
+        return {
+            name: _relative(one.float(), wanted.float(), covered, count)
+            for name, one, wanted in zip(("low", "high"), found, coded.wanted, strict=True)
+        }
+
+    def embedding_scale(self, pictures: Sequence[Picture]) -> float:
+        """Root mean square of the patch embeddings' deviation from their mean."""
+        lows = []
+        with torch.no_grad():
+            for picture in pictures:
+                low, _ = self.vision.levels([self.vision.inputs(picture)])
+                patches = low.float().flatten(0, -2)
+                lows.append(float((patches - patches.mean(dim=0)).square().mean()))
+        return float(np.sqrt(np.mean(lows)))
+
+    def _covered(self, coded: CodedPictures) -> Tensor:
+        """1 where a token sees the picture, [B * V, T] (of a tower without views [B, N])."""
+        geometry = self.vision.geometry(coded.height, coded.width)
+        covered = geometry.ordered(geometry.covered.flatten(1).unsqueeze(2)).squeeze(2)
+        return covered.repeat(len(coded.latents), 1).to(coded.latents.device)
+
+    def _codes(
+        self, planes: Tensor, base: Tensor, step: Tensor, chance: np.random.Generator
+    ) -> Tensor:
+        """Quality codes f32 [B, h, w], by guidance where there is some."""
+        height, width = planes.shape[-2:]
+        cells = cell_shape(width, height, self.settings.cell)
+        importance = chance.random((len(planes), *cells), np.float32)
+        if self.guidance is not None and bool((step > 0).any()):
+            importance = self._importance(planes, cells)
+        found = []
+        for one, code, change in zip(importance, base.tolist(), step.tolist(), strict=True):
+            if change == 0:
+                found.append(flat_codes(code, width, height))
+                continue
+            levels = quantise_importance(one, self.settings.levels, self.settings.k)
+            level_map = LevelMap(levels, self.settings.cell, self.settings.levels, change)
+            found.append(level_map.codes(code, width, height))
+        return torch.from_numpy(np.stack(found)).float().to(planes.device)
+
+    def _importance(self, planes: Tensor, cells: tuple[int, int]) -> Any:
+        """f32 [B, rows, columns] of cells, the picture in the corner of the tower's square."""
+        assert self.guidance is not None
+        side, grid = self.guidance.side, self.guidance.grid
+        scale = side / max(planes.shape[-2:])
+        height, width = (max(1, round(length * scale)) for length in planes.shape[-2:])
+        square = self.guidance.mean.expand(len(planes), 3, side, side).clone()
+        square[:, :, :height, :width] = F.interpolate(
+            planes, (height, width), mode="bilinear", antialias=True
+        )
+        rows, columns = (-(-length * grid // side) for length in (height, width))
+        found = self.guidance(square)[:, None, :rows, :columns]
+        return F.adaptive_avg_pool2d(found, cells)[:, 0].cpu().numpy()
+
+
+def _relative(found: Tensor, wanted: Tensor, covered: Tensor, count: int) -> Tensor:
+    """Squared error over variance [B] of tokens [..., D] of `count` pictures."""
+    weight = torch.ones(wanted.shape[:-1], device=wanted.device)
+    if wanted.dim() == 3 and wanted.shape[1] >= covered.shape[1]:
+        leading = wanted.shape[1] - covered.shape[1]
+        weight = F.pad(covered, (leading, 0), value=1.0)
+    error = (found - wanted).square().mean(dim=-1)
+    total = weight.reshape(count, -1).sum(dim=1)
+    tokens = wanted.flatten(0, -2)
+    weights = weight.flatten().unsqueeze(1)
+    mean = (tokens * weights).sum(dim=0) / weights.sum()
+    variance = ((tokens - mean).square() * weights).sum() / (weights.sum() * tokens.shape[1])
+    return (error * weight).reshape(count, -1).sum(dim=1) / total / variance.clamp(min=1e-12)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_runner_arguments(parser)
+    parser.add_argument("--mllm", required=True, help="folder or hub id of the model")
+    parser.add_argument("--bundle", default="tiny", help="whose codec: embedded name or folder")
+    parser.add_argument("--batch", type=int, default=2, help="pictures a step")
+    parser.add_argument("--blocks", type=int, default=1, help="of the adapter; the paper has one")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument(
+        "--resolution", type=int, help="long side in pixels to code at (default: the tower's own)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train; the run's checkpoint holds the averaged adapter and the tower's description."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    options = RunOptions.of(arguments)
+    bundle = open_bundle(arguments.bundle)
+    photographs = Photographs(options.data, "train")
+    held_out = Photographs(options.data, "val")
+    device = torch.device(options.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    require_memory(arguments.mllm, device, dtype, arguments.batch)
+    vision = load_vision(arguments.mllm, device, dtype)
+    _follow(vision, bundle)
+    resolution = arguments.resolution or vision.resolution()
+    training = TowerTraining(bundle, vision)
+    validation = list(held_out.first(VALIDATION_PICTURES, resolution))
+    if not validation:
+        raise UsageError(
+            f"none of the photographs kept for validation can be read: {held_out.files[0]}"
+        )
+    _warn_of_crops(vision, validation)
+    spec = vision.spec()
+    config = AdapterConfig(
+        bundle.manifest.codec.latent_channels,
+        spec.width,
+        spec.grid or POSITIONS,
+        heads_of(spec.width),
+        arguments.blocks,
+        spec.leading,
+        training.embedding_scale(validation[:SCALED_BY]),
+    )
+    adapter = LatentAdapter(config)
+    runner = Runner(options, adapter, arguments.rate, muon=True)
+    chance = np.random.default_rng(options.seed + runner.steps_ever)
+    generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
+
+    def coded_batches() -> Iterator[tuple[CodedPictures, Tensor]]:
+        while True:
+            pictures = photographs.crops(arguments.batch, *random_size(resolution, chance), chance)
+            base, steps = random_qualities(len(pictures), generator)
+            yield from repeat((training.code(pictures, base, steps, chance), base), ECHOES)
+
+    batches = coded_batches()
+
+    def loss_of_step(model: nn.Module, step: int) -> Losses:
+        coded, base = next(batches)
+        with mixed_precision(device.type):
+            losses = training.losses(adapter, coded)
+        warming = runner.progress < WARM_UP and options.start is None
+        high = 0.0 if warming else HIGH
+        loss = (LOW * losses["low"] + high * losses["high"]) * balance(base.to(device))
+        return {"loss": loss.mean(), **{name: each.mean() for name, each in losses.items()}}
+
+    runner.run(
+        loss_of_step,
+        lambda model: validate(training, adapter, validation),
+        {
+            "mllm": arguments.mllm,
+            "codec": bundle.codec_id.hex(),
+            "resolution": resolution,
+            "tower": spec.model_dump(mode="json"),
+            "config": asdict(config),
+        },
+    )
+    if photographs.skipped or held_out.skipped:
+        count = len(photographs.skipped) + len(held_out.skipped)
+        log.warning("%d photographs were left out; they are named above", count)
+
+
+@torch.no_grad()
+def validate(
+    training: TowerTraining, adapter: LatentAdapter, pictures: Sequence[Picture]
+) -> dict[str, float]:
+    """High level loss at some qualities with guidance, with ("high") and without ("bare")."""
+    scores: dict[str, float] = {}
+    for code in VALIDATION_CODES:
+        pairs = []
+        for number, picture in enumerate(pictures):
+            chance = np.random.default_rng(number)
+            coded = training.code([picture], torch.tensor([code]), torch.tensor([30]), chance)
+            with mixed_precision(training.vision.device.type):
+                both = [training.losses(one, coded)["high"] for one in (adapter, None)]
+            pairs.append([float(one) for one in both])
+        scores[f"high{code}"], scores[f"bare{code}"] = np.mean(pairs, axis=0).tolist()
+    return scores
+
+
+def heads_of(width: int) -> int:
+    """Heads of the adapter's attention: the fewest of at most 64 numbers that divide the width."""
+    return next(n for n in range(-(-width // MOST_HEADS_WIDE), width + 1) if width % n == 0)
+
+
+def load_tower_run(run: Path) -> tuple[LatentAdapter, dict[str, Any]]:
+    """The averaged adapter of a run, in evaluation mode, and what the run says of itself.
+
+    Raises UsageError for the run of another trainer.
+    """
+    state = load_checkpoint(run)
+    info = state["info"]
+    if "tower" not in info:
+        raise UsageError(f"{run} is no run of `training tower`")
+    adapter = LatentAdapter(AdapterConfig(**info["config"]))
+    adapter.load_state_dict(part_of(state["average"], "adapter"))
+    return adapter.eval(), info
+
+
+def _follow(vision: Vision, bundle: Bundle) -> None:
+    """Lay pictures out as the bundle does where the tower is its own."""
+    if same_tower(bundle.manifest.tower.fingerprint, vision.fingerprint):
+        vision.layout = bundle.manifest.tower.layout
+
+
+def _warn_of_crops(vision: Vision, pictures: Sequence[Picture]) -> None:
+    seen = [vision.geometry(*picture.shape[:2]).seen for picture in pictures]
+    if min(seen) < SEEN_ENOUGH:
+        log.warning(
+            "the model's own processor cuts pictures: of one that is kept for validation it shows "
+            "%d %%; what it cuts off is coded for nothing",
+            round(100 * min(seen)),
+        )
