@@ -33,8 +33,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(DEMO)/.ready ## start a server on loopback and ask it about example pictures
 	$(DEMO)/bin/python -m examples.demo
 
-test: check ## run all checks and tests
-	$(BIN)/python -m pytest
+# Two processes, a file in one of them: fixtures are shared inside of a file. JOBS=0 runs all in one process.
+JOBS ?= 2
+test: check ## run all checks and tests, with coverage
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered
 
 check: $(READY) ## format, lint, types, rules of the house
 	$(BIN)/ruff format --check .
