@@ -36,6 +36,7 @@ from shared.integer_network import (
     Before,
     Here,
     IntegerNetwork,
+    Product,
     SymbolsOf,
     blocks,
 )
@@ -76,12 +77,19 @@ class Symbols:
 class EntropyModel:
     """Codes latents [C, h, w] at quality codes [h, w] to bytes and back, exactly."""
 
-    def __init__(self, arrays: dict[str, Array], dtype: DTypeLike = np.float32) -> None:
+    def __init__(
+        self,
+        arrays: dict[str, Array],
+        dtype: DTypeLike = np.float32,
+        product: Product = np.matmul,
+    ) -> None:
         arrays = _with_steps(arrays)
         self.latent_channels = arrays["steps"].shape[-1]
         self.hyper_channels = arrays["hyper_gains"].shape[-1]
         _check_form(arrays, self.latent_channels, self.hyper_channels)
-        self._network = IntegerNetwork(arrays, self.latent_channels, self.hyper_channels, dtype)
+        self._network = IntegerNetwork(
+            arrays, self.latent_channels, self.hyper_channels, dtype, product
+        )
         self._coder = SymbolCoder(arrays["tables"], arrays["table_ends"])
         self._bits_of_one = bits_of_one(arrays["tables"], arrays["table_ends"])
         self._step_sizes = np.asarray(arrays["steps"], np.int64)  # [181, C]
@@ -97,11 +105,13 @@ class EntropyModel:
         ]
 
     @classmethod
-    def load(cls, path: Path, dtype: DTypeLike = np.float32) -> EntropyModel:
+    def load(
+        cls, path: Path, dtype: DTypeLike = np.float32, product: Product = np.matmul
+    ) -> EntropyModel:
         """Read `entropy.npz`. Raises BundleCorrupt when it is not a network of this form."""
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return cls({name: file[name] for name in file.files}, dtype)
+                return cls({name: file[name] for name in file.files}, dtype, product)
         except Exception as error:  # numpy and zipfile know a dozen ways to dislike a file
             raise BundleCorrupt(
                 f"{path.name} is not an entropy network: {error}",

@@ -28,7 +28,7 @@ network is drawn in `shared.nets.entropy`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -53,6 +53,9 @@ EXACT: Final = 1 << 24  # integers below it are exact in float32
 Array = NDArray[Any]
 Here = tuple[slice, slice, slice]
 SymbolsOf = Callable[[Here, Array, Array], Array]
+Product = Callable[[Array, Array], Array]
+"""Of matrices of floats [n, inputs] and [inputs, outputs]. Those here hold integers of 8 bits,
+times a power of two each column: whatever product is quickest on a machine is exact."""
 _STRAIGHT = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 PASSES: Final = (
@@ -102,10 +105,11 @@ class _Layer:
     bias: Array  # [outputs], holds the half that turns floor into rounding
     low: Array  # [outputs], as high
     high: Array
+    product: Product
 
     def __call__(self, x: Array) -> Array:
         # Flat, since numpy multiplies stacks of matrices one by one.
-        out: Array = x.reshape(-1, x.shape[-1]) @ self.weight
+        out = self.product(x.reshape(-1, x.shape[-1]), self.weight)
         out += self.bias
         np.floor(out, out=out)
         np.maximum(out, self.low, out=out)
@@ -144,12 +148,17 @@ class IntegerNetwork:
     """
 
     def __init__(
-        self, arrays: dict[str, Array], channels: int, hyper_channels: int, dtype: DTypeLike
+        self,
+        arrays: dict[str, Array],
+        channels: int,
+        hyper_channels: int,
+        dtype: DTypeLike,
+        product: Product = np.matmul,
     ) -> None:
         _check_form(arrays, channels, hyper_channels)
         self._dtype = np.dtype(dtype)
         names = _LAYERS + _BEFORE if knows_before(arrays) else _LAYERS
-        self._layers = {name: _build_layer(name, arrays, self._dtype) for name in names}
+        self._layers = {name: _build_layer(name, arrays, self._dtype, product) for name in names}
         self._both = {
             (k, g): _side_by_side(self._layers[f"mean.{k}.{g}"], self._layers[f"scale.{k}.{g}"])
             for k in range(len(PASSES))
@@ -360,7 +369,9 @@ def _check_width(name: str, outputs: int, wanted: int) -> None:
         raise ValueError(f"layer {name} has {outputs} outputs instead of {wanted}")
 
 
-def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _Layer:
+def _build_layer(
+    name: str, arrays: dict[str, Array], dtype: np.dtype[Any], product: Product
+) -> _Layer:
     weight = np.asarray(arrays[f"{name}.weight"], np.int64)
     bias = np.asarray(arrays[f"{name}.bias"], np.int64)
     shift = np.asarray(arrays[f"{name}.shift"], np.int64)
@@ -371,17 +382,22 @@ def _build_layer(name: str, arrays: dict[str, Array], dtype: np.dtype[Any]) -> _
         raise ValueError(f"layer {name} can leave the exact range of float32")
     low, high = _OUTPUT_RANGE.get(kind, (0, ACTIVATION_MAX))
     unit = np.exp2(-shift.astype(np.float64))
-    limits = (np.full(len(bias), limit, dtype) for limit in (low, high))
-    return _Layer((weight * unit).astype(dtype), (bias * unit).astype(dtype), *limits)
+    return _Layer(
+        weight=(weight * unit).astype(dtype),
+        bias=(bias * unit).astype(dtype),
+        low=np.full(len(bias), low, dtype),
+        high=np.full(len(bias), high, dtype),
+        product=product,
+    )
 
 
 def _side_by_side(left: _Layer, right: _Layer) -> _Layer:
     """One layer with the outputs of both: one product is quicker than two narrow ones."""
-    parts = (
-        np.concatenate([getattr(left, field.name), getattr(right, field.name)], axis=-1)
-        for field in fields(_Layer)
+    weight, bias, low, high = (
+        np.concatenate([getattr(left, name), getattr(right, name)], axis=-1)
+        for name in ("weight", "bias", "low", "high")
     )
-    return _Layer(*parts)
+    return _Layer(weight, bias, low, high, left.product)
 
 
 def blocks(height: int, width: int) -> list[slice]:

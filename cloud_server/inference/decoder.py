@@ -81,7 +81,7 @@ class Decoder:
     def __init__(self, bundle: Bundle, device: torch.device, precision: Precision = "auto") -> None:
         self.bundle = bundle
         self._device = device
-        self.entropy = EntropyModel.load(bundle.path(bundles.ENTROPY))
+        self.entropy = EntropyModel.load(bundle.path(bundles.ENTROPY), product=torch_product)
         synthesis = load_synthesis(bundle.path(bundles.DECODER))
         self._synthesis = FastSynthesis(synthesis, dtype_of(precision, device)).to(device)
 
@@ -135,6 +135,12 @@ class Decoder:
                     .numpy()
                 )
         return pixels.reshape(count, rows * STRIDE, columns * STRIDE, 3)
+
+
+def torch_product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """The product of two matrices of floats by torch, which knows more processors than numpy."""
+    product: NDArray[Any] = torch.mm(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+    return product
 
 
 def decoders_of(

@@ -12,7 +12,7 @@ from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
-from shared.level_map import LevelMap, cell_shape
+from shared.level_map import LevelMap, cell_shape, read_codes
 from shared.nets.codec import Codec, NetConfig, save_synthesis
 from shared.nets.rate import Rate
 
@@ -75,6 +75,24 @@ def test_decoded_is_what_training_computes(codec: Codec, small: Bundle, base: in
     assert np.array_equal(decoded.level_map.values, levels)
     found = torch.from_numpy(decoded.picture).permute(2, 0, 1) / 255
     assert abs(_psnr(found, picture[0]) - _psnr(wanted.picture[0].clamp(0, 1), picture[0])) < 0.1
+
+
+def test_the_products_of_torch_are_those_of_numpy(bundle: Bundle, encoder: Encoder) -> None:
+    """Also where somebody lets torch round the factors of its products to bfloat16."""
+    picture = np.random.default_rng(2).integers(0, 255, (90, 130, 3)).astype(np.uint8)
+    stream = encoder.analyse(picture).code(6.0)
+    by_numpy = EntropyModel.load(bundle.path(bundles.ENTROPY))
+    args = (stream.latents, stream.check, read_codes(stream)[0], stream.quality_code)
+    wanted = by_numpy.read(*args)
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision in ("highest", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            found = Decoder(bundle, CPU).entropy.read(*args)
+            for name in ("hyper", "values", "means"):
+                assert np.array_equal(getattr(found, name), getattr(wanted, name)), precision
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_padding_is_cropped(bundle: Bundle, encoder: Encoder) -> None:
