@@ -27,7 +27,7 @@ MULTIPLE = 64  # pixels: the strides of the deepest latent
 
 
 @dataclass(frozen=True)
-class Learned:
+class ZooModel:
     """A model at its published weights, trained for MSE; `ladder` holds its qualities."""
 
     name: str
@@ -46,7 +46,7 @@ class Learned:
         return f"{self.name} (CompressAI {version('compressai')})"
 
 
-def find_learned(names: str) -> list[Learned]:
+def find_learned(names: str) -> list[ZooModel]:
     """Models by their names with commas between, dashes or underscores in them.
 
     Raises UsageError for a name that CompressAI does not publish.
@@ -58,11 +58,11 @@ def find_learned(names: str) -> list[Learned]:
             raise UsageError(
                 f"CompressAI has no model {name}", hint=f"it has {', '.join(sorted(urls))}"
             )
-        found.append(Learned(name, tuple(sorted(urls[name]["mse"]))))
+        found.append(ZooModel(name, tuple(sorted(urls[name]["mse"]))))
     return found
 
 
-def missing_weights(model: Learned) -> str | None:
+def missing_weights(model: ZooModel) -> str | None:
     """Why a model cannot be used, or None where the weights of all its qualities load."""
     try:
         for quality in model.ladder:

@@ -16,11 +16,11 @@ from shared.nets.model_files import load_vision
 
 NO_BUNDLE = b""
 
-Shown = tuple[int, Decoded]
+Received = tuple[int, Decoded]
 """Bytes on the wire, and what the model gets."""
 
 
-class Ours:
+class CotamCodec:
     """Encoder and decoder of one bundle, joined by nothing but bytes."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
@@ -40,7 +40,7 @@ class Ours:
         """What the vision tower is given of a stream."""
         return self.decoder.decode(Bitstream.from_bytes(stream))
 
-    def send(self, analysed: Analysed, quality: float) -> Shown:
+    def send(self, analysed: Analysed, quality: float) -> Received:
         """From one end to the other at a quality of 0 to 9."""
         stream = self.encode(analysed, quality)
         return len(stream), self.decode(stream)

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
-from evaluation.codecs.pillow_formats import Classical, nearest_quality
+from evaluation.codecs.cotam import CotamCodec
+from evaluation.codecs.pillow_formats import PillowFormat, nearest_quality
 from evaluation.report.records import Records
 
 MATCHED_ON: Final = 6
@@ -22,10 +22,10 @@ BEYOND: Final = (2.0,)
 
 
 def match_formats(
-    ours: Ours,
+    ours: CotamCodec,
     pictures: Sequence[Picture],
     qualities: Sequence[float],
-    forms: Sequence[Classical],
+    forms: Sequence[PillowFormat],
     records: Records,
 ) -> dict[str, list[int]]:
     """For each format the qualities whose mean sizes are nearest to ours with guidance.
@@ -55,5 +55,5 @@ def match_formats(
     return records.measure(key, find)
 
 
-def _mean_size(form: Classical, pictures: Sequence[Picture], quality: int) -> float:
+def _mean_size(form: PillowFormat, pictures: Sequence[Picture], quality: int) -> float:
     return float(np.mean([form.size(picture, quality) for picture in pictures]))

@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Classical:
+class PillowFormat:
     """A format at its settings; `ladder` holds qualities up to about 0.8 bpp, lowest first."""
 
     name: str
@@ -53,9 +53,9 @@ class Classical:
         return f"{self.name} ({version}; {settings})"
 
 
-JPEG: Final = Classical("JPEG", "jpg", {"optimize": True}, (1, 3, 5, 8, 12, 18, 25, 35, 50))
-WEBP: Final = Classical("WebP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60))
-AVIF: Final = Classical("AVIF", "avif", {"speed": 4}, (3, 8, 14, 20, 27, 34, 42, 50))
+JPEG: Final = PillowFormat("JPEG", "jpg", {"optimize": True}, (1, 3, 5, 8, 12, 18, 25, 35, 50))
+WEBP: Final = PillowFormat("WebP", "webp", {"method": 6}, (0, 2, 5, 10, 20, 30, 45, 60))
+AVIF: Final = PillowFormat("AVIF", "avif", {"speed": 4}, (3, 8, 14, 20, 27, 34, 42, 50))
 FORMATS: Final = (JPEG, WEBP, AVIF)
 
 
@@ -77,7 +77,7 @@ def nearest_quality(size_at: Callable[[int], float], size: float) -> int:
     return min((low, high), key=lambda quality: abs(size_at(quality) - size))
 
 
-def best_within(form: Classical, picture: Picture, budget: int) -> bytes:
+def best_within(form: PillowFormat, picture: Picture, budget: int) -> bytes:
     """The largest file of at most `budget` bytes, or the smallest there is where none fits."""
     files = {}
     low, high = 0, 101

@@ -8,8 +8,8 @@ from typing import Final
 
 from edge_client.coding.encoder import Analysed
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
-from evaluation.codecs.pillow_formats import Classical
+from evaluation.codecs.cotam import CotamCodec
+from evaluation.codecs.pillow_formats import PillowFormat
 from evaluation.report.records import Fields
 
 FLAT: Final = "flat"
@@ -32,7 +32,7 @@ class Sender:
     prepare: Callable[[Picture], Callable[[float], tuple[int, Picture]]] = field(repr=False)
 
 
-def own(ours: Ours, guidance: bool, qualities: Sequence[float]) -> Sender:
+def own(ours: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender:
     """Our codec, as the edge sends by default (`guidance`) or without a level map."""
 
     def prepare(picture: Picture) -> Callable[[float], tuple[int, Picture]]:
@@ -50,7 +50,7 @@ def own(ours: Ours, guidance: bool, qualities: Sequence[float]) -> Sender:
     return Sender(MAPPED if guidance else FLAT, identity, tuple(qualities), prepare)
 
 
-def classical(form: Classical, qualities: Sequence[int]) -> Sender:
+def classical(form: PillowFormat, qualities: Sequence[int]) -> Sender:
     """A format as Pillow writes it."""
 
     def prepare(picture: Picture) -> Callable[[float], tuple[int, Picture]]:

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.codecs.cotam import Ours, Shown
+from evaluation.codecs.cotam import CotamCodec, Received
 from evaluation.judges.accuracy import Condition, Measured, collect
-from evaluation.judges.conditions import Show, showing
+from evaluation.judges.conditions import Transmit, transmitter
 from evaluation.judges.equal_accuracy import overall
 from evaluation.judges.families import COLUMNS, OVERALL
 from evaluation.judges.grading import Grader
@@ -118,7 +118,7 @@ def measure(
 
     blind: conditions whose adapters were trained without the decoded picture.
     """
-    ours, grader = Ours(bundle), Grader(bundle, records, others)
+    ours, grader = CotamCodec(bundle), Grader(bundle, records, others)
     mean = grader.llava.processor.image_processor.image_mean
     blank = np.round(255 * np.array(mean)).astype(np.uint8)
     backgrounds = Backgrounds.builtin()
@@ -133,11 +133,15 @@ def measure(
 
 
 def _show(
-    ours: Ours, scene: Scene, adapters: Mapping[str, bytes], blind: Collection[str], blank: Array
-) -> Show:
-    usual = showing(scene.picture, ours)
+    ours: CotamCodec,
+    scene: Scene,
+    adapters: Mapping[str, bytes],
+    blind: Collection[str],
+    blank: Array,
+) -> Transmit:
+    usual = transmitter(scene.picture, ours)
 
-    def show(condition: Condition) -> Shown:
+    def show(condition: Condition) -> Received:
         if condition.codec not in (NO_PRIOR, *adapters):
             return usual(condition)
         size, decoded = usual(Condition("full", condition.quality))

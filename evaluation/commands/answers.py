@@ -26,13 +26,13 @@ from cloud_server.inference.mllm.load import load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
 from cloud_server.inference.work import Work
 from edge_client.pictures.images import Picture, fit
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
 from evaluation.codecs.pictures import leave_out_unreadable
 from evaluation.codecs.pillow_formats import FORMATS
 from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
-from evaluation.judges.conditions import Show, all_conditions, showing
-from evaluation.judges.dataset import Asked, Item, is_right, read_dataset, scene_items
+from evaluation.judges.conditions import Transmit, all_conditions, transmitter
+from evaluation.judges.dataset import Item, LabelledQuestion, is_right, read_dataset, scene_items
 from evaluation.judges.families import OF_A_KIND, OVERALL, is_of_a_kind
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
@@ -74,7 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         items, unreadable = leave_out_unreadable(items, Item.read)
         if not items:
             raise UsageError(f"{arguments.dataset.name} names no picture that can be read")
-    ours = Ours(bundle, arguments.threads)
+    ours = CotamCodec(bundle, arguments.threads)
     backend = load_backend(arguments.mllm, [bundle], _device(arguments.device), UpstreamOptions())
     records = Records(arguments.results / "answers.jsonl")
     asking = Asking(ours, backend, records, arguments)
@@ -92,7 +92,7 @@ class Asking:
     """A model, the codec in front of it, and the file that its answers go to."""
 
     def __init__(
-        self, ours: Ours, backend: Backend, records: Records, arguments: argparse.Namespace
+        self, ours: CotamCodec, backend: Backend, records: Records, arguments: argparse.Namespace
     ) -> None:
         self._ours, self._backend, self._records = ours, backend, records
         self._arguments = arguments
@@ -109,7 +109,7 @@ class Asking:
     def ask(self, item: Item, conditions: list[Condition]) -> list[list[Fields]]:
         """Bytes and what the model said, by condition and question."""
         pixels = self._pixels(item)
-        show, crc = showing(pixels, self._ours), zlib.crc32(pixels.tobytes())
+        show, crc = transmitter(pixels, self._ours), zlib.crc32(pixels.tobytes())
         return [self._under(condition, item, show, crc) for condition in conditions]
 
     def _pixels(self, item: Item) -> Picture:
@@ -119,7 +119,7 @@ class Asking:
         # A copy: torch takes no arrays that may not be written to.
         return np.array(fit(item.load(), resolution, self._ours.bundle.manifest.resolution))
 
-    def _under(self, condition: Condition, item: Item, show: Show, crc: int) -> list[Fields]:
+    def _under(self, condition: Condition, item: Item, show: Transmit, crc: int) -> list[Fields]:
         prompts = [self._prompt(question) for question in item.questions]
         keys = [self._key(condition, crc, prompt) for prompt in prompts]
         todo = [i for i, key in enumerate(keys) if self._records.get(key) is None]
@@ -139,7 +139,7 @@ class Asking:
                     self._records.add(keys[i], {"bytes": size, "said": work.answer.text})
         return [self._records.get(key) or {} for key in keys]
 
-    def _prompt(self, question: Asked) -> str:
+    def _prompt(self, question: LabelledQuestion) -> str:
         return "\n".join(filter(None, (question.text, self._arguments.suffix)))
 
     def _key(self, condition: Condition, crc: int, prompt: str) -> Fields:
@@ -213,7 +213,7 @@ def _is_hit(items: list[Item], answers: list[list[Fields]], picture: int, questi
     return is_right(said, items[picture].questions[question].answers)
 
 
-def _columns(question: Asked) -> tuple[str, ...]:
+def _columns(question: LabelledQuestion) -> tuple[str, ...]:
     """What a question counts for, all questions first."""
     part = is_of_a_kind(question.category, question.text, question.answers)
     return (OVERALL, question.category, *((OF_A_KIND,) if part else ()))

@@ -23,9 +23,9 @@ from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from edge_client.pictures.images import Picture
 from evaluation.codecs.compressai_zoo import compress, decompress, find_learned, untrained
-from evaluation.codecs.cotam import Ours, adapters_of
+from evaluation.codecs.cotam import CotamCodec, adapters_of
 from evaluation.codecs.pictures import picture_set
-from evaluation.codecs.pillow_formats import AVIF, JPEG, Classical, decode, nearest_quality
+from evaluation.codecs.pillow_formats import AVIF, JPEG, PillowFormat, decode, nearest_quality
 from evaluation.machine import arithmetic, peak_memory
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
@@ -34,8 +34,8 @@ from shared.bundle import Bundle, open_bundle
 from shared.level_map import read_codes
 
 TILE: Final = 256
-REFERENCE: Final = Classical("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
-PEERS: Final = (JPEG, Classical("WebP", "webp", {"method": 4}, ()), REFERENCE)
+REFERENCE: Final = PillowFormat("AVIF", AVIF.feature, {"speed": 6}, AVIF.ladder)
+PEERS: Final = (JPEG, PillowFormat("WebP", "webp", {"method": 4}, ()), REFERENCE)
 LEARNED: Final = "mbt2018-mean,cheng2020-anchor"
 LEARNED_QUALITY: Final = 3
 STAGES: Final = (
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
     models = find_learned(arguments.compressai)
     torch.set_num_threads(arguments.threads)
     bundle = open_bundle(arguments.bundle)
-    ours = Ours(bundle, arguments.threads)
+    ours = CotamCodec(bundle, arguments.threads)
     adapters = adapters_of(bundle)
     records = Records(arguments.results / "bench.jsonl")
     speed = arithmetic.rate()
@@ -132,7 +132,7 @@ def take_turns(runs: dict[str, Callable[[], Times]], repeats: int) -> dict[str, 
     }
 
 
-def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:
+def time_ours(ours: CotamCodec, adapters: Adapters | None, picture: Picture) -> Times:
     """Milliseconds of each stage, and of encode and decode as wholes."""
     start = time.perf_counter()
     analysed = ours.analyse(picture, True)
@@ -159,7 +159,7 @@ def time_ours(ours: Ours, adapters: Adapters | None, picture: Picture) -> Times:
     }
 
 
-def _entropy(ours: Ours, stream: Bitstream) -> None:
+def _entropy(ours: CotamCodec, stream: Bitstream) -> None:
     codes, _ = read_codes(stream)
     ours.decoder.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
 
@@ -173,7 +173,7 @@ def _adapt(adapters: Adapters | None, decoded: Decoded) -> float:
     return _since(start)
 
 
-def time_peer(form: Classical, picture: Picture, quality: int) -> Times:
+def time_peer(form: PillowFormat, picture: Picture, quality: int) -> Times:
     """Milliseconds of encode and decode of a Pillow format."""
     start = time.perf_counter()
     file = form.encode(picture, quality)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import PictureSet, picture_set
 from evaluation.codecs.pillow_formats import AVIF, JPEG, WEBP
 from evaluation.codecs.senders import FLAT, MAPPED, Sender, classical, own
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
         names = "".join(f"{name}\n" for name in _sure(classifier, pictures))
         write_named(arguments.write_sure, names.encode())
         return
-    ours = Ours(open_bundle(arguments.bundle), arguments.threads)
+    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     senders = [
         own(ours, False, arguments.qualities),
         own(ours, True, arguments.mapped_qualities),
@@ -184,7 +184,7 @@ class _Report:
         self.senders, self.scores = senders, scores
         self.marked, self.arguments = marked, arguments
 
-    def text(self, ours: Ours, classifier: Classifier, pictures: PictureSet) -> str:
+    def text(self, ours: CotamCodec, classifier: Classifier, pictures: PictureSet) -> str:
         """The section of the report."""
         formats = "; ".join(form.describe() for form, _ in LADDERS)
         spans = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in MEASURES.items())

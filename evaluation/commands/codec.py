@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from edge_client.coding.encoder import Analysed
 from edge_client.pictures.images import Picture
-from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.compressai_zoo import ZooModel, find_learned, missing_weights
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.distortion import HIGH, LOW, MIN_SIDE, ms_ssim_db, psnr
 from evaluation.codecs.pictures import PictureSet, picture_set
-from evaluation.codecs.pillow_formats import FORMATS, Classical
+from evaluation.codecs.pillow_formats import FORMATS, PillowFormat
 from evaluation.report import plots
 from evaluation.report.document import command_line, percent, table, write_section
 from evaluation.report.records import Fields, Records
@@ -30,7 +30,7 @@ from evaluation.stats.curves import Curve, bd_rate
 from shared.bundle import open_bundle
 
 MEASURES: Final = {"psnr": "RGB PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
-Peer = Classical | Learned
+Peer = PillowFormat | ZooModel
 
 Measured = dict[str, dict[float, list[Fields]]]
 """One row a picture, by codec and setting."""
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure what is not yet measured, then write table and plot."""
     torch.set_num_threads(arguments.threads)
     pictures = picture_set(arguments.pictures, arguments.most)
-    ours = Ours(open_bundle(arguments.bundle), arguments.threads)
+    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     records = Records(arguments.results / "codec.jsonl")
     peers: list[Peer] = [*FORMATS]
     missing = []
@@ -81,7 +81,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    ours: Ours,
+    ours: CotamCodec,
     pictures: PictureSet,
     qualities: list[float],
     guidance: bool,
@@ -114,7 +114,7 @@ def measure(
 
 
 def _measure_ours(
-    ours: Ours, picture: Picture, analyse: Callable[[], Analysed], quality: float
+    ours: CotamCodec, picture: Picture, analyse: Callable[[], Analysed], quality: float
 ) -> Fields:
     stream = ours.encode(analyse(), quality)
     return _fidelity(picture, stream, ours.decode(stream).picture)
@@ -160,7 +160,7 @@ def text(
     measured: Measured,
     pictures: PictureSet,
     arguments: argparse.Namespace,
-    ours: Ours,
+    ours: CotamCodec,
     peers: Sequence[Peer],
 ) -> str:
     """What was measured, bits at equal quality, and our points."""
@@ -223,7 +223,7 @@ def draw(measured: Measured, pictures: PictureSet, path: Path) -> None:
     for axis, (measure, label) in zip(axes, MEASURES.items(), strict=True):
         for codec in measured:
             line = curve(measured, codec, measure)
-            plots.line(axis, line.rates, line.qualities, codec, codec)
+            plots.line(axis, line.rates, line.qualities, codec, plots.LABELS.get(codec, codec))
         axis.axvspan(LOW, HIGH, color="#f4f4f4", zorder=0)
         axis.set(xscale="log", xlabel="bits per pixel", ylabel=label, xlim=(0.02, 1.5))
         axis.set_xticks(

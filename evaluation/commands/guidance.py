@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.codecs.cotam import Ours, Shown, without_adapter
+from evaluation.codecs.cotam import CotamCodec, Received, without_adapter
 from evaluation.judges.accuracy import VIEWS, Condition, Measured, collect
-from evaluation.judges.conditions import Show, showing
+from evaluation.judges.conditions import Transmit, transmitter
 from evaluation.judges.equal_accuracy import overall
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
@@ -113,7 +113,7 @@ def measure(
     records: Records,
 ) -> None:
     """Ask about scenes 0 .. pictures - 1 without and with each level map, at each quality."""
-    ours, grader = Ours(bundle), Grader(bundle, records)
+    ours, grader = CotamCodec(bundle), Grader(bundle, records)
     backgrounds = Backgrounds.builtin()
     maps = {_name(guiding, adapts): guiding for guiding in guidings}
     conditions = [
@@ -131,16 +131,16 @@ def measure(
 
 
 def _show(
-    ours: Ours,
+    ours: CotamCodec,
     attention: Callable[[], Array],
     scene: Scene,
     maps: Mapping[str, Guiding],
     adapts: bool,
-) -> Show:
-    usual = showing(scene.picture, ours)
+) -> Transmit:
+    usual = transmitter(scene.picture, ours)
     analysed = functools.cache(lambda: ours.analyse(scene.picture, False))
 
-    def show(condition: Condition) -> Shown:
+    def show(condition: Condition) -> Received:
         if condition.codec not in maps:
             return usual(condition)
         level_map = maps[condition.codec].level_map(attention(), scene.picture)

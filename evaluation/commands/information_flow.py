@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.report import plots
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.bundle)
     tower = load_tower(arguments.tower or str(bundle.path(MLLM)))
     records = Records(arguments.results / "information_flow.jsonl")
-    values = measure(tower, Ours(bundle, arguments.threads), arguments, records)
+    values = measure(tower, CotamCodec(bundle, arguments.threads), arguments, records)
     distances = {
         name: np.mean([value[name] for value in values], axis=0) for name in ("average", "top")
     }
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    tower: Tower, ours: Ours, arguments: argparse.Namespace, records: Records
+    tower: Tower, ours: CotamCodec, arguments: argparse.Namespace, records: Records
 ) -> list[Fields]:
     """Distances and similarities by layer of each picture."""
     backgrounds = Backgrounds.builtin()
@@ -83,7 +83,7 @@ def measure(
 
 
 def _measure(
-    tower: Tower, ours: Ours, backgrounds: Backgrounds, index: int, qualities: list[float]
+    tower: Tower, ours: CotamCodec, backgrounds: Backgrounds, index: int, qualities: list[float]
 ) -> Fields:
     picture = render("test", index, backgrounds, (SIDE, SIDE)).picture
     flow = tower(picture)

@@ -76,7 +76,7 @@ class Outcome:
         """Milliseconds within which that percentage was answered."""
         return 1000 * float(np.percentile(self.seconds, percentage)) if self.seconds else 0.0
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """How often each status came."""
         counts = sorted(self.statuses.items())
         return ", ".join(f"{count} times {status}" for status, count in counts)
@@ -131,8 +131,8 @@ def main(arguments: argparse.Namespace) -> None:
         f"process ended with {code}.",
         f"**Five-fold overload** ({OVERLOAD * PLACES} clients that come again at once, {PLACES} "
         "places): "
-        f"{flood.told()}; {flood.unhelpful} of the 503s without `Retry-After`, {flood.lost} lost. "
-        f"Memory changed by {grown:+.1f} MB.",
+        f"{flood.describe()}; {flood.unhelpful} of the 503s without `Retry-After`, "
+        f"{flood.lost} lost. Memory changed by {grown:+.1f} MB.",
         *_shares(shares, levels["batched", min(arguments.clients)]),
     ]
     write_section(arguments.report, "load", "\n\n".join(parts))

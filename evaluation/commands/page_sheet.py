@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pillow_formats import AVIF, WEBP
 from evaluation.commands.sheet import OURS, best_fit, photograph
 from evaluation.report import plots
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Draw the sheet and write its section."""
-    ours = Ours(open_bundle(arguments.bundle))
+    ours = CotamCodec(open_bundle(arguments.bundle))
     pictures = dict(_pictures())
     made, axes = plots.figure(len(pictures), 1 + len(ROWS), 3.3, 3.45)
     grid = np.array(axes, object).reshape(1 + len(ROWS), -1)

@@ -14,7 +14,13 @@ from evaluation.codecs.pillow_formats import FORMATS
 from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition, Measured, collect
 from evaluation.judges.equal_accuracy import changes
 from evaluation.judges.families import FAMILIES, OVERALL
-from evaluation.judges.variants import Variant, add_variant_option, names_of, read_variants, told
+from evaluation.judges.variants import (
+    Variant,
+    add_variant_option,
+    name_bundles,
+    names_of,
+    read_variants,
+)
 from evaluation.report import plots
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
@@ -70,8 +76,8 @@ def text(
         [
             command_line(words),
             f"From the raw numbers of `python -m evaluation scenes`: {len(measured.questions)} "
-            f"pictures of 256x256, whole files, {told(bundle, variants)}. Change of bits at equal "
-            "accuracy; below 0 is fewer bits. In brackets the middle "
+            f"pictures of 256x256, whole files, {name_bundles(bundle, variants)}. Change of bits "
+            "at equal accuracy; below 0 is fewer bits. In brackets the middle "
             f"95 % of {count} resamples of the pictures (seed {SEED}); *none* where two curves "
             "have less than one point of accuracy in common; *at chance* where the model, shown "
             "the uncompressed picture, is not surely better than blind.",

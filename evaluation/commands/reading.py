@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cloud_server.inference.mllm.rapidocr import PACKAGE, Reader
 from edge_client.pictures.images import Picture, fit
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import AVIF, JPEG, WEBP
 from evaluation.codecs.senders import FLAT, MAPPED, Sender, classical, own
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Measure what is not yet measured, then write tables and plot."""
     torch.set_num_threads(arguments.threads)
-    ours = Ours(open_bundle(arguments.bundle), arguments.threads)
+    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     where, subjects = _subjects(arguments)
     senders = [
         own(ours, False, arguments.qualities),
@@ -225,7 +225,7 @@ class _Report:
         sizes = [one.sizes[name] for one in self.measured]
         return Scores(np.array(sizes, float).T, np.array(points, float).T, np.array(counts, float))
 
-    def text(self, ours: Ours, name: str) -> str:
+    def text(self, ours: CotamCodec, name: str) -> str:
         """The section of the report."""
         lines = sum(sum(one.legible) for one in self.measured)
         characters = int(self.scores[FLAT].weights.sum())

@@ -16,15 +16,21 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.equal_bytes import MATCHED_ON, match_formats
 from evaluation.codecs.pillow_formats import FORMATS
 from evaluation.judges.accuracy import ORIGINAL, Condition, Measured, collect
-from evaluation.judges.conditions import all_conditions, showing
+from evaluation.judges.conditions import all_conditions, transmitter
 from evaluation.judges.families import COLUMNS, FAMILIES, OF_A_KIND, OVERALL
 from evaluation.judges.grading import Grader
 from evaluation.judges.options import add_scene_options
-from evaluation.judges.variants import Variant, add_variant_option, names_of, read_variants, told
+from evaluation.judges.variants import (
+    Variant,
+    add_variant_option,
+    name_bundles,
+    names_of,
+    read_variants,
+)
 from evaluation.report import plots
 from evaluation.report.document import command_line, percent, table, write_section
 from evaluation.report.records import Records
@@ -76,15 +82,15 @@ def measure(
 
     uncompressed: of how many scenes the picture as it was drawn is asked about, if of more.
     """
-    ours, grader = Ours(bundle), Grader(bundle, records, variants)
+    ours, grader = CotamCodec(bundle), Grader(bundle, records, variants)
     first = [render("test", i, backgrounds).picture for i in range(min(pictures, MATCHED_ON))]
     matched = match_formats(ours, first, qualities, FORMATS, records)
     adapts = grader.llava.backend.view(bundle.id) == "adapter"
-    others = {variant.codec: Ours(variant.bundle) for variant in variants}
+    others = {variant.codec: CotamCodec(variant.bundle) for variant in variants}
     conditions = all_conditions(adapts, qualities, matched, others)
     for index in tqdm(range(max(pictures, uncompressed)), desc="scenes", unit="picture"):
         scene = render("test", index, backgrounds)
-        show = showing(scene.picture, ours, others)
+        show = transmitter(scene.picture, ours, others)
         grader.grade(index, scene, conditions if index < pictures else (), show)
 
 
@@ -121,8 +127,8 @@ def text(
         f"Scenes version {VERSION}, test split, scenes 0 to {arguments.pictures - 1} at "
         f"256x256, drawn on {photographs} photographs of scikit-image and on procedural "
         f"textures, none of them trained on; {asked[OVERALL] + asked['unknown']} questions; "
-        f"{told(bundle, variants)}. Bytes are those of whole files. Ranges are the middle 95 % of "
-        f"{RESAMPLES} resamples of the pictures (seed {SEED}).",
+        f"{name_bundles(bundle, variants)}. Bytes are those of whole files. Ranges are the middle "
+        f"95 % of {RESAMPLES} resamples of the pictures (seed {SEED}).",
         "All questions of a picture are graded in one pass, each token of an answer by argmax "
         "given the right tokens before it. This is right in exactly the cases in which greedy "
         "decoding writes the right answer and ends (a test compares the two). *Blind* gives, "

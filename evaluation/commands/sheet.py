@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_client.coding import overlay
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import FORMATS, best_within, decode
 from evaluation.report import plots
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Draw the sheet and write its section."""
-    ours = Ours(open_bundle(arguments.bundle))
+    ours = CotamCodec(open_bundle(arguments.bundle))
     scene = render("test", arguments.index, Backgrounds.builtin(), (SIDE, SIDE)).picture
     pictures = [scene, photograph()]
     columns = max(3, len(arguments.budgets))
@@ -68,7 +68,7 @@ def photograph() -> Picture:
 
 
 def best_fit(
-    ours: Ours, name: str, picture: Picture, budget: int, guidance: bool = True
+    ours: CotamCodec, name: str, picture: Picture, budget: int, guidance: bool = True
 ) -> tuple[int, NDArray[Any] | None]:
     """Bytes and decoded picture of the best file within a budget.
 
@@ -86,7 +86,7 @@ def best_fit(
     return len(file), decode(file) if len(file) <= budget else None
 
 
-def _draw_guidance(axes: NDArray[Any], ours: Ours, picture: Picture) -> None:
+def _draw_guidance(axes: NDArray[Any], ours: CotamCodec, picture: Picture) -> None:
     importance, level_map = ours.encoder.guide(picture)
     axes[0].imshow(picture)
     axes[0].set_title("original", fontsize=9)
@@ -118,7 +118,7 @@ def _draw_decoded(
     axis.set_title(shown, fontsize=9, color=plots.COLOURS.get(name, plots.COLOURS["ours"]))
 
 
-def _text(arguments: argparse.Namespace, ours: Ours) -> str:
+def _text(arguments: argparse.Namespace, ours: CotamCodec) -> str:
     budgets = ", ".join(map(str, arguments.budgets))
     formats = "; ".join(form.describe() for form in FORMATS)
     return "\n\n".join(

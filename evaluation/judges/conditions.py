@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from edge_client.coding.encoder import Analysed
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours, Shown, bare, without_adapter
+from evaluation.codecs.cotam import CotamCodec, Received, bare, without_adapter
 from evaluation.codecs.pillow_formats import FORMATS, decode
 from evaluation.judges.accuracy import ORIGINAL, VIEWS, Condition
 
-Show = Callable[[Condition], Shown]
+Transmit = Callable[[Condition], Received]
 
 
 def all_conditions(
@@ -36,22 +36,24 @@ def all_conditions(
     ]
 
 
-def showing(picture: Picture, ours: Ours, variants: Mapping[str, Ours] | None = None) -> Show:
+def transmitter(
+    picture: Picture, ours: CotamCodec, variants: Mapping[str, CotamCodec] | None = None
+) -> Transmit:
     """Shows a picture u8 [H, W, 3] under a condition; what several of them need is made once.
 
     variants: codecs of other bundles by the names of their conditions, always the whole method.
     """
 
     @functools.cache
-    def analysed(codec: Ours) -> Analysed:
+    def analysed(codec: CotamCodec) -> Analysed:
         return codec.analyse(picture, True)
 
     @functools.cache
-    def sent(codec: Ours, guided: bool, quality: float) -> Shown:
+    def sent(codec: CotamCodec, guided: bool, quality: float) -> Received:
         found = analysed(codec)
         return codec.send(found if guided else replace(found, level_map=None), quality)
 
-    def show(condition: Condition) -> Shown:
+    def show(condition: Condition) -> Received:
         name, quality = condition.codec, condition.quality
         if name == ORIGINAL:
             return picture.nbytes, bare(picture)

@@ -30,7 +30,7 @@ NUMBERS: Final = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelledQuestion:
     """A question, the answers that count as right, and what kind of question it is."""
 
     text: str
@@ -44,7 +44,7 @@ class Item:
 
     name: str
     load: Callable[[], Picture]
-    questions: tuple[Asked, ...]
+    questions: tuple[LabelledQuestion, ...]
 
     def read(self) -> Picture:
         """The pixels, as `load` gives them."""
@@ -57,7 +57,9 @@ def scene_items(count: int) -> list[Item]:
     items = []
     for index in range(count):
         scene = render("test", index, backgrounds)
-        questions = (Asked(q.prompt, (q.answer,), family(scene, q)) for q in scene.questions)
+        questions = (
+            LabelledQuestion(q.prompt, (q.answer,), family(scene, q)) for q in scene.questions
+        )
         items.append(Item(f"test-{index:06d}", partial(_picture_of, scene), tuple(questions)))
     return items
 
@@ -79,7 +81,7 @@ def read_dataset(file: Path, images: Path | None = None, most: int | None = None
             f"there are no questions to read at {file}", hint="name a JSON lines file by --dataset"
         ) from error
     folder = file.parent if images is None else images
-    by_image: dict[str, list[Asked]] = {}
+    by_image: dict[str, list[LabelledQuestion]] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
             image, question = _question(line, f"{file.name}, line {number}")
@@ -92,7 +94,7 @@ def read_dataset(file: Path, images: Path | None = None, most: int | None = None
     ]
 
 
-def _question(line: str, place: str) -> tuple[str, Asked]:
+def _question(line: str, place: str) -> tuple[str, LabelledQuestion]:
     try:
         fields: Any = json.loads(line)
         image, text, answers = fields["image"], fields["text"], fields["answer"]
@@ -102,7 +104,9 @@ def _question(line: str, place: str) -> tuple[str, Asked]:
             hint='a line is {"image": ..., "text": ..., "answer": ..., "category": ...}',
         ) from error
     several = answers if isinstance(answers, list) else [answers]
-    return str(image), Asked(str(text), tuple(map(str, several)), str(fields.get("category", ALL)))
+    return str(image), LabelledQuestion(
+        str(text), tuple(map(str, several)), str(fields.get("category", ALL))
+    )
 
 
 def is_right(said: str, answers: Iterable[str]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from evaluation.judges.accuracy import ORIGINAL, Condition, key_of, prompts_key
-from evaluation.judges.conditions import Show
+from evaluation.judges.conditions import Transmit
 from evaluation.judges.packed_questions import PackedLlava
 from evaluation.judges.variants import Variant
 from evaluation.report.records import Records
@@ -37,7 +37,9 @@ class Grader:
                     hint="export it with an adapter that was trained on that tower",
                 )
 
-    def grade(self, index: int, scene: Scene, conditions: Iterable[Condition], show: Show) -> None:
+    def grade(
+        self, index: int, scene: Scene, conditions: Iterable[Condition], show: Transmit
+    ) -> None:
         """Ask all questions of a scene under the conditions that are not yet written down.
 
         `show` makes what the model gets. The scene as it was drawn is always asked about.

@@ -38,7 +38,7 @@ class Grades:
     probable: NDArray[np.float32]
 
 
-Asked = tuple[list[int], list[int]]
+QuestionTokens = tuple[list[int], list[int]]
 """Tokens after the picture, and those of the right answer with its end."""
 
 
@@ -70,7 +70,7 @@ class PackedLlava:
         """Projected features [B, N, D] of pictures, by the cloud's backend."""
         return torch.stack([seen.content.features for seen in self.backend.see(pictures)])
 
-    def ask(self, question: Question) -> Asked:
+    def ask(self, question: Question) -> QuestionTokens:
         """Tokens of a question as the cloud asks it, and of its answer."""
         head, tail = self._split(question.prompt)
         if head != self.head:
@@ -79,7 +79,7 @@ class PackedLlava:
         return tail, [*answer, self._tokenizer.eos_token_id]
 
     @torch.inference_mode()
-    def grade(self, features: Tensor, asked: Sequence[Asked]) -> Grades:
+    def grade(self, features: Tensor, asked: Sequence[QuestionTokens]) -> Grades:
         """Grades of Q questions about pictures of features [B, N, D]."""
         prefix = len(self.head) + features.shape[1]
         ids: list[int] = []

@@ -53,7 +53,7 @@ def names_of(variants: Sequence[Variant]) -> dict[str, str]:
     return {**VIEWS, **{variant.codec: variant.label for variant in variants}}
 
 
-def told(bundle: Bundle, variants: Sequence[Variant]) -> str:
+def name_bundles(bundle: Bundle, variants: Sequence[Variant]) -> str:
     """Which bundles were measured, for the report."""
     others = (f"*{variant.label}* is bundle {variant.bundle.hex_id}" for variant in variants)
     return "; ".join([f"bundle {bundle.hex_id}", *others])

@@ -12,7 +12,7 @@ import torch
 
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.work import Work
-from evaluation.codecs.cotam import Ours, adapters_of
+from evaluation.codecs.cotam import CotamCodec, adapters_of
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 
@@ -41,7 +41,7 @@ def measure_share(
 ) -> Share:
     """A batch of `count` pictures, in this process; medians of `repeats`, each by picture."""
     engine = Engine([bundle], "", "cpu", threads)
-    decoder, adapters = Ours(bundle, threads).decoder, adapters_of(bundle)
+    decoder, adapters = CotamCodec(bundle, threads).decoder, adapters_of(bundle)
     batch = [streams[number % len(streams)] for number in range(count)]
     parsed = [Bitstream.from_bytes(one) for one in batch]
     decoded = [decoder.decode(one) for one in parsed]

@@ -21,12 +21,16 @@ COLOURS: Final = {
     "full": "#c2256b",
 }
 OTHERS: Final = ("#d9622b", "#2f8f9d", "#5b5b5b")
+LABELS: Final = {"ours": "CoTAM"}
+"""What legends and titles call a codec whose records have another name."""
+
+DOTS_PER_INCH: Final = 220  # twice what a page shows, for dense screens
 MARKERS: Final = {"JPEG": "s", "WebP": "^", "AVIF": "D"}
 
 
 def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Any]]:
     """A figure and its axes in reading order; width and height in inches for each."""
-    made = Figure(figsize=(columns * width, rows * height), layout="constrained", dpi=110)
+    made = Figure(figsize=(columns * width, rows * height), layout="constrained", dpi=DOTS_PER_INCH)
     FigureCanvasAgg(made)
     axes = made.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axis in axes:

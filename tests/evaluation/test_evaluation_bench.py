@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from evaluation.codecs.compressai_zoo import untrained
-from evaluation.codecs.cotam import Ours, adapters_of
+from evaluation.codecs.cotam import CotamCodec, adapters_of
 from evaluation.commands.bench import (
     REFERENCE,
     STAGES,
@@ -46,7 +46,7 @@ def test_the_first_turn_only_warms_up() -> None:
 
 
 def test_every_stage_of_ours_is_timed(bundle: Bundle) -> None:
-    times = time_ours(Ours(bundle), adapters_of(bundle), mosaic(64))
+    times = time_ours(CotamCodec(bundle), adapters_of(bundle), mosaic(64))
     assert {"encode", "decode", *STAGES} <= set(times)
     assert times["encode"] >= times["guidance"] + times["analysis"] + times["coding"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.distortion import ms_ssim_db, psnr
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import (
@@ -73,7 +73,7 @@ def test_more_quality_is_more_bytes_and_less_error(
 ) -> None:
     pictures = picture_set(folder)
     records = Records(tmp_path / "codec.jsonl")
-    points = codec.measure(Ours(bundle), pictures, [0.0, 4.0, 8.0], False, records)
+    points = codec.measure(CotamCodec(bundle), pictures, [0.0, 4.0, 8.0], False, records)
     assert set(points) == {"ours", "JPEG", "WebP", "AVIF"}
     found = codec.curve(points, "ours", "psnr")
     assert (np.diff(found.rates) > 0).all()

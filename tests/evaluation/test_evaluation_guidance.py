@@ -12,7 +12,7 @@ import torch
 
 from edge_client.coding.guidance import pool
 from evaluation.__main__ import main
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.commands import ablations, guidance
 from evaluation.towers.attention import Tower
 from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
@@ -47,12 +47,12 @@ def test_the_towers_first_layers_are_what_the_edge_runs(
 ) -> None:
     attention = attention_of(tower, scene.picture)
     assert attention.shape == (tower.layers, 16, 16)
-    importance, _ = Ours(bundle).encoder.guide(scene.picture)
+    importance, _ = CotamCodec(bundle).encoder.guide(scene.picture)
     cells, found_cells = (pool(each, (8, 8)) for each in (attention[:3].mean(axis=0), importance))
     # The graph of the edge has 8 bits.
     assert cells == pytest.approx(found_cells, abs=4e-2 * found_cells.max())
     usual = guidance.usual_of(bundle)
-    found = Ours(bundle).analyse(scene.picture, True).level_map
+    found = CotamCodec(bundle).analyse(scene.picture, True).level_map
     assert found is not None
     assert (usual.level_map(attention, scene.picture).values == found.values).mean() > 0.9
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from evaluation.codecs import compressai_zoo as learned
-from evaluation.codecs.compressai_zoo import Learned, find_learned, missing_weights
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.compressai_zoo import ZooModel, find_learned, missing_weights
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set
 from evaluation.commands import codec
 from evaluation.commands.bench import mosaic
@@ -55,7 +55,7 @@ def test_models_are_found_by_name() -> None:
 
 def test_a_file_comes_back(hub: Path) -> None:
     put(hub, 1)
-    model = Learned(NAME, (1,))
+    model = ZooModel(NAME, (1,))
     assert missing_weights(model) is None
     picture = mosaic(80)[:, :70]
     file = model.encode(picture, 1)
@@ -67,7 +67,7 @@ def test_a_file_comes_back(hub: Path) -> None:
 
 def test_absent_weights_are_named(hub: Path) -> None:
     put(hub, 1)
-    reason = missing_weights(Learned(NAME, (1, 2)))
+    reason = missing_weights(ZooModel(NAME, (1, 2)))
     assert reason is not None
     assert f"{NAME}, quality 2, cannot be loaded" in reason
     assert "bmshj2018-factorized-prior-2-87279a02.pth.tar" in reason
@@ -79,8 +79,8 @@ def test_their_curve_stands_beside_ours(hub: Path, bundle: Bundle, tmp_path: Pat
     folder.mkdir()
     Image.fromarray(mosaic(176)).save(folder / "one.png")
     records = Records(tmp_path / "codec.jsonl")
-    peers = [Learned(NAME, (1,))]
-    points = codec.measure(Ours(bundle), picture_set(folder), [3.0], False, records, peers)
+    peers = [ZooModel(NAME, (1,))]
+    points = codec.measure(CotamCodec(bundle), picture_set(folder), [3.0], False, records, peers)
     assert set(points) == {"ours", NAME}
     assert points[NAME][1]["bpp"] > 0
     codec.draw(points, picture_set(folder), tmp_path / "plot.png")

@@ -20,7 +20,7 @@ def test_an_outcome_counts() -> None:
     found = Outcome(wall=2.0, seconds=[0.1, 0.2, 0.3, 0.4])
     found.statuses.update({503: 2, 200: 4})
     assert (found.rate, found.percentile(50)) == (2.0, pytest.approx(250.0))
-    assert found.told() == "4 times 200, 2 times 503"
+    assert found.describe() == "4 times 200, 2 times 503"
     assert Outcome().rate == Outcome().percentile(99) == 0.0
 
 

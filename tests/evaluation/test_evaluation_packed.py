@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cloud_server.inference.work import Work
-from evaluation.codecs.cotam import Ours, bare, without_adapter
+from evaluation.codecs.cotam import CotamCodec, bare, without_adapter
 from evaluation.judges.packed_questions import PackedLlava
 from scenes import Backgrounds, Question, render
 from shared.bundle import Bundle
@@ -25,7 +25,7 @@ def llava(bundle: Bundle) -> PackedLlava:
 @pytest.fixture(scope="module")
 def features(llava: PackedLlava, bundle: Bundle) -> Tensor:
     """Three views of a scene: uncompressed, decoded alone, decoded with adapter tokens."""
-    ours = Ours(bundle)
+    ours = CotamCodec(bundle)
     picture = render("test", 0, Backgrounds()).picture
     decoded = ours.decode(ours.encode(ours.analyse(picture, True), 1.0))
     return llava.see([bare(picture), without_adapter(decoded), decoded])

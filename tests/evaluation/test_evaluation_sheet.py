@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from edge_client.pictures.images import Picture
-from evaluation.codecs.cotam import Ours
+from evaluation.codecs.cotam import CotamCodec
 from evaluation.commands.sheet import OURS, best_fit, photograph
 from shared.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
-def ours(bundle: Bundle) -> Ours:
-    return Ours(bundle)
+def ours(bundle: Bundle) -> CotamCodec:
+    return CotamCodec(bundle)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def picture() -> Picture:
 
 
 @pytest.mark.parametrize("name", [OURS, "JPEG", "WebP", "AVIF"])
-def test_a_picture_at_a_budget_keeps_to_it(ours: Ours, picture: Picture, name: str) -> None:
+def test_a_picture_at_a_budget_keeps_to_it(ours: CotamCodec, picture: Picture, name: str) -> None:
     size, decoded = best_fit(ours, name, picture, 4000)
     assert 2000 < size <= 4000
     assert decoded is not None
@@ -33,7 +33,7 @@ def test_a_picture_at_a_budget_keeps_to_it(ours: Ours, picture: Picture, name: s
 
 @pytest.mark.parametrize("name", [OURS, "JPEG", "WebP", "AVIF"])
 def test_a_budget_below_the_smallest_file_has_no_picture(
-    ours: Ours, picture: Picture, name: str
+    ours: CotamCodec, picture: Picture, name: str
 ) -> None:
     size, decoded = best_fit(ours, name, picture, 40)
     assert size > 40
