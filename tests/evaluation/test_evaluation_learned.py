@@ -82,7 +82,7 @@ def test_their_curve_stands_beside_ours(hub: Path, bundle: Bundle, tmp_path: Pat
     peers = [ZooModel(NAME, (1,))]
     points = codec.measure(CotamCodec(bundle), picture_set(folder), [3.0], False, records, peers)
     assert set(points) == {"ours", NAME}
-    assert points[NAME][1]["bpp"] > 0
+    assert points[NAME][1][0]["bpp"] > 0
     codec.draw(points, picture_set(folder), tmp_path / "plot.png")
 
 
