@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         "",
         description="language model: a folder, a hub id, the http(s) address of an OpenAI-form "
         "server, ending in /v1, or `rapidocr`, which only reads print (needs cotam[reading]); "
-        "empty: the first bundle's own",
+        "empty: that of a bundle",
     )
     upstream_model: str = Field(
         "", description="model to ask such a server for; empty: the first that it names"
