@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.integer_network import CODES, KNOTS, MEAN_UNIT, STEP_UNIT
+from shared.integer_network import CODES, KNOTS, MEAN_UNIT, SCALES, STEP_UNIT
 from shared.nets.entropy import Before, EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision
 from shared.symbol_coder import bits_of_one, dead_zones, scale_tables
@@ -231,8 +231,9 @@ class Codec(nn.Module):
         """Gain and scale index, [B, Cz, 1, 1] each, of the hyper latent at base codes [B]."""
         weights = tent(base.view(-1, 1, 1))
         gain = torch.exp(torch.einsum("bkhw,kc->bchw", weights, self.hyper_log_gain))
-        index = 32.0 * torch.einsum("bkhw,kc->bchw", weights, self.hyper_scale)
-        return gain, round_through(index).clamp(0, 63)
+        # Those between the knots follow from the rounded ones, as steps do.
+        knots = round_through(32.0 * self.hyper_scale).clamp(0, SCALES - 1)
+        return gain, round_through(torch.einsum("bkhw,kc->bchw", weights, knots))
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch
+from shared.integer_network import STEP_UNIT
 from shared.integer_network import Before as KnownBefore
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.entropy import Before
@@ -104,6 +105,22 @@ def test_what_goes_on_from_nothing_starts_as_the_network_without(codec: Codec) -
     args = (latent, codes.float(), torch.tensor([60.0]), Rate().eval())
     alone, told = fresh.code_latent(*args), fresh.code_latent(*args, before=nothing)
     assert all(torch.equal(a, b) for a, b in zip(alone, told, strict=True))
+
+
+@torch.no_grad()
+def test_numbers_between_the_knots_follow_from_those_that_a_bundle_holds(codec: Codec) -> None:
+    """So the integers of a bundle come back when it becomes a run again."""
+    torch.manual_seed(4)
+    trained = Codec(codec.config)
+    trained.log_gain.add_(0.3 * torch.randn_like(trained.log_gain))
+    trained.hyper_scale.add_(0.3 * torch.randn_like(trained.hyper_scale))
+    wanted = entropy_arrays(trained)
+    restored = Codec(codec.config)
+    restored.log_gain.copy_((STEP_UNIT / torch.from_numpy(wanted["steps"][::20])).log())
+    restored.hyper_scale.copy_(torch.from_numpy(wanted["hyper_scales"][::20]) / 32.0)
+    found = entropy_arrays(restored)
+    for name in ("steps", "hyper_scales"):
+        np.testing.assert_array_equal(found[name], wanted[name])
 
 
 def test_quantiser_steps_are_whole_and_fall_with_quality(codec: Codec) -> None:
