@@ -18,10 +18,10 @@ from scenes.pages.render import PAGE_SPLITS, _generator
 
 # If one of these changes, every published number changes: a new version is what is wanted then.
 FACTS = {
-    ("test", 0): "546aed378f3a0713",
-    ("test", 12): "46e6a6b6fffafd74",
-    ("val", 4): "93455c275eca8877",
-    ("train", 123_456): "0a5e304a4210ec10",
+    ("test", 0): "265bbb1c59c53b58",
+    ("test", 12): "51b64b1c8730a58e",
+    ("val", 4): "1a98a556c05e1c1a",
+    ("train", 123_456): "f5ba7f0ef02b7c02",
 }
 
 
@@ -47,7 +47,8 @@ def _shapes() -> Iterator[tuple[int, int]]:
 def facts(page: Page) -> str:
     """A digest of what is true of a page, places to about four pixels."""
     lines = [(line.text, *(round(v / 4) for v in line.box)) for line in page.lines]
-    text = repr((page.kind, page.view, [line[0] for line in lines], page.questions))
+    asked = [(question.prompt, question.answer) for question in page.questions]
+    text = repr((page.kind, page.view, lines, asked))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
