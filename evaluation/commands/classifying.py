@@ -30,9 +30,13 @@ from shared.errors import UsageError
 from shared.files import write_named
 
 SURE: Final = 0.9
-QUALITIES: Final = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
-MAPPED_QUALITIES: Final = (2.0, 3.0, 3.5, 4.0, 5.0)
-LADDERS: Final = ((AVIF, (3, 8, 14, 20, 27)), (WEBP, (0, 3, 6, 12)), (JPEG, (5, 8, 12, 18)))
+QUALITIES: Final = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0)
+MAPPED_QUALITIES: Final = (3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
+LADDERS: Final = (
+    (AVIF, (3, 8, 14, 20, 27, 34)),
+    (WEBP, (0, 3, 6, 12, 20)),
+    (JPEG, (5, 8, 12, 18)),
+)
 """Where a third to two thirds of the answers stay."""
 
 MEASURES: Final = {"agreement": (0.5, 0.65), "probability": (0.35, 0.65)}
@@ -197,7 +201,8 @@ class _Report:
             f"map, *mapped* as the edge sends by default. {formats}.",
             f"Change of bits at equal score ({spans}); below 0 is fewer. In brackets the middle "
             f"95 % of {self.arguments.resamples} paired resamples of the pictures (seed {SEED}); "
-            "*none* where a curve does not reach from one end to the other.",
+            "*none* where a curve does not reach the upper end; from its smallest file on where a "
+            "format scores above the lower end already.",
             self._changes(np.ones(len(self.marked), bool)),
         ]
         if self.marked.any():

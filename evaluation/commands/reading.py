@@ -272,7 +272,8 @@ class _Report:
         note = (
             "Change of bits at equal share of characters; below 0 is fewer. In brackets the middle "
             f"95 % of {self.arguments.resamples} paired resamples of the pictures (seed {SEED}); "
-            "*none* where a curve does not reach from one end to the other. *flat* is without "
+            "*none* where a curve does not reach the upper end; from its smallest file on where a "
+            "format scores above the lower end already. *flat* is without "
             "level map, *mapped* as the edge sends by default."
         )
         return f"{note}\n\n{table(head, rows)}"

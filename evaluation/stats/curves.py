@@ -85,7 +85,8 @@ def bd_rate_monotone(
     log rate. The rate at a quality is the least at which the curve reaches it; a plateau has no
     width in quality, so it weighs nothing. The mean of the log ratio is over the qualities that
     both reach; nan where these span less than `least_span`. With `between` it is over the
-    qualities between two; nan where a curve does not reach from one to the other.
+    qualities between two, or what there is of that in common; nan where a curve does not reach the
+    upper one, or less than half of the way is left: the smallest file of a format may be good.
     """
     if not len(anchor.rates) or not len(test.rates):
         return math.nan
@@ -93,9 +94,10 @@ def bd_rate_monotone(
     low = max(fit[0] for fit in fits)
     high = min(fit[-1] for fit in fits)
     if between is not None:
-        if low > between[0] or high < between[1]:
+        if high < between[1]:
             return math.nan
-        low, high = between
+        low, high = max(low, between[0]), between[1]
+        least_span = (between[1] - between[0]) / 2
     if high - low < least_span:
         return math.nan
     wanted = low + (high - low) * (np.arange(steps) + 0.5) / steps

@@ -38,8 +38,8 @@ class Scores:
 def changes(anchor: Scores, test: Scores, drawn: Array, low: float, high: float) -> Array:
     """Bits of `test` at equal score against `anchor` over scores `low` to `high`, as shares [R].
 
-    The first row is the sample, the others its resamples. nan where a curve does not reach from
-    one end to the other.
+    The first row is the sample, the others its resamples. nan where a curve does not reach so far,
+    see `bd_rate_monotone`.
     """
     rows = zip(*anchor.curves(drawn), *test.curves(drawn), strict=True)
     return np.array(
