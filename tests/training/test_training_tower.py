@@ -157,6 +157,20 @@ def test_training_lowers_what_the_model_reads(
     assert all(p.grad is None for p in vision.base.parameters())
 
 
+def test_the_shipped_adapter_is_as_good_by_this_road(bundle: Bundle) -> None:
+    """Its latents, its layout and its tower, sampled and compared as for anybody's."""
+    vision = load_vision(str(bundle.path(MLLM)), torch.device("cpu"), torch.float32)
+    vision.layout = bundle.manifest.tower.layout
+    training, adapter = TowerTraining(bundle, vision), load_adapter(bundle.path(ADAPTER))
+    street = np.asarray(Image.open(Path("examples") / "street.png").convert("RGB"))
+    coded = training.code(
+        [street], torch.tensor([20]), torch.tensor([30]), np.random.default_rng(0)
+    )
+    with torch.no_grad():
+        adapted, bare = (float(training.losses(a, coded)["high"]) for a in (adapter, None))
+    assert adapted < 0.6 * bare
+
+
 def test_guidance_of_the_tower_of_scenes_is_that_of_open_clip(bundle: Bundle) -> None:
     """The same weights by two libraries give the same map."""
     from training.bundle.restore import restore_clip

@@ -65,6 +65,8 @@ class RunOptions:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dist.is_torchelastic_launched() and not dist.is_initialized():
             dist.init_process_group("gloo")
+            if device == "cuda":  # a GPU for each process
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return cls(
             arguments.minutes,
             arguments.data,
