@@ -92,6 +92,7 @@ def arguments(folder: Path, **others: object) -> argparse.Namespace:
         "bundle": "tiny",
         "qualities": [3.0, 6.0],
         "mapped_qualities": [6.0],
+        "formats": ["AVIF"],
         "resamples": 20,
         "threads": 1,
         "report": folder / "docs" / "results.md",
@@ -104,7 +105,7 @@ def arguments(folder: Path, **others: object) -> argparse.Namespace:
 def test_a_small_run_writes_table_and_plot_and_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LADDERS", ((AVIF, (5, 40)),))  # reading is slow
+    monkeypatch.setattr(reading, "LADDERS", {AVIF: (5, 40)})  # reading is slow
     (tmp_path / "photos").mkdir()
     Image.fromarray(written("EXIT 42")).save(tmp_path / "photos" / "sign.png")
     reading.main(arguments(tmp_path))
@@ -121,7 +122,7 @@ def test_a_small_run_writes_table_and_plot_and_is_not_repeated(
 
 
 def test_pages_are_told_by_kind_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LADDERS", ((AVIF, (40,)),))
+    monkeypatch.setattr(reading, "LADDERS", {AVIF: (40,)})
     few = {"most": 3, "side": 200, "qualities": [6.0], "pictures": None}
     reading.main(arguments(tmp_path, **few))
     text = (tmp_path / "docs" / "results.md").read_text()
