@@ -10,38 +10,50 @@ from pathlib import Path
 from shared.errors import CotamError, exit_code
 
 COMMANDS = {
-    "codec": "fidelity over bits per pixel against JPEG, WebP and AVIF",
-    "scenes": "accuracy by task over quality, with and without guidance and adapter",
-    "rate_accuracy": "bits at equal accuracy, from what `scenes` measured",
-    "reading": "characters that a real reader finds again, over bytes",
-    "classifying": "answers of a real classifier that stay the same, over bytes",
-    "answers": "accuracy of any language model on any questions about pictures",
-    "guidance": "level maps compared: layers, cells, levels, thresholds, steps",
-    "ablations": "what each part of the method gives: without it, the rest as it was",
-    "information_flow": "attention distance and token similarity of each layer of a vision tower",
-    "bench": "time and memory of each stage against other codecs",
-    "vllm": "a real vLLM beside our server: the same answers, by picture, features and stream",
-    "load": "the service under load: speed, memory, overload, the end, and our share of it",
-    "wire": "bytes of a question as they travel, both ways",
-    "busy": "an answer beside a busy core, by threads that spin and that sleep",
-    "fuzz": "damaged streams: how each of many thousands ends",
-    "sheet": "pictures side by side at equal bytes",
-    "page_sheet": "print side by side at equal bytes: a page, a chart, a screen, a photograph",
+    "codec": ("pictures", "fidelity over bits per pixel against JPEG, WebP and AVIF"),
+    "reading": ("pictures", "characters that a real reader finds again, over bytes"),
+    "classifying": ("pictures", "answers of a real classifier that stay the same, over bytes"),
+    "sheet": ("pictures", "pictures side by side at equal bytes"),
+    "page_sheet": (
+        "pictures",
+        "print side by side at equal bytes: a page, a chart, a screen, a photograph",
+    ),
+    "scenes": ("models", "accuracy by task over quality, with and without guidance and adapter"),
+    "rate_accuracy": ("models", "bits at equal accuracy, from what `scenes` measured"),
+    "answers": ("models", "accuracy of any language model on any questions about pictures"),
+    "guidance": ("models", "level maps compared: layers, cells, levels, thresholds, steps"),
+    "ablations": ("models", "what each part of the method gives: without it, the rest as it was"),
+    "information_flow": (
+        "models",
+        "attention distance and token similarity of each layer of a vision tower",
+    ),
+    "bench": ("service", "time and memory of each stage against other codecs"),
+    "vllm": (
+        "service",
+        "a real vLLM beside our server: the same answers, by picture, features and stream",
+    ),
+    "load": (
+        "service",
+        "the service under load: speed, memory, overload, the end, and our share of it",
+    ),
+    "wire": ("service", "bytes of a question as they travel, both ways"),
+    "busy": ("service", "an answer beside a busy core, by threads that spin and that sleep"),
+    "fuzz": ("service", "damaged streams: how each of many thousands ends"),
 }
+"""Command: its room in `commands`, and what it measures."""
 
 
 def main() -> None:
     """Parse the command line and hand over to the command's `main`."""
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    for name, (_, text) in COMMANDS.items():
         # Commands import torch, some transformers: load what was asked for alone.
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
-    module = importlib.import_module(f"evaluation.commands.{chosen.command}")
-    own = argparse.ArgumentParser(
-        prog=f"python -m evaluation {chosen.command}", description=COMMANDS[chosen.command]
-    )
+    room, text = COMMANDS[chosen.command]
+    module = importlib.import_module(f"evaluation.commands.{room}.{chosen.command}")
+    own = argparse.ArgumentParser(prog=f"python -m evaluation {chosen.command}", description=text)
     module.add_arguments(own)
     own.add_argument("--report", type=Path, default=Path("docs/results.md"))
     own.add_argument("--results", type=Path, default=Path("runs/results"), help="raw numbers")

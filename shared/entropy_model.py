@@ -1,7 +1,7 @@
 """The entropy model: latents to bytes and back, the same on every machine.
 
 Both ends run this file. What is needed to parse a stream is computed with integers only
-(`shared.integer_network`).
+(`shared.coding.integer_network`).
 
     payload --ANS--> hyper latent z [h/4, w/4, Cz]
                         |  integer network
@@ -11,7 +11,7 @@ Both ends run this file. What is needed to parse a stream is computed with integ
                             quarter of the positions, four times
     latent = (16 symbol + mean) * step / 4096
 
-One ANS stream (`shared.ans`) holds it all.
+One ANS stream (`shared.coding.ans`) holds it all.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from shared.ans import open_coder
-from shared.errors import BundleCorrupt, DecoderMismatch
-from shared.integer_network import (
+from shared.coding.ans import open_coder
+from shared.coding.integer_network import (
     CODES,
     EXACT,
     MEAN_UNIT,
@@ -40,7 +39,8 @@ from shared.integer_network import (
     SymbolsOf,
     blocks,
 )
-from shared.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
+from shared.coding.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
+from shared.errors import BundleCorrupt, DecoderMismatch
 
 SYMBOL_LIMIT: Final = 30_000
 _BAND: Final = 64  # rows of latents whose hyper latents are found at a time

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.bitstream import Bitstream
-from shared.byte_ans import ByteCoder, Table
+from shared.coding.byte_ans import ByteCoder, Table
+from shared.coding.level_tables import ALONE, CHANCES, DIAGONAL, STRAIGHT
 from shared.errors import StreamMalformed
-from shared.level_tables import ALONE, CHANCES, DIAGONAL, STRAIGHT
 
 STRIDE: Final = 16  # pixels of a latent
 CELLS: Final = (16, 32, 64)

@@ -1,9 +1,9 @@
 """The search for a stream that fills a budget of bytes: which coding passes to make.
 
-A pass codes latents at a quality code and a price of bits (`shared.symbol_coder`). The code is the
-coarse handle: sizes over it are roughly known before anything is coded, but jagged, so that one
-code more may be a few bytes less. The price is the fine one: at one code the size falls steadily
-as bits become dearer, and a pass tells how steeply.
+A pass codes latents at a quality code and a price of bits (`shared.coding.symbol_coder`). The code
+is the coarse handle: sizes over it are roughly known before anything is coded, but jagged, so that
+one code more may be a few bytes less. The price is the fine one: at one code the size falls
+steadily as bits become dearer, and a pass tells how steeply.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.bitstream import MAX_QUALITY_CODE
+from shared.coding.symbol_coder import BIT_PRICE
 from shared.entropy_model import Encoded
-from shared.symbol_coder import BIT_PRICE
 
 SLACK: Final = 0.05
 """Share of a budget that may stay empty."""

@@ -26,11 +26,11 @@ from edge_client.coding.guidance import Guide
 from edge_client.pictures.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
+from shared.coding.symbol_coder import BIT_PRICE
 from shared.entropy_model import Encoded, EntropyModel
 from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
 from shared.libraries import import_onnxruntime
-from shared.symbol_coder import BIT_PRICE
 from shared.tiles import spans
 
 MAX_QUALITY: Final = MAX_QUALITY_CODE / 20

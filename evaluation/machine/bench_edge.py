@@ -75,8 +75,8 @@ finally:
 CODERS: Final = """
 import json, sys, time
 import numpy as np
-from shared.ans import ConstrictionCoder, PlainCoder, Table
-from shared.symbol_coder import scale_tables
+from shared.coding.ans import ConstrictionCoder, PlainCoder, Table
+from shared.coding.symbol_coder import scale_tables
 tables, ends = scale_tables()
 counts = np.split(tables, ends[:-1])[24]
 table, found = Table(counts), {}

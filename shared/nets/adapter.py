@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.integer_network import KNOTS
+from shared.coding.integer_network import KNOTS
 from shared.nets.entropy import tent
 
 LATENT_UNIT = 64.0  # latents are in 8-bit units of an orthonormal transform: tens to hundreds

@@ -1,4 +1,4 @@
-"""The entropy network in torch: trainable twin of the network in `shared.integer_network`.
+"""The entropy network in torch: trainable twin of the network in `shared.coding.integer_network`.
 
 Every value in it is a small integer held in a float32, every weight an integer times a power of
 two, so the forward pass below is *exactly* what the integer network computes; gradients pass the
@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.integer_network import (
+from shared.coding.integer_network import (
     ACTIVATION_MAX,
     BEFORE_LIMIT,
     CONTEXT_LIMIT,
@@ -45,7 +45,7 @@ from shared.integer_network import (
     SYMBOL_SEEN,
     WEIGHT_LIMIT,
 )
-from shared.symbol_coder import LOG_SCALE_MIN, LOG_SCALE_STEP
+from shared.coding.symbol_coder import LOG_SCALE_MIN, LOG_SCALE_STEP
 
 Decode = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -145,8 +145,9 @@ class IntegerConv(nn.Module):
 
 @dataclass(frozen=True)
 class Before:
-    """Latents that the reader has, as in `shared.integer_network`: values f64 [B, C, h, w], codes
-    [B, h, w], -1 where nothing is there; hyper [B, Cz, h', w'] where it stands for the own one."""
+    """Latents that the reader has, as in `shared.coding.integer_network`: values f64 [B, C, h, w],
+    codes [B, h, w], -1 where nothing is there; hyper [B, Cz, h', w'] where it stands for the own
+    one."""
 
     values: Tensor
     codes: Tensor

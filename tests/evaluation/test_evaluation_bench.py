@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluation.codecs.compressai_zoo import untrained
 from evaluation.codecs.cotam import CotamCodec, adapters_of
-from evaluation.commands.bench import (
+from evaluation.commands.service.bench import (
     REFERENCE,
     STAGES,
     mosaic,

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 from PIL import Image
 
-from evaluation.commands import classifying
+from evaluation.commands.pictures import classifying
 from evaluation.judges.classifier import Classifier
 from evaluation.stats.bootstrap import resamples
 from evaluation.stats.equal_score import Scores, changes

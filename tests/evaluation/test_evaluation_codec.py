@@ -21,7 +21,7 @@ from evaluation.codecs.pillow_formats import (
     decode,
     nearest_quality,
 )
-from evaluation.commands import codec
+from evaluation.commands.pictures import codec
 from evaluation.report.records import Records
 from scenes import Backgrounds, render
 from shared.bundle import Bundle

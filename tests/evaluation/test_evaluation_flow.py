@@ -25,7 +25,7 @@ from transformers import (
     ViTModel,
 )
 
-from evaluation.commands.information_flow import (
+from evaluation.commands.models.information_flow import (
     attention_distances,
     findings,
     local_stage,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.codecs.damage import damaged
-from evaluation.commands import fuzz
+from evaluation.commands.service import fuzz
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import EntropyModel

@@ -13,7 +13,7 @@ import torch
 from edge_client.coding.guidance import pool
 from evaluation.__main__ import main
 from evaluation.codecs.cotam import CotamCodec
-from evaluation.commands import ablations, guidance
+from evaluation.commands.models import ablations, guidance
 from evaluation.towers.attention import Tower
 from evaluation.towers.level_maps import Guiding, attention_of, parse_guiding
 from evaluation.towers.load import load_tower

@@ -14,8 +14,8 @@ from evaluation.codecs import compressai_zoo as learned
 from evaluation.codecs.compressai_zoo import ZooModel, find_learned, missing_weights
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set
-from evaluation.commands import codec
-from evaluation.commands.bench import mosaic
+from evaluation.commands.pictures import codec
+from evaluation.commands.service.bench import mosaic
 from evaluation.machine import arithmetic
 from evaluation.report.records import Records
 from shared.bundle import Bundle

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.commands import load
-from evaluation.commands.load import Outcome, add_arguments, main, run, scene_streams
+from evaluation.commands.service import load
+from evaluation.commands.service.load import Outcome, add_arguments, main, run, scene_streams
 from evaluation.machine.server_process import ServerProcess
 from evaluation.machine.server_share import measure_share
 from shared.bundle import Bundle

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cloud_server.inference.mllm.rapidocr import Reader
 from edge_client.pictures.images import Picture
 from evaluation.codecs.pillow_formats import AVIF
-from evaluation.commands import reading
+from evaluation.commands.pictures import reading
 from evaluation.judges.reading import Print, characters_found, edits_inside, fold
 from shared.errors import UsageError
 

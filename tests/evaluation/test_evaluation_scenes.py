@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.commands import rate_accuracy, scenes
+from evaluation.commands.models import rate_accuracy, scenes
 from evaluation.judges.accuracy import (
     GUESSES,
     ORIGINAL,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec
-from evaluation.commands.sheet import OURS, best_fit, photograph
+from evaluation.commands.pictures.sheet import OURS, best_fit, photograph
 from shared.bundle import Bundle
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from shared.ans import (
+from shared.coding.ans import (
     Coder,
     ConstrictionCoder,
     PlainCoder,
@@ -166,7 +166,7 @@ def test_the_coder_is_constriction_s_where_it_is_installed() -> None:
 def test_the_coder_is_ours_where_it_is_not() -> None:
     code = (
         "import sys; sys.modules['constriction'] = None\n"
-        "from shared.ans import PlainCoder, open_coder\n"
+        "from shared.coding.ans import PlainCoder, open_coder\n"
         "assert isinstance(open_coder(), PlainCoder)"
     )
     root = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from shared.bitstream import Bitstream
+from shared.coding.level_tables import ALONE, CHANCES
 from shared.entropy_model import EntropyModel
 from shared.level_map import LevelMap, cell_shape, latent_shape
-from shared.level_tables import ALONE, CHANCES
 
 Arrays = dict[str, np.ndarray]
 TEXT = (Path(__file__).parents[2] / "docs" / "bitstream.md").read_text(encoding="utf-8")

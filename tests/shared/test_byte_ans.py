@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.byte_ans import PARTS, ByteCoder, Table
+from shared.coding.byte_ans import PARTS, ByteCoder, Table
 
 tables = st.lists(st.integers(1, PARTS - 1), min_size=1, max_size=5).map(tuple)
 coded = st.lists(

@@ -15,11 +15,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.bundle import ENTROPY, Bundle
+from shared.coding.integer_network import CODES, EXACT, GROUPS, PASSES, SCALES
+from shared.coding.symbol_coder import BIT_PRICE, TABLE_TOTAL, scale_tables
 from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
-from shared.integer_network import CODES, EXACT, GROUPS, PASSES, SCALES
 from shared.level_map import LevelMap, cell_shape, latent_shape
-from shared.symbol_coder import BIT_PRICE, TABLE_TOTAL, scale_tables
 
 Arrays = dict[str, np.ndarray]
 

@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from shared import ans
 from shared.bitstream import Bitstream
+from shared.coding import ans
 from shared.entropy_model import EntropyModel
 from shared.level_map import CELLS, LEVELS, LevelMap, flat_codes
 

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.bitstream import Bitstream
-from shared.byte_ans import ByteCoder
+from shared.coding.byte_ans import ByteCoder
+from shared.coding.level_tables import ALONE, CHANCES
 from shared.errors import StreamMalformed
 from shared.level_map import (
     AS_USUAL,
@@ -30,7 +31,6 @@ from shared.level_map import (
     quantise_importance,
     read_codes,
 )
-from shared.level_tables import ALONE, CHANCES
 
 sides = st.integers(1, 700)
 cells = st.sampled_from(CELLS)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shared.coding.integer_network import STEP_UNIT
+from shared.coding.integer_network import Before as KnownBefore
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch
-from shared.integer_network import STEP_UNIT
-from shared.integer_network import Before as KnownBefore
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.entropy import Before
 from shared.nets.rate import Rate

@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared import bundle as bundles
+from shared.coding.integer_network import CODES
+from shared.coding.symbol_coder import scale_tables
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
-from shared.integer_network import CODES
 from shared.level_map import CELLS, LEVELS, MAX_STEP, STEP_UNIT, STRIDE, flat_codes
 from shared.libraries import import_onnxruntime
 from shared.nets.adapter import load_adapter, save_adapter
@@ -31,7 +32,6 @@ from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.fingerprint import fingerprint_of
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
-from shared.symbol_coder import scale_tables
 from training.bundle.graphs import check_graphs, write_onnx
 from training.bundle.tower import export_tower
 from training.codec.edge_analysis import EdgeAnalysis

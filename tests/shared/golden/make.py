@@ -20,8 +20,9 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[2]))
 
 from shared.bitstream import Bitstream  # noqa: E402
+from shared.coding.integer_network import CODES, KNOTS, PASSES  # noqa: E402
+from shared.coding.symbol_coder import scale_tables  # noqa: E402
 from shared.entropy_model import EntropyModel, Symbols  # noqa: E402
-from shared.integer_network import CODES, KNOTS, PASSES  # noqa: E402
 from shared.level_map import (  # noqa: E402
     CELLS,
     LEVELS,
@@ -31,7 +32,6 @@ from shared.level_map import (  # noqa: E402
     flat_codes,
     latent_shape,
 )
-from shared.symbol_coder import scale_tables  # noqa: E402
 
 SEED = 20261124
 CODEC_ID = b"gold"

@@ -1,9 +1,9 @@
 """ANS for a few hundred symbols: it ends within half a byte or so of what they hold.
 
-The coder of `shared/ans.py` divides 2**24 parts, and its first symbol fills as many bits. Here each
-symbol is a few decisions between two, and the states of one outcome lie evenly among those of the
-other (uABS in Duda, arXiv 1311.2540). So a state grows by what a decision tells even while it is
-small. Words have 8 bits, the state has 16, and Python's own integers do the work.
+The coder of `shared/coding/ans.py` divides 2**24 parts, and its first symbol fills as many bits.
+Here each symbol is a few decisions between two, and the states of one outcome lie evenly among
+those of the other (uABS in Duda, arXiv 1311.2540). So a state grows by what a decision tells even
+while it is small. Words have 8 bits, the state has 16, and Python's own integers do the work.
 """
 
 from __future__ import annotations

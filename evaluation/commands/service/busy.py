@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 
 from edge_client.coding.encoder import Encoder
-from evaluation.commands.load import PROMPTS, scene_streams
+from evaluation.commands.service.load import PROMPTS, scene_streams
 from evaluation.machine.server_process import ServerProcess
 from evaluation.report.document import command_line, table, write_section
 from scenes import Backgrounds, render

@@ -12,7 +12,7 @@ from PIL import Image
 from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pillow_formats import AVIF, WEBP
-from evaluation.commands.sheet import OURS, best_fit, photograph
+from evaluation.commands.pictures.sheet import OURS, best_fit, photograph
 from evaluation.report import plots
 from evaluation.report.document import command_line, write_section
 from scenes import Backgrounds

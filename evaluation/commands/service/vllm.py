@@ -24,7 +24,7 @@ from evaluation.report.document import command_line, table, write_section
 from shared.bitstream import MEDIA_TYPE
 from shared.bundle import MLLM, open_bundle
 
-EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+EXAMPLES: Final = Path(__file__).parents[3] / "examples"
 TOKENS: Final = 24
 
 Ask = Callable[[bytes, str], str]

@@ -20,7 +20,7 @@ from evaluation.machine.server_process import ServerProcess
 from evaluation.report.document import command_line, table, write_section
 from shared.bitstream import MEDIA_TYPE
 
-PICTURE: Final = Path(__file__).parents[2] / "examples" / "street.png"
+PICTURE: Final = Path(__file__).parents[3] / "examples" / "street.png"
 PROMPT: Final = "how many cars are there?"
 KEY: Final = "k" * 32
 

@@ -1,0 +1,1 @@
+"""What a language model still answers, and why."""

@@ -1,0 +1,1 @@
+"""Speed, bytes on the wire, load, damage, and other people's engines."""
