@@ -5,6 +5,7 @@ python -m examples.demo
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from cloud_server import decode
 from edge_client import EdgeClient
 from edge_client.pictures.images import Picture, fit, load
 from edge_client.server.query import Query
+from examples.receipt import read_receipt
 from examples.serving import serving
 from shared.errors import CotamError
 from shared.libraries import PICTURE_FORMATS
@@ -57,7 +59,17 @@ def _demonstrate() -> None:
     print("\nWhat other formats make of these pictures in as many bytes (PSNR in dB):\n")
     for file, (picture, stream) in streams.items():
         _compare(file, picture, stream)
+    _read_print()
     print(_what_next())
+
+
+def _read_print() -> None:
+    """A second server, whose model reads print, where its package is there."""
+    if importlib.util.find_spec("rapidocr_onnxruntime") is None:
+        print("\nReal print is read by `--mllm rapidocr`, once you pip install 'cotam[reading]'.")
+        return
+    with serving("--mllm", "rapidocr") as url:
+        read_receipt(url)
 
 
 def _ask(client: EdgeClient, file: str, picture: Picture, prompts: tuple[str, ...]) -> bytes:

@@ -17,11 +17,14 @@ START_SECONDS: Final = 600.0  # old laptops and busy machines take minutes to lo
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """URL of a server process on a free port, ready; stopped at the end, whatever happens."""
+def serving(*words: str) -> Iterator[str]:
+    """URL of a server process on a free port, ready; stopped at the end, whatever happens.
+
+    words: further options of `cloud_server serve`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "cloud_server", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "cloud_server", "serve", "--port", str(port), *words]
     environment = {**os.environ, "COTAM_LOG_LEVEL": "warning", "HF_HUB_OFFLINE": "1"}
     environment.setdefault("COTAM_DEADLINE_S", str(START_SECONDS))
     process = subprocess.Popen(command, env=environment)
