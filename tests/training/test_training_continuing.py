@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from shared.errors import UsageError
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.rate import Rate
 from training.codec.continuing import draw
@@ -44,6 +45,14 @@ def test_crops_of_pages_are_large_enough_and_go_on(photographs: Path) -> None:
     found = [next(crops) for _ in range(24)]
     assert {crop.shape for crop in found} == {(192, 192, 3)}
     assert len({crop.tobytes() for crop in found}) == 24
+
+
+def test_fonts_that_are_missing_are_told_with_what_to_do(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scenes.pages.fonts._packaged", lambda family: None)
+    with pytest.raises(UsageError, match=r"cotam\[pages\].*--pages 0"):
+        PageStream("train", photographs)
 
 
 def test_pages_of_validation_are_no_training_pages(photographs: Path) -> None:

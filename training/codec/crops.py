@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from shared.errors import UsageError
 from training.loop.pictures import photographs, random_crop
 from training.loop.square import SIDE
 
@@ -66,7 +67,10 @@ class PageStream:
         from scenes.pages import Fonts
 
         self._split: PageSplit = split
-        self._fonts = Fonts.pinned()
+        try:
+            self._fonts = Fonts.pinned()
+        except ValueError as error:
+            raise UsageError(str(error), hint="or train without pages: --pages 0") from error
         part = "val" if split == "val" else "train"
         self._backgrounds = Backgrounds.from_folder(photos, part)
         self._index = start
