@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import CotamError, error_of, http_status
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+_OPENAI_TYPE: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
 View = Literal["adapter", "picture"]
 """What the language model saw: adapted latents on top of the picture, or the picture alone."""
@@ -87,6 +92,21 @@ class Problem(_Model):
     hint: str = ""
     instance: str = Field(default="", description="request id")
     bundles: list[str] = Field(default=[], description="with bundle_unknown: the ids that are here")
+
+
+class OpenAIError(BaseModel):
+    """An error in the form that OpenAI's clients read."""
+
+    message: str
+    type: str
+    param: None = None
+    code: str
+
+
+def openai_error(error: CotamError, status: int) -> OpenAIError:
+    """What stands under `error` in the body of a response with that status."""
+    usual = "invalid_request_error" if status < 500 else "server_error"
+    return OpenAIError(message=str(error), type=_OPENAI_TYPE.get(status, usual), code=error.code)
 
 
 def problem_of(error: CotamError, request_id: str) -> Problem:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from cloud_server.guard.request_id import request_id_of
@@ -22,24 +21,9 @@ from shared.errors import (
     NotFound,
     RequestError,
 )
-from shared.schemas import PROBLEM_MEDIA_TYPE, Problem, problem_of
-
-_OPENAI_TYPE: Final = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
+from shared.schemas import PROBLEM_MEDIA_TYPE, OpenAIError, Problem, openai_error, problem_of
 
 log = logging.getLogger(__name__)
-
-
-class OpenAIError(BaseModel):
-    """An error in the form that OpenAI's clients read."""
-
-    message: str
-    type: str
-    param: None = None
-    code: str
 
 
 class ErrorBody(Problem):
@@ -60,11 +44,7 @@ def error_body(
         problem.bundles = list(bundles)
     if status is not None:
         problem.status = status
-    kind = _OPENAI_TYPE.get(problem.status)
-    if kind is None:
-        kind = "invalid_request_error" if problem.status < 500 else "server_error"
-    openai = OpenAIError(message=str(error), type=kind, code=error.code)
-    return ErrorBody(**problem.model_dump(), error=openai)
+    return ErrorBody(**problem.model_dump(), error=openai_error(error, problem.status))
 
 
 def error_response(body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
