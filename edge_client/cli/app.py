@@ -13,6 +13,7 @@ from edge_client.cli.config import config
 from edge_client.cli.encode import encode
 from edge_client.cli.inspect import inspect
 from edge_client.cli.map import map_
+from edge_client.cli.proxy import proxy
 from edge_client.cli.send import send
 from edge_client.cli.spool import app as spool
 from edge_client.cli.version import version_line
@@ -35,6 +36,7 @@ app.command()(encode)
 app.command()(inspect)
 app.command("map")(map_)
 app.command()(bench)
+app.command()(proxy)
 app.command()(config)
 app.add_typer(spool, name="spool")
 app.add_typer(bundle, name="bundle")

@@ -65,6 +65,20 @@ def test_coding_without_constriction_is_the_same(photo: Path, tmp_path: Path) ->
     assert "verified" in seen.stdout
 
 
+def test_the_proxy_says_what_the_base_install_lacks() -> None:
+    code = """
+import sys
+sys.modules["starlette"] = sys.modules["uvicorn"] = None
+from edge_client.__main__ import main
+sys.argv = ["edge_client", "proxy"]
+main()
+"""
+    ended = run(code)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: the proxy needs starlette, which is not installed")
+    assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "wanted"),
     [

@@ -1,0 +1,1 @@
+"""OpenAI's form for programs on this device: ordinary pictures come in, streams go out."""
