@@ -48,6 +48,8 @@ _OF_A_CONNECTION: Final = frozenset(
 _KEPT_HERE: Final = _OF_A_CONNECTION | {"host", "expect", "accept-encoding", "user-agent"}
 _NOT_GIVEN_BACK: Final = _OF_A_CONNECTION | {"content-encoding", "date", "server"}
 
+_NO_MEMORY: Final = CotamError("there is not enough memory", hint="lower --resolution")
+
 Say = Callable[[str], None]
 
 
@@ -117,14 +119,15 @@ class _Proxy:
                     hint="any page could then ask with this device's key",
                 )
             answer = await self._passed_back(await ask(request))
-        except CotamError as error:
-            answer = _error_response(error)
-            self._say(f"{request.method} {request.url.path} {answer.status_code}: {error}")
+        except (CotamError, MemoryError) as error:
+            refusal = error if isinstance(error, CotamError) else _NO_MEMORY
+            answer = _error_response(refusal)
+            self._say(f"{request.method} {_path(request)} {answer.status_code}: {refusal}")
         self._totals.requests[answer.status_code] += 1
         return answer
 
     async def _chat(self, request: Request) -> httpx.Response:
-        body = await _read(request)
+        body = await _read_body(request)
         bundle, coded = await self._code(body)
         response = await self._send(request, coded)
         if coded.pictures and await self._agreed_after(response, bundle, request):
@@ -148,7 +151,7 @@ class _Proxy:
             for name, value in request.headers.raw
             if name.decode("latin-1") not in kept and not name.startswith(b"x-stainless-")
         ]
-        path, query = request.scope["raw_path"].decode("ascii"), request.url.query
+        path, query = _path(request), request.scope["query_string"].decode("latin-1")
         outgoing = self._http.build_request(
             request.method,
             f"{path}?{query}" if query else path,
@@ -162,7 +165,7 @@ class _Proxy:
         self._totals.pictures += content.pictures
         self._totals.picture_bytes += content.picture_bytes
         self._totals.stream_bytes += content.stream_bytes
-        line = f"{request.method} {request.url.path} {response.status_code}"
+        line = f"{request.method} {_path(request)} {response.status_code}"
         if content.body:
             line += (
                 f": {content.received} bytes in, {len(content.body)} out; "
@@ -181,7 +184,7 @@ class _Proxy:
         """
         if response.is_success or not self._coder.any_bundle:
             return False
-        await self._read(response)
+        await self._whole(response)
         try:
             check_status(response)
         except BundleUnknown:
@@ -201,13 +204,13 @@ class _Proxy:
 
     async def _passed_back(self, response: httpx.Response) -> Response:
         if response.has_redirect_location:  # who followed it would go past this proxy
-            await self._read(response)
+            await self._whole(response)
             check_status(response)
         answer: Response
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             answer = StreamingResponse(self._events(response), response.status_code)
         else:
-            await self._read(response)
+            await self._whole(response)
             answer = Response(response.content, response.status_code)
         answer.raw_headers += [
             (name.lower(), value)
@@ -216,7 +219,7 @@ class _Proxy:
         ]
         return answer
 
-    async def _read(self, response: httpx.Response) -> None:
+    async def _whole(self, response: httpx.Response) -> None:
         try:
             await response.aread()
         except httpx.RequestError as error:
@@ -236,7 +239,7 @@ class _Proxy:
             await response.aclose()
 
 
-async def _read(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     """The body. One that is too large is read on for a while, so that its sender sees why."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -260,6 +263,11 @@ async def _read(request: Request) -> bytes:
             f"the body has more than {MOST_BYTES} bytes", hint="send fewer or smaller pictures"
         )
     return bytes(body)
+
+
+def _path(request: Request) -> str:
+    """As it was sent: what is escaped in it stays so, on the way to the server and in the log."""
+    return str(request.scope["raw_path"].decode("latin-1"))
 
 
 def _error_response(error: CotamError) -> Response:

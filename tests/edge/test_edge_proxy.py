@@ -164,6 +164,8 @@ def test_refusals_have_openais_form(
             (http.get("/v1/files"), 404, "not_found", "/v1/files"),
             (http.get(CHAT), 405, "method_not_allowed", "GET"),
         ]
+        assert http.get("/v1/models/a%1Bb", headers={"host": "["}).status_code == 404
+        assert lines[-1] == "GET /v1/models/a%1Bb 404"
         upstream.replies.append(RedirectResponse("http://elsewhere.example/"))
         replies.append((http.post(CHAT, json={}), 502, "upstream", "elsewhere.example"))
     for reply, status, code, words in replies:
