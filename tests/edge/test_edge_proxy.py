@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +202,24 @@ def test_an_answer_that_breaks_off_ends_with_an_error(upstream: Upstream) -> Non
     assert first == "data: 1"
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_unreachable"
     assert lines[-1].startswith("an answer broke off")
+
+
+def test_the_server_hears_of_a_caller_that_leaves(upstream: Upstream) -> None:
+    left = threading.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"data: 1\n\n"
+                await asyncio.sleep(0)
+        finally:
+            left.set()
+
+    upstream.replies.append(StreamingResponse(endless(), media_type="text/event-stream"))
+    with proxied(upstream.url) as (http, _):
+        with http.stream("POST", CHAT, json={}) as events:
+            assert next(events.iter_lines()) == "data: 1"
+        assert left.wait(60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="ends by a signal")
