@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from shared.coding.integer_network import KNOTS
 from shared.nets.entropy import tent
+from shared.nets.start import start_at_zero
 
 LATENT_UNIT = 64.0  # latents are in 8-bit units of an orthonormal transform: tens to hundreds
 
@@ -55,15 +56,13 @@ class LatentAdapter(nn.Module):
         self.enter = nn.Linear(config.latent_channels + KNOTS, width)
         self.cls = nn.Parameter(torch.zeros(1, config.leading, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, width, config.grid, config.grid))
-        self.blocks = nn.Sequential(*(_block(width, config.heads) for _ in range(config.blocks)))
-        for block in self.blocks[1:]:
+        blocks = [_block(width, config.heads) for _ in range(config.blocks)]
+        for block in blocks[1:]:
             # These start as the identity, so that a trained adapter can be made deeper.
-            for last in (block.self_attn.out_proj, block.linear2):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+            start_at_zero(block.self_attn.out_proj, block.linear2)
+        self.blocks = nn.Sequential(*blocks)
         self.leave = nn.Linear(width, width)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
 
     def forward(self, latent: Tensor, codes: Tensor, covered: Tensor) -> Tensor:
         """Tokens for latents [B, C, r, c], codes [B, r, c] and covered [B, r, c] (1 or 0).
@@ -74,12 +73,12 @@ class LatentAdapter(nn.Module):
         grid = latent.shape[-2:]
         x = torch.cat([latent / LATENT_UNIT, tent(codes)], dim=1) * covered.unsqueeze(1)
         x = self.enter(x.flatten(2).transpose(1, 2))
-        positions = self.positions
+        positions: Tensor = self.positions
         if positions.shape[-2:] != grid:
             positions = F.interpolate(positions, grid, mode="bicubic", align_corners=False)
         x = x + positions.flatten(2).transpose(1, 2)
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
-        tokens = self.leave(self.blocks(x)) * self.config.scale
+        tokens: Tensor = self.leave(self.blocks(x)) * self.config.scale
         mask = F.pad(covered.flatten(1), (self.config.leading, 0), value=1.0).unsqueeze(2)
         return tokens * mask
 

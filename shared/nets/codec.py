@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from shared.coding.integer_network import CODES, KNOTS, MEAN_UNIT, SCALES, STEP_
 from shared.coding.symbol_coder import bits_of_one, dead_zones, scale_tables
 from shared.nets.entropy import Before, EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision
+from shared.nets.start import start_at_zero
 
 STRIDE = 16
 FIRST_STEP, LAST_STEP = 420.0, 14.0  # quantiser steps of knots 0 and 9, in 8-bit units
@@ -89,7 +90,19 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.mix_out(self.depthwise(F.leaky_relu(self.mix_in(x), 0.1)))
         value, gate = self.gate(x).chunk(2, dim=1)
-        return x + self.down(value * F.relu(gate))
+        out: Tensor = x + self.down(value * F.relu(gate))
+        return out
+
+    def value_and_gate(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Weight and bias of what `gate` calls value, then of the gate itself."""
+        return zip(self.gate.weight.chunk(2), self.gate.get_parameter("bias").chunk(2), strict=True)
+
+
+class Blocks(nn.Sequential):
+    """Blocks, one after another."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return cast("Iterator[Block]", super().__iter__())
 
 
 class Analysis(nn.Module):
@@ -100,16 +113,16 @@ class Analysis(nn.Module):
         width, channels = config.analysis_width, config.latent_channels
         self.linear = nn.Conv2d(3, channels, STRIDE, STRIDE, bias=False)
         self.enter = nn.Conv2d(192, width, 1)
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.analysis_blocks)))
+        self.blocks = Blocks(*(Block(width) for _ in range(config.analysis_blocks)))
         self.leave = nn.Conv2d(width, channels, 2, 2)
         _start_linear(self.linear.weight, channels)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
 
     def forward(self, picture: Tensor) -> Tensor:
         centred = picture - 0.5
         x = self.leave(self.blocks(self.enter(F.pixel_unshuffle(centred, 8))))
-        return (self.linear(centred) + x) * 255.0
+        latent: Tensor = (self.linear(centred) + x) * 255.0
+        return latent
 
 
 class Synthesis(nn.Module):
@@ -121,16 +134,13 @@ class Synthesis(nn.Module):
         self.config = config
         self.linear = nn.ConvTranspose2d(channels, 3, STRIDE, STRIDE, bias=False)
         self.enter = nn.Conv2d(channels + KNOTS, width * 4, 1)
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(config.synthesis_blocks)))
+        self.blocks = Blocks(*(Block(width) for _ in range(config.synthesis_blocks)))
         self.leave = nn.Conv2d(width, 192, 1)
         _start_linear(self.linear.weight, channels)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
         for block in self.blocks:
             # Blocks start as the identity, so that a trained synthesis can be made deeper.
-            for last in (block.mix_out, block.down):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+            start_at_zero(block.mix_out, block.down)
 
     @property
     def reach(self) -> int:
@@ -152,7 +162,7 @@ class Synthesis(nn.Module):
         return self.linear.weight.flatten(1).T[..., None, None].contiguous()
 
 
-def _start_linear(weight: nn.Parameter, channels: int) -> None:
+def _start_linear(weight: Tensor, channels: int) -> None:
     """DCT rows first; what remains of the channels starts at zero and is the network's alone."""
     linear = min(160, channels)
     with torch.no_grad():
@@ -175,7 +185,8 @@ class HyperAnalysis(nn.Module):
     def forward(self, gained: Tensor) -> Tensor:
         x = F.relu(self.first(gained))
         x = F.relu(self.second(F.pixel_unshuffle(x, 2)))
-        return self.third(F.pixel_unshuffle(x, 2))
+        hyper: Tensor = self.third(F.pixel_unshuffle(x, 2))
+        return hyper
 
 
 BeforeOf = Callable[[Tensor], Before]

@@ -220,7 +220,8 @@ class EntropyNet(nn.Module):
         x = F.pixel_shuffle(self.hyper3(x, quantised), 2)
         x = x[..., : codes.shape[-2], : codes.shape[-1]]
         quality = torch.round(tent(codes) * 240.0)  # integers, but for the division by 20 in it
-        return self.mix(torch.cat([x, quality], dim=1), quantised)
+        mixed: Tensor = self.mix(torch.cat([x, quality], dim=1), quantised)
+        return mixed
 
     def forward(
         self,
@@ -303,22 +304,30 @@ class EntropyNet(nn.Module):
         targets = before[0].split(widths, dim=1) if before is not None else ()
         for g, group in enumerate(groups):
             x = told.clamp(0, ACTIVATION_MAX)
-            mean = self.mean[k][g](x, quantised)
+            mean = _of_group(self.mean, k, g)(x, quantised)
             if before is not None:
-                share = self.gate[k][g](x, quantised)
+                share = _of_group(self.gate, k, g)(x, quantised)
                 share = (share + (share >= 128.0)) * before[1]  # 0..256
                 moved = share * (targets[g] - mean) / 256.0
                 mean = mean + (round_through(moved) if quantised else moved)
             mean = mean / MEAN_UNIT
-            index = self.scale[k][g](x, quantised)
+            index = _of_group(self.scale, k, g)(x, quantised)
             decoded = decode(group, mean, index)
             parts.append((mean, index, decoded))
             if g < len(groups) - 1:
                 symbols = (decoded - mean).clamp(-SYMBOL_SEEN, SYMBOL_SEEN)
                 # Where symbols are large, so are later ones, of either sign.
-                told = told + self.own[k][g](torch.cat([symbols, symbols.abs()], 1), quantised)
+                own = _of_group(self.own, k, g)
+                told = told + own(torch.cat([symbols, symbols.abs()], 1), quantised)
         mean, index, decoded = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         return mean, index, decoded
+
+
+def _of_group(layers: nn.ModuleList, number: int, group: int) -> nn.Module:
+    """A layer by its pass and its group."""
+    of_pass = layers[number]
+    assert isinstance(of_pass, nn.ModuleList)
+    return of_pass[group]
 
 
 def group_widths(channels: int) -> list[int]:

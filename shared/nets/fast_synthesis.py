@@ -66,10 +66,7 @@ class _FastBlock(nn.Module):
             _copied(layer, dtype)
             for layer in (block.mix_in, block.depthwise, block.mix_out, block.down)
         )
-        weights, biases = block.gate.weight.chunk(2), block.gate.bias.chunk(2)
-        self.value, self.gate = (
-            _convolution(w, b, dtype) for w, b in zip(weights, biases, strict=True)
-        )
+        self.value, self.gate = (_convolution(w, b, dtype) for w, b in block.value_and_gate())
 
     def forward(self, x: Tensor) -> Tensor:
         x += self.mix_out(self.depthwise(F.leaky_relu_(self.mix_in(x), 0.1)))
@@ -80,21 +77,16 @@ class _FastBlock(nn.Module):
 
 
 def _copied(layer: nn.Conv2d, dtype: torch.dtype) -> nn.Conv2d:
-    return _convolution(layer.weight, layer.bias, dtype, layer.padding, layer.groups)
+    return _convolution(layer.weight, layer.get_parameter("bias"), dtype, layer.groups)
 
 
-def _convolution(
-    weight: Tensor,
-    bias: Tensor,
-    dtype: torch.dtype,
-    padding: tuple[int, ...] = (0, 0),
-    groups: int = 1,
-) -> nn.Conv2d:
-    """A convolution of its own weights, [outputs, inputs / groups, k, k] and [outputs]."""
-    outputs, inputs, *kernel = weight.shape
+def _convolution(weight: Tensor, bias: Tensor, dtype: torch.dtype, groups: int = 1) -> nn.Conv2d:
+    """A convolution of its own weights, [outputs, inputs / groups, k, k] and [outputs]; it keeps
+    the size of what it is given."""
+    outputs, inputs, kernel, _ = weight.shape
     # On no device: weights that are replaced at once need no random start.
     layer = nn.Conv2d(
-        inputs * groups, outputs, tuple(kernel), padding=padding, groups=groups, device="meta"
+        inputs * groups, outputs, kernel, padding=kernel // 2, groups=groups, device="meta"
     )
     layer.weight = nn.Parameter(weight.detach().to(dtype, copy=True))
     layer.bias = nn.Parameter(bias.detach().to(dtype, copy=True))

@@ -154,7 +154,7 @@ def _in_rows(patches: Patches) -> Tensor:
         turned = torch.empty_like(pixels)
         turned[:, patches.order] = pixels
         pixels = turned
-    return pixels.unflatten(1, (patches.rows, patches.columns))
+    return torch.unflatten(pixels, 1, (patches.rows, patches.columns))
 
 
 def _fit(values: Tensor, share: Tensor, across: Tensor, down: Tensor) -> Tensor:
@@ -165,7 +165,8 @@ def _fit(values: Tensor, share: Tensor, across: Tensor, down: Tensor) -> Tensor:
     chosen = inner if int(inner.sum()) >= 16 else whole
     known = torch.stack([torch.ones_like(values[chosen]), across[chosen], down[chosen]], dim=1)
     gram = known.T @ known + 1e-9 * torch.eye(3, dtype=torch.float64)
-    return torch.linalg.solve(gram, known.T @ values[chosen])
+    solution: Tensor = torch.linalg.solve(gram, known.T @ values[chosen])
+    return solution
 
 
 def _middles(rows: int, columns: int) -> tuple[Tensor, Tensor]:

@@ -30,13 +30,13 @@ class Guidance(nn.Module):
 
     def __init__(
         self,
-        visual: nn.Module,
+        visual: Any,
         mean: Sequence[float],
         deviation: Sequence[float],
         layers: Sequence[int] = (0, 1, 2),
     ) -> None:
         super().__init__()
-        self.visual = visual
+        self.visual: Any = visual
         self.layers = tuple(sorted(layers))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
@@ -55,7 +55,7 @@ class Guidance(nn.Module):
         return (total / len(self.layers)).reshape(-1, rows, columns)
 
 
-def cls_attention(block: nn.Module, x: Tensor) -> Tensor:
+def cls_attention(block: Any, x: Tensor) -> Tensor:
     """Attention [B, N] of [CLS] to the N patches, mean over heads, in an open_clip block."""
     attention = block.attn
     batch, tokens, width = x.shape
@@ -67,7 +67,8 @@ def cls_attention(block: nn.Module, x: Tensor) -> Tensor:
     query = query.reshape(batch, 1, heads, -1).transpose(1, 2)
     key = key.reshape(batch, tokens, heads, -1).transpose(1, 2)
     scores = (query @ key.transpose(2, 3)) * (width // heads) ** -0.5
-    return scores.softmax(dim=-1).mean(dim=1)[:, 0, 1:]
+    attended: Tensor = scores.softmax(dim=-1).mean(dim=1)
+    return attended[:, 0, 1:]
 
 
 class TowerGuidance(nn.Module):
@@ -115,7 +116,8 @@ class TowerGuidance(nn.Module):
     @property
     def embeddings_dtype(self) -> torch.dtype:
         """Of the tower's weights."""
-        return next(self.embeddings.parameters()).dtype
+        weight: Tensor = next(self.embeddings.parameters())
+        return weight.dtype
 
     def _attention(self, layer: Any, x: Tensor) -> Tensor:
         """Attention [B, grid * grid] of [CLS] to the patches, or what each receives of all."""
@@ -127,5 +129,5 @@ class TowerGuidance(nn.Module):
         query = getattr(attention, "q_norm", nn.Identity())(query)
         key = getattr(attention, "k_norm", nn.Identity())(key)
         query, key = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key))
-        scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5)
+        scores: Tensor = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5)
         return scores.float().softmax(dim=-1).mean(dim=(1, 2))[:, self.leading :]

@@ -140,7 +140,7 @@ def write_encoder(codec: Codec, path: Path) -> None:
     write_onnx(EdgeAnalysis(codec.analysis), example, path, "latent", axes)
 
 
-def write_guidance(visual: nn.Module, path: Path) -> None:
+def write_guidance(visual: Any, path: Path) -> None:
     """guidance.onnx: `picture` f32 [1, 3, S, S] 0..1 -> `importance` f32 [1, S/p, S/p]."""
     side = visual.image_size[0]
     guidance = Guidance(visual, MEAN, DEVIATION).eval()
@@ -151,8 +151,8 @@ def write_guidance(visual: nn.Module, path: Path) -> None:
 def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of `entropy.npz`: integer layers, steps and gains of the 181 codes, tables."""
     arrays = {}
-    for name, layer in codec.entropy.layers().items():
-        for kind, tensor in layer.export().items():
+    for name, integers in codec.entropy.layers().items():
+        for kind, tensor in integers.export().items():
             arrays[f"{name}.{kind}"] = tensor.numpy()
     arrays["steps"] = codec.steps().to(torch.int32).numpy()
     gain, index = codec.hyper_gains(torch.arange(CODES).float())
@@ -160,8 +160,9 @@ def entropy_arrays(codec: Codec) -> dict[str, np.ndarray[Any, Any]]:
     arrays["hyper_scales"] = index.flatten(1).to(torch.uint8).numpy()
     hyper = codec.hyper_analysis
     for i, layer in enumerate((hyper.first, hyper.second, hyper.third)):
-        arrays[f"hyper_analysis{i}.weight"] = layer.weight.flatten(1).T.contiguous().numpy()
-        arrays[f"hyper_analysis{i}.bias"] = layer.bias.numpy()
+        weight, bias = layer.weight, layer.get_parameter("bias")
+        arrays[f"hyper_analysis{i}.weight"] = weight.flatten(1).T.contiguous().numpy()
+        arrays[f"hyper_analysis{i}.bias"] = bias.numpy()
     arrays["tables"], arrays["table_ends"] = scale_tables()
     return arrays
 
@@ -252,9 +253,7 @@ def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def check(
-    bundle: bundles.Bundle, codec: Codec, visual: nn.Module, quantised: bool = False
-) -> list[str]:
+def check(bundle: bundles.Bundle, codec: Codec, visual: Any, quantised: bool = False) -> list[str]:
     """Compare the bundle with the trained modules. Raises AssertionError where they differ."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 12, 10, generator=generator)

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class PageStream:
             self._fonts = Fonts.pinned()
         except ValueError as error:
             raise UsageError(str(error), hint="or train without pages: --pages 0") from error
-        part = "val" if split == "val" else "train"
+        part: Literal["train", "val"] = "val" if split == "val" else "train"
         self._backgrounds = Backgrounds.from_folder(photos, part)
         self._index = start
 

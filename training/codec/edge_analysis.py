@@ -23,10 +23,12 @@ class EdgeAnalysis(nn.Module):
         weight = analysis.enter.weight
         patches = weight.reshape(weight.shape[0], 3, PIXELS, PIXELS)
         self.linear = _centred(UNIT * analysis.linear.weight, STRIDE)
-        self.enter = _centred(patches, PIXELS, analysis.enter.bias)
+        self.enter = _centred(patches, PIXELS, analysis.enter.get_parameter("bias"))
         self.blocks = nn.Sequential(*(_EdgeBlock(block) for block in analysis.blocks))
         leave = analysis.leave
-        self.leave = _convolution(UNIT * leave.weight, UNIT * leave.bias, leave.stride[0])
+        self.leave = _convolution(
+            UNIT * leave.weight, UNIT * leave.get_parameter("bias"), leave.stride[0]
+        )
 
     def forward(self, picture: Tensor) -> Tensor:
         latent: Tensor = self.linear(picture) + self.leave(self.blocks(self.enter(picture)))
@@ -38,8 +40,8 @@ def undo(edge: EdgeAnalysis, analysis: Analysis) -> None:
     """Give `analysis`, of which `edge` was made, the weights of `edge` where they do not share."""
     analysis.linear.weight.copy_(edge.linear.weight / UNIT)
     analysis.enter.weight.copy_(edge.enter.weight.flatten(1)[:, :, None, None])
-    assert edge.enter.bias is not None
-    analysis.enter.bias.copy_(edge.enter.bias + CENTRE * edge.enter.weight.sum(dim=(1, 2, 3)))
+    bias = edge.enter.get_parameter("bias") + CENTRE * edge.enter.weight.sum(dim=(1, 2, 3))
+    analysis.enter.get_parameter("bias").copy_(bias)
     for name in ("weight", "bias"):
         getattr(analysis.leave, name).copy_(getattr(edge.leave, name) / UNIT)
         for block, faster in zip(analysis.blocks, edge.blocks, strict=True):
@@ -54,8 +56,7 @@ class _EdgeBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.mix_in, self.depthwise, self.mix_out = block.mix_in, block.depthwise, block.mix_out
-        weights, biases = block.gate.weight.chunk(2), block.gate.bias.chunk(2)
-        self.value, self.gate = (_convolution(w, b) for w, b in zip(weights, biases, strict=True))
+        self.value, self.gate = (_convolution(w, b) for w, b in block.value_and_gate())
         self.down = block.down
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +72,8 @@ def _centred(weight: Tensor, stride: int, bias: Tensor | None = None) -> nn.Conv
 
 
 def _convolution(weight: Tensor, bias: Tensor, stride: int = 1) -> nn.Conv2d:
-    outputs, inputs, *kernel = weight.shape
-    layer = nn.Conv2d(inputs, outputs, tuple(kernel), stride)
+    outputs, inputs, kernel, _ = weight.shape
+    layer = nn.Conv2d(inputs, outputs, kernel, stride)
     layer.weight = nn.Parameter(weight.detach().clone())
     layer.bias = nn.Parameter(bias.detach().clone())
     return layer

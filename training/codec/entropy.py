@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.nets.codec import STRIDE, Codec
 from shared.nets.entropy import Before
@@ -126,7 +126,7 @@ def main(arguments: argparse.Namespace) -> None:
     pool = LatentPool(codec, source, generator)
     gains = energy_gains(codec, pool.batch(arguments.batch))
 
-    def loss_of_step(model: nn.Module, step: int) -> Losses:
+    def loss_of_step(model: Codec, step: int) -> Losses:
         latent = pool.batch(arguments.batch)
         codes, base = random_codes(arguments.batch, SIDE // STRIDE, generator)
         codes, base = codes.to(options.device), base.to(options.device)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from shared.libraries import import_onnxruntime
 from training.loop.pictures import photographs, random_crop
@@ -90,5 +91,5 @@ class _Crops:
         planes = [crop.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / 255 for crop in crops]
         self._left = iter([{"picture": each} for each in planes])
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return next(self._left, None)

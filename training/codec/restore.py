@@ -30,13 +30,14 @@ def restore_codec(bundle: bundles.Bundle) -> Codec:
     restore_analysis(codec.analysis, bundle.path(bundles.ENCODER))
     with np.load(bundle.path(bundles.ENTROPY)) as file:
         arrays = dict(file)
-    for name, layer in codec.entropy.layers().items():
+    for name, integers in codec.entropy.layers().items():
         if f"{name}.weight" in arrays or knows_before(arrays):
-            restore_integers(layer, arrays, name)
+            restore_integers(integers, arrays, name)
     hyper = codec.hyper_analysis
     for i, layer in enumerate((hyper.first, hyper.second, hyper.third)):
-        layer.weight.copy_(_tensor(arrays[f"hyper_analysis{i}.weight"].T).view_as(layer.weight))
-        layer.bias.copy_(_tensor(arrays[f"hyper_analysis{i}.bias"]))
+        for kind, parameter in layer.named_parameters():
+            array = arrays[f"hyper_analysis{i}.{kind}"]
+            parameter.copy_(_tensor(array.T).view_as(parameter))
     knots = slice(0, None, CODES_A_KNOT)
     gains = arrays["gains"] if "gains" in arrays else STEP_UNIT / arrays["steps"]
     codec.log_gain.copy_(_tensor(gains[knots]).log())
@@ -67,7 +68,9 @@ def _dequantised(
 ) -> NDArray[np.float32]:
     """Scales are one each of the first axis, as `training.codec.quantise` asks for."""
     shape = (-1, *[1] * (numbers.ndim - 1))
-    return (numbers.astype(np.float32) - zero.reshape(shape)) * scale.reshape(shape)
+    weight: NDArray[np.float32] = numbers.astype(np.float32) - zero.reshape(shape)
+    weight *= scale.reshape(shape)
+    return weight
 
 
 @torch.no_grad()

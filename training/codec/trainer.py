@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.errors import UsageError
 from shared.nets.codec import STRIDE, Codec, Coded, NetConfig, knot_steps
@@ -115,7 +115,7 @@ def validate(codec: Codec, pictures: list[NDArray[np.uint8]]) -> dict[str, float
     codec.eval()
     rate = Rate().eval()
     device = next(codec.parameters()).device
-    crops = []
+    crops: list[NDArray[np.uint8]] = []
     for picture in pictures:
         top, left = (picture.shape[0] - 256) // 2, (picture.shape[1] - 256) // 2
         if min(top, left) >= 0 and len(crops) < MOST_VALIDATED:
@@ -171,7 +171,7 @@ def main(arguments: argparse.Namespace) -> None:
         FIRST_SCENE,
     )
 
-    def loss_of_step(codec: nn.Module, step: int) -> dict[str, Tensor]:
+    def loss_of_step(codec: Codec, step: int) -> dict[str, Tensor]:
         picture = next(source).to(options.device).contiguous(memory_format=torch.channels_last)
         codes, base = random_codes(arguments.batch, arguments.crop // STRIDE, generator)
         codes, base = codes.to(options.device), base.to(options.device)
@@ -183,7 +183,7 @@ def main(arguments: argparse.Namespace) -> None:
     runner.run(loss_of_step, validate_all(options.data, shares), {"config": asdict(config)})
 
 
-def validate_all(data: Path, shares: Shares) -> Callable[[nn.Module], dict[str, float]]:
+def validate_all(data: Path, shares: Shares) -> Callable[[Codec], dict[str, float]]:
     """Scores of a codec on photographs that no training sees, and on scenes and pages likewise
     where it learns from some."""
     worlds = {"": photographs(data, "val")}
@@ -194,7 +194,7 @@ def validate_all(data: Path, shares: Shares) -> Callable[[nn.Module], dict[str, 
         pages = PageStream("val", data)
         worlds["page_"] = [pages.page((SIDE, SIDE)) for _ in range(WORLD_VALIDATED)]
 
-    def scores(codec: nn.Module) -> dict[str, float]:
+    def scores(codec: Codec) -> dict[str, float]:
         return {
             f"{world}{name}": value
             for world, pictures in worlds.items()

@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Change every weight that has a gradient; a closure is not called."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -43,7 +43,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """About U V^T of a matrix U S V^T, by Newton-Schulz steps: singular values near 1."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     one, three, five = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.T

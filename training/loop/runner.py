@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -43,6 +43,7 @@ WEIGHT_DECAY = 0.01
 SCENES_OF_A_PROCESS = 1_000_000
 
 Losses = dict[str, Tensor]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def schedule(progress: float, step: int) -> float:
     return warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fall)))
 
 
-class Runner:
+class Runner(Generic[Model]):
     """Trains `model` for the minutes of its options.
 
     `loss_of_step(model, step)` returns losses by name, of which "loss" is minimised;
@@ -115,7 +116,7 @@ class Runner:
     def __init__(
         self,
         options: RunOptions,
-        model: nn.Module,
+        model: Model,
         rate: float,
         decay: float = 0.999,
         muon: bool = False,
@@ -163,8 +164,8 @@ class Runner:
 
     def run(
         self,
-        loss_of_step: Callable[[nn.Module, int], Losses],
-        validate: Callable[[nn.Module], dict[str, float]],
+        loss_of_step: Callable[[Model, int], Losses],
+        validate: Callable[[Model], dict[str, float]],
         info: dict[str, Any],
     ) -> None:
         """Train until the minutes are spent or a signal comes; always ends with a checkpoint.
@@ -205,7 +206,7 @@ class Runner:
                 signal.signal(which, handler)
 
     @contextmanager
-    def averaged(self) -> Iterator[nn.Module]:
+    def averaged(self) -> Iterator[Model]:
         """The model with its averaged weights, in evaluation mode."""
         kept = {n: p.detach().clone() for n, p in self.trained.items()}
         self._assign(self.average)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class SceneStream:
     def __init__(
         self, split: Split, photographs: Path, start: int = 0, versions: Sequence[int] = (VERSION,)
     ) -> None:
-        part = "val" if split == "val" else "train"
+        part: Literal["train", "val"] = "val" if split == "val" else "train"
         self.split: Split = split
         kind = Backgrounds if split == "val" else BusierBackgrounds
         self.backgrounds = kind.from_folder(photographs, part)

@@ -116,7 +116,7 @@ def _with_plain_products(
 
 
 @torch.no_grad()
-def start_attention(visual: nn.Module) -> None:
+def start_attention(visual: Any) -> None:
     """Attention that looks at like content and near places, from the first step on."""
     table = visual.positional_embedding
     side = visual.grid_size[0]
@@ -194,7 +194,9 @@ def screening_loss(attention: Tensor, samples: list[Sample]) -> Tensor:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, samples: list[Sample], length: int, device: str) -> dict[str, float]:
+def validate(
+    model: ClipWithHeads, samples: list[Sample], length: int, device: str
+) -> dict[str, float]:
     """Retrieval of the right caption among all, and accuracy of the heads where something is."""
     tokens = tokenize([s.scene.caption for s in samples], length).to(device)
     seen = model(normalise(pixels(samples)).to(device), tokens)
@@ -228,7 +230,7 @@ def text_parts(clip: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def freeze(visual: nn.Module, blocks: int) -> None:
+def freeze(visual: Any, blocks: int) -> None:
     """Keep a tower's embeddings and first blocks: guidance and its level maps stay as they are.
 
     Raises UsageError where it has fewer blocks.
@@ -257,7 +259,7 @@ class Captioned:
         self.chance = np.random.default_rng(stream.index)
 
     @torch.no_grad()
-    def batch(self, visual: nn.Module, device: str) -> tuple[Tensor, Tensor]:
+    def batch(self, visual: Any, device: str) -> tuple[Tensor, Tensor]:
         """Pooled features f32 [B, width] and caption ids i64 [B, L], some of them new."""
         samples = self.stream.batch(self.fresh)
         embeds = visual._embeds(normalise(pixels(samples)).to(device))
@@ -310,7 +312,7 @@ def main(arguments: argparse.Namespace) -> None:
     held_out = SceneStream("val", options.data).batch(VALIDATION_PICTURES)
     captioned = Captioned(stream, arguments.batch, length)
 
-    def captions_alone(model: Any, step: int) -> dict[str, Tensor]:
+    def captions_alone(model: ClipWithHeads, step: int) -> dict[str, Tensor]:
         pictures, tokens = captioned.batch(model.clip.visual, options.device)
         image = F.normalize(pictures @ model.clip.visual.proj, dim=-1)
         text = model.clip.encode_text(tokens, normalize=True)
@@ -318,7 +320,7 @@ def main(arguments: argparse.Namespace) -> None:
         loss = open_clip.ClipLoss()(image, text, scale)
         return {"loss": loss, "contrastive": loss}
 
-    def loss_of_step(model: nn.Module, step: int) -> dict[str, Tensor]:
+    def loss_of_step(model: ClipWithHeads, step: int) -> dict[str, Tensor]:
         few = arguments.batch // SIGNS_SHARE
         samples = stream.batch(arguments.batch - few) + signs.batch(few)
         tokens = tokenize([s.scene.caption for s in samples], length).to(options.device)

@@ -80,7 +80,7 @@ def densities(states: Tensor) -> Tensor:
 
 @torch.no_grad()
 def start_counting(
-    model: Any, tokenizer: PreTrainedTokenizerFast, head: nn.Sequential, tokens: Tensor
+    model: Any, tokenizer: PreTrainedTokenizerFast, head: nn.Module, tokens: Tensor
 ) -> None:
     """Set all this in a LLaVA, in place of what used the same channels, heads and units.
 
@@ -160,12 +160,12 @@ def _rows(attention: Any, head: int, count: int | None = None) -> slice:
     return slice(start, start + (attention.head_dim if count is None else count))
 
 
-def _pass_on(projector: Any, head: nn.Sequential, tokens: Tensor) -> None:
+def _pass_on(projector: Any, head: nn.Module, tokens: Tensor) -> None:
     """Outputs are not held: densities may become better than what the tower tells."""
     first, second = projector.linear_1, projector.linear_2
     head = head.to(first.weight.device)
-    first.weight[-UNITS:] = head[0].weight
-    first.bias[-UNITS:] = head[0].bias
+    first.weight[-UNITS:] = head.get_parameter("0.weight")
+    first.bias[-UNITS:] = head.get_parameter("0.bias")
     second.weight[:, -UNITS:] = 0.0
     for part in (ADDED, slice(WORD, WORD + 1)):
         second.weight[part] = 0.0
@@ -174,8 +174,8 @@ def _pass_on(projector: Any, head: nn.Sequential, tokens: Tensor) -> None:
     length = states.square().sum(dim=1).mean().sqrt()
     second.bias[STEADY] = BALLAST * length
     unit = PER_OBJECT * length * math.hypot(1.0, BALLAST) / states.shape[1] ** 0.5
-    second.weight[CHANNELS, -UNITS:] = unit * head[2].weight
-    second.bias[CHANNELS] = unit * head[2].bias
+    second.weight[CHANNELS, -UNITS:] = unit * head.get_parameter("2.weight")
+    second.bias[CHANNELS] = unit * head.get_parameter("2.bias")
 
 
 def _mark(embeddings: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:

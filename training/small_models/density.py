@@ -37,7 +37,7 @@ def density_loss(told: Tensor, density: Tensor) -> Tensor:
 
 def density_head(width: int) -> nn.Sequential:
     """Densities [..., DENSITIES] from tokens [..., width], as a projector would tell them."""
-    head = nn.Sequential(nn.Linear(width, UNITS), nn.GELU(), nn.Linear(UNITS, DENSITIES))
-    nn.init.normal_(head[2].weight, std=0.01)
-    nn.init.zeros_(head[2].bias)
-    return head
+    first, last = nn.Linear(width, UNITS), nn.Linear(UNITS, DENSITIES)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(first, nn.GELU(), last)

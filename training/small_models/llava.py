@@ -107,7 +107,7 @@ def start_projector(model: Any, clip: ClipWithHeads, samples: list[Sample]) -> N
     first, second = (getattr(model.model.multi_modal_projector, f"linear_{i}") for i in (1, 2))
     rows = torch.randn_like(first.weight) / first.in_features**0.5
     rows = rows / tokens.std(dim=0)
-    heads = torch.cat([clip.heads[name].weight for name in CLASSES])
+    heads = torch.cat([clip.heads[name].get_parameter("weight") for name in CLASSES])
     heads = heads * clip.clip.visual.ln_post.weight
     rows[: len(heads)] = heads - heads.mean(dim=1, keepdim=True)
     _centre(first, rows, tokens, 1.0)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.nets.precision import mixed_precision
 from training.codec.trainer import balance, lambdas, load_codec
@@ -131,10 +131,10 @@ def main(arguments: argparse.Namespace) -> None:
         fresh.to(options.device).eval(), SceneStream("val", options.data), options.device
     )
 
-    def loss_of_step(model: nn.Module, step: int) -> Losses:
+    def loss_of_step(model: JointTower, step: int) -> Losses:
         samples = stream.batch(arguments.batch, stream.size())
         base, steps = (t.to(options.device) for t in random_qualities(len(samples), generator))
-        coded = model.code(samples, base, steps)  # type: ignore[operator]
+        coded = model.code(samples, base, steps)
         with mixed_precision(options.device):
             losses = losses_of(model, coded)
         return joint_loss(coded, losses, base, price)

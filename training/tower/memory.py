@@ -41,12 +41,14 @@ def gigabytes(place: str, dtype: torch.dtype, batch: int) -> float:
     side = getattr(vision, "image_size", None) or 448
     side, patch = (n if isinstance(n, int) else max(n) for n in (side, vision.patch_size))
     kept = batch * (side // patch) ** 2 * width * layers * ACTIVATIONS
-    return (weights + kept) * dtype.itemsize / 1e9 + BESIDE
+    need: float = (weights + kept) * dtype.itemsize / 1e9 + BESIDE
+    return need
 
 
 def _free(device: torch.device) -> float:
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 1e9
+        free, _ = torch.cuda.mem_get_info(device)
+        return float(free / 1e9)
     with Path("/proc/meminfo").open(encoding="ascii") as file:
         lines = dict(line.split(":") for line in file)
     return int(lines["MemAvailable"].split()[0]) / 1e6
