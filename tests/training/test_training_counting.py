@@ -26,7 +26,7 @@ from training.small_models.counting import (
     STEADY,
     WORD,
     densities,
-    hold,
+    freeze_counting,
     start_counting,
 )
 from training.small_models.density import DENSITIES, UNITS
@@ -118,7 +118,7 @@ def test_a_word_finds_the_numbers_of_its_kind_and_of_the_colour_before(
 
 
 def test_what_counts_is_held_while_the_rest_learns(llava: Any) -> None:
-    hold(llava)
+    freeze_counting(llava)
     batch = Sequences(build_tokenizer())([[Question("count", "how many red cars", "3")]])
     before = {n: p.detach().clone() for n, p in llava.named_parameters()}
     llava(pixel_values=torch.randn(1, 3, SIDE, SIDE), **batch).loss.backward()

@@ -30,7 +30,10 @@ from scenes import COLOURS, KINDS
 from training.small_models.density import DENSITIES, UNITS
 from training.small_models.tokenizer import WORDS_OF
 
-Part = tuple[slice, ...]
+Owned = list[tuple[Tensor, tuple[slice, ...]]]
+"""Parts of parameters, by their indices."""
+
+EVERY: Final = slice(None)
 
 # Channels of the language model's states; the two before are for what words read (`grounding`).
 READ: Final = 2
@@ -45,6 +48,7 @@ BEFORE: Final = slice(WORD + 1, WORD + 1 + len(COLOURS))
 CHOSEN: Final = slice(BEFORE.stop, BEFORE.stop + 2)
 """A word's numbers: of its kind, of the colour before."""
 FIXED: Final = slice(CHANNELS.start, CHOSEN.stop)
+WRITTEN: Final = slice(READ, CHOSEN.stop)
 ADDED: Final = slice(CHANNELS.start, STEADY + 1)
 
 # What a state of mean square 1 has of it:
@@ -55,7 +59,7 @@ GAIN: Final = 40.0  # of the mean of densities: as much as channels usually have
 STEADY_SUM: Final = 100.0
 STEADY_WEIGHT: Final = 0.1  # of the norms after it: as loud as other channels
 MARK: Final = 1.0
-SEEN: Final = 4.0  # a mark, after the norm and `PREVIOUS_HEAD`
+MARK_BEFORE: Final = 4.0  # a mark, after the norm and `PREVIOUS_HEAD`
 CHOSEN_OBJECT: Final = 3.0
 SIZES: Final = (7.8, 8.2)  # root mean square before the units of the first two layers
 TOKENS: Final = 261.0  # that are added up, about
@@ -78,6 +82,89 @@ def densities(states: Tensor) -> Tensor:
     return normed[:, :, CHANNELS].mT / PER_OBJECT
 
 
+class _Head:
+    """A head of the first layer's attention, of whose channels the first few carry something."""
+
+    def __init__(self, layer: Any, number: int, channels: int) -> None:
+        attention = layer.self_attn
+        self.size = attention.head_dim
+        rows = slice(number * self.size, (number + 1) * self.size)
+        carried = slice(rows.start, rows.start + channels)
+        queries, keys = attention.q_proj.weight, attention.k_proj.weight
+        values, outputs = attention.v_proj.weight, attention.o_proj.weight
+        self.owned: Owned = [
+            # Queries and keys of 0 look everywhere alike, and as neither has a gradient without
+            # the other, they would stay so.
+            (queries, (rows,)),
+            (keys, (rows,)),
+            (values, (carried,)),
+            (outputs, (EVERY, carried)),
+        ]
+        self.queries, self.keys, self.values, self.outputs = _views(self.owned)
+        self.norm: Tensor = layer.input_layernorm.weight
+
+
+class _Units:
+    """The last units of a layer."""
+
+    def __init__(self, layer: Any, count: int) -> None:
+        units, mlp = slice(-count, None), layer.mlp
+        self.owned: Owned = [
+            (mlp.gate_proj.weight, (units,)),
+            (mlp.up_proj.weight, (units,)),
+            (mlp.down_proj.weight, (EVERY, units)),
+        ]
+        self.gates, self.ups, self.downs = _views(self.owned)
+        self.norm: Tensor = layer.post_attention_layernorm.weight
+
+
+class _Projected:
+    """The projector's last units. Its outputs are not owned: densities may become better than what
+    the tower tells."""
+
+    def __init__(self, projector: Any) -> None:
+        self.projector, self.units = projector, slice(-UNITS, None)
+        inner = projector.linear_1
+        self.owned: Owned = [(inner.weight, (self.units,)), (inner.bias, (self.units,))]
+        self.weight, self.bias = _views(self.owned)
+
+
+class Counting:
+    """Where a LLaVA counts: what each step owns of its parameters."""
+
+    @torch.no_grad()
+    def __init__(self, model: Any) -> None:
+        language = model.model.language_model
+        self.language = language
+        first, second = language.layers[:2]
+        self.projected = _Projected(model.model.multi_modal_projector)
+        self.sums = _Head(first, ADDING_HEAD, DENSITIES + 1)
+        self.colours = _Head(first, PREVIOUS_HEAD, len(COLOURS))
+        self.choosers = _Units(first, DENSITIES)
+        self.readers = _Units(second, READERS)
+        self.embeddings: Tensor = language.embed_tokens.weight
+        marks: Owned = [
+            (self.embeddings, (EVERY, WRITTEN)),
+            (language.norm.weight, (FIXED,)),  # a marked word is no likelier an answer
+        ]
+        nobody_else_writes: Owned = [
+            (first.self_attn.o_proj.weight, (WRITTEN,)),
+            (first.mlp.down_proj.weight, (WRITTEN,)),
+            (second.self_attn.o_proj.weight, (WRITTEN,)),
+            (second.mlp.down_proj.weight, (slice(READ, READ + 1),)),
+        ]
+        steps = (self.projected, self.sums, self.colours, self.choosers, self.readers)
+        self.owned = [part for step in steps for part in step.owned] + marks + nobody_else_writes
+        self.read_with: Owned = [
+            (norm, (FIXED,)) for norm in (self.sums.norm, self.choosers.norm, self.readers.norm)
+        ]
+        """Norms that a step counts on as they are."""
+
+
+def _views(owned: Owned) -> list[Tensor]:
+    return [parameter[part] for parameter, part in owned]
+
+
 @torch.no_grad()
 def start_counting(
     model: Any, tokenizer: PreTrainedTokenizerFast, head: nn.Module, tokens: Tensor
@@ -87,95 +174,51 @@ def start_counting(
     head: a `density_head`, whose units become the last of the projector. tokens [N, width] of the
     tower say how large states of patches are.
     """
-    language = model.model.language_model
-    first, second = language.layers[:2]
-    for parameter, part in _set(model):
+    counting = Counting(model)
+    for parameter, part in counting.owned:
         parameter[part] = 0.0
+    first, *later = counting.language.layers
     norms = [first.post_attention_layernorm]
-    for layer in language.layers[1:]:
+    for layer in later:
         norms += [layer.input_layernorm, layer.post_attention_layernorm]
     for norm in norms:
         norm.weight[STEADY] = STEADY_WEIGHT
-    _pass_on(model.model.multi_modal_projector, head, tokens)
-    _mark(language.embed_tokens.weight, tokenizer)
-    _add(first)
-    _look_back(first, language.rotary_emb.inv_freq)
-    _choose(first)
-    _read(second)
+    _pass_on(counting.projected, head, tokens)
+    _mark(counting.embeddings, tokenizer)
+    _add(counting.sums)
+    _look_back(counting.colours, counting.language.rotary_emb.inv_freq)
+    _choose(counting.choosers)
+    _read(counting.readers)
 
 
-def hold(model: Any) -> None:
+def freeze_counting(model: Any) -> None:
     """Keep it as it is: a sum over all patches feels each step of an optimizer."""
-    first, second = model.model.language_model.layers[:2]
-    norms = (
-        first.input_layernorm,
-        first.post_attention_layernorm,
-        second.post_attention_layernorm,
-    )
-    for parameter, part in (*_set(model), *((norm.weight, (FIXED,)) for norm in norms)):
+    counting = Counting(model)
+    for parameter, part in (*counting.owned, *counting.read_with):
         parameter.register_hook(partial(_masked, part))
 
 
-def _masked(part: Part, gradient: Tensor) -> Tensor:
+def _masked(part: tuple[slice, ...], gradient: Tensor) -> Tensor:
     gradient = gradient.clone()
     gradient[part] = 0.0
     return gradient
 
 
-def _set(model: Any) -> list[tuple[nn.Parameter, Part]]:
-    """Parts of parameters that do all this, and those that could write where it does."""
-    projector = model.model.multi_modal_projector
-    language = model.model.language_model
-    first, second = language.layers[:2]
-    attention, later = first.self_attn, second.self_attn
-    looks, heads = (attention.q_proj, attention.k_proj), (ADDING_HEAD, PREVIOUS_HEAD)
-    every, written = slice(None), slice(READ, FIXED.stop)
-    adding = _rows(attention, ADDING_HEAD, DENSITIES + 1)
-    passing = _rows(attention, PREVIOUS_HEAD, len(COLOURS))
-    choosers, readers = slice(-DENSITIES, None), slice(-READERS, None)
-    return [
-        (projector.linear_1.weight, (slice(-UNITS, None),)),
-        (projector.linear_1.bias, (slice(-UNITS, None),)),
-        (language.embed_tokens.weight, (every, written)),
-        (language.norm.weight, (FIXED,)),  # a marked word is no likelier an answer
-        # Queries and keys of 0 look everywhere alike, and as neither has a gradient without the
-        # other, they would stay so.
-        *((look.weight, (_rows(attention, head),)) for look in looks for head in heads),
-        *((attention.v_proj.weight, (rows,)) for rows in (adding, passing)),
-        *((attention.o_proj.weight, (every, columns)) for columns in (adding, passing)),
-        (attention.o_proj.weight, (written,)),
-        (first.mlp.down_proj.weight, (written,)),
-        *((p.weight, (choosers,)) for p in (first.mlp.gate_proj, first.mlp.up_proj)),
-        (first.mlp.down_proj.weight, (every, choosers)),
-        (later.o_proj.weight, (written,)),
-        (second.mlp.down_proj.weight, (slice(READ, READ + 1),)),
-        *((p.weight, (readers,)) for p in (second.mlp.gate_proj, second.mlp.up_proj)),
-        (second.mlp.down_proj.weight, (every, readers)),
-    ]
-
-
-def _rows(attention: Any, head: int, count: int | None = None) -> slice:
-    """Of a head in queries, keys and values; its columns in the output."""
-    start = head * attention.head_dim
-    return slice(start, start + (attention.head_dim if count is None else count))
-
-
-def _pass_on(projector: Any, head: nn.Module, tokens: Tensor) -> None:
-    """Outputs are not held: densities may become better than what the tower tells."""
-    first, second = projector.linear_1, projector.linear_2
-    head = head.to(first.weight.device)
-    first.weight[-UNITS:] = head.get_parameter("0.weight")
-    first.bias[-UNITS:] = head.get_parameter("0.bias")
-    second.weight[:, -UNITS:] = 0.0
+def _pass_on(projected: _Projected, head: nn.Module, tokens: Tensor) -> None:
+    outputs, units = projected.projector.linear_2, projected.units
+    head = head.to(outputs.weight.device)
+    projected.weight.copy_(head.get_parameter("0.weight"))
+    projected.bias.copy_(head.get_parameter("0.bias"))
+    outputs.weight[:, units] = 0.0
     for part in (ADDED, slice(WORD, WORD + 1)):
-        second.weight[part] = 0.0
-        second.bias[part] = 0.0
-    states = projector(tokens)
+        outputs.weight[part] = 0.0
+        outputs.bias[part] = 0.0
+    states = projected.projector(tokens)
     length = states.square().sum(dim=1).mean().sqrt()
-    second.bias[STEADY] = BALLAST * length
+    outputs.bias[STEADY] = BALLAST * length
     unit = PER_OBJECT * length * math.hypot(1.0, BALLAST) / states.shape[1] ** 0.5
-    second.weight[CHANNELS, -UNITS:] = unit * head.get_parameter("2.weight")
-    second.bias[CHANNELS] = unit * head.get_parameter("2.bias")
+    outputs.weight[CHANNELS, units] = unit * head.get_parameter("2.weight")
+    outputs.bias[CHANNELS] = unit * head.get_parameter("2.bias")
 
 
 def _mark(embeddings: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -186,59 +229,54 @@ def _mark(embeddings: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
     embeddings[:, STEADY] = BALLAST * embeddings.square().sum(dim=1).sqrt()
 
 
-def _add(layer: Any) -> None:
-    attention, norm = layer.self_attn, layer.input_layernorm.weight
-    rows = _rows(attention, ADDING_HEAD, DENSITIES + 1)
-    attention.v_proj.weight[rows, ADDED] = torch.diag(1.0 / norm[ADDED])
-    seen = len(norm) ** 0.5 * BALLAST / math.hypot(1.0, BALLAST)
+def _add(head: _Head) -> None:
+    head.values[:, ADDED] = torch.diag(1.0 / head.norm[ADDED])
+    steady = len(head.norm) ** 0.5 * BALLAST / math.hypot(1.0, BALLAST)
     gains = torch.full((DENSITIES + 1,), GAIN)
-    gains[-1] = STEADY_SUM / seen
-    attention.o_proj.weight[ADDED, rows] = torch.diag(gains)
+    gains[-1] = STEADY_SUM / steady
+    head.outputs[ADDED] = torch.diag(gains)
 
 
-def _look_back(layer: Any, angles: Tensor) -> None:
+def _look_back(head: _Head, angles: Tensor) -> None:
     """Queries turned by one position against keys: their product is largest for the word before."""
-    attention, norm = layer.self_attn, layer.input_layernorm.weight
-    start, half = PREVIOUS_HEAD * attention.head_dim, attention.head_dim // 2
-    queries, keys = attention.q_proj.weight, attention.k_proj.weight
-    unit = SHARPNESS / norm[WORD]
+    half, unit = head.size // 2, SHARPNESS / head.norm[WORD]
     for i in TURNS:
-        keys[start + i, WORD] = unit
-        queries[start + i, WORD] = unit * torch.cos(angles[i])
-        queries[start + half + i, WORD] = -unit * torch.sin(angles[i])
-    keys[start + half - 1, WORD] = unit
-    queries[start + half - 1, WORD] = -LEVEL * unit
-    rows = _rows(attention, PREVIOUS_HEAD, len(COLOURS))
+        head.keys[i, WORD] = unit
+        head.queries[i, WORD] = unit * torch.cos(angles[i])
+        head.queries[half + i, WORD] = -unit * torch.sin(angles[i])
+    head.keys[half - 1, WORD] = unit
+    head.queries[half - 1, WORD] = -LEVEL * unit
     colours = slice(MARKS.start + len(KINDS), MARKS.stop)
-    attention.v_proj.weight[rows, colours] = torch.diag(1.0 / norm[colours])
-    attention.o_proj.weight[BEFORE, rows] = torch.eye(len(COLOURS))
+    head.values[:, colours] = torch.diag(1.0 / head.norm[colours])
+    head.outputs[BEFORE] = torch.eye(len(COLOURS))
 
 
-def _choose(layer: Any) -> None:
+def _choose(units: _Units) -> None:
     """A product for each kind and each colour; SiLU hardly changes what is there."""
-    mlp, unit = layer.mlp, SIZES[0] / layer.post_attention_layernorm.weight
+    unit = SIZES[0] / units.norm
     number = TOKENS / (PER_OBJECT * GAIN)
     for i in range(DENSITIES):
-        row, colour = i - DENSITIES, i - len(KINDS)
-        mark, size = (MARKS.start + i, MARK) if colour < 0 else (BEFORE.start + colour, SEEN)
-        mlp.gate_proj.weight[row, mark] = GATE / size * unit[mark]
-        mlp.up_proj.weight[row, CHANNELS.start + i] = number * unit[CHANNELS.start + i]
-        mlp.down_proj.weight[CHOSEN.start + (colour >= 0), row] = CHOSEN_OBJECT / GATE
+        colour = i - len(KINDS)
+        is_colour = colour >= 0
+        mark, size = (BEFORE.start + colour, MARK_BEFORE) if is_colour else (MARKS.start + i, MARK)
+        units.gates[i, mark] = GATE / size * unit[mark]
+        units.ups[i, CHANNELS.start + i] = number * unit[CHANNELS.start + i]
+        units.downs[CHOSEN.start + is_colour, i] = CHOSEN_OBJECT / GATE
 
 
-def _read(layer: Any) -> None:
-    mlp, unit = layer.mlp, SIZES[1] / layer.post_attention_layernorm.weight
-    gates, ups, downs = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight[READ]
+def _read(units: _Units) -> None:
+    unit = SIZES[1] / units.norm
+    gates, ups, downs = units.gates, units.ups, units.downs[READ]
     own, colours = range(CHOSEN.start, CHOSEN.stop)
     kinds = slice(MARKS.start, MARKS.start + len(KINDS))
-    number, less, offset = range(-READERS, 0)
+    number, less, offset = range(READERS)
     passed = float(F.silu(torch.tensor(GATE)))
     gates[[number, offset], STEADY] = GATE / STEADY_SUM * unit[STEADY]
     ups[number, own] = unit[own] / CHOSEN_OBJECT
     downs[number] = 0.5 / passed
     gates[less, own] = APART / CHOSEN_OBJECT * unit[own]
     gates[less, colours] = -APART / CHOSEN_OBJECT * unit[colours]
-    ups[less, BEFORE] = unit[BEFORE] / SEEN
+    ups[less, BEFORE] = unit[BEFORE] / MARK_BEFORE
     downs[less] = -0.5 / APART
     ups[offset, kinds] = unit[kinds] / MARK
     downs[offset] = -1.0 / passed

@@ -33,7 +33,7 @@ from training.loop.square import DEVIATION, MEAN, PATCH, SIDE, normalise, pixels
 from training.loop.world import Objects, Sample, SceneStream, add_world_argument
 from training.small_models.clip import CLASSES, DENSITY, ClipWithHeads, load_clip
 from training.small_models.conversion import convert_tower
-from training.small_models.counting import hold, start_counting
+from training.small_models.counting import freeze_counting, start_counting
 from training.small_models.grounding import PATCH_LABELS, Grounding
 from training.small_models.tokenizer import IMAGE, START, build_tokenizer
 
@@ -266,7 +266,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not options.resume:
         tokens = tower_tokens(model, held_out)
         start_counting(model, tokenizer, clip.heads[DENSITY], tokens)
-    hold(model)
+    freeze_counting(model)
     # The tower has seen the first scenes of the split many times; start where it has not been.
     start = runner.next_scene(10_000_000, arguments.batch)
     stream = SceneStream("train", options.data, start, arguments.worlds)
