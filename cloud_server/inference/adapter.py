@@ -41,8 +41,8 @@ class Adapters:
                     "served; answers say view: picture",
                     bundle.hex_id,
                     bundle.manifest.name,
-                    _told(bundle.manifest.tower),
-                    _told(vision.spec()),
+                    _description(bundle.manifest.tower),
+                    _description(vision.spec()),
                 )
         for bundle in listed:
             if bundle.codec_id in of_codec:
@@ -72,6 +72,6 @@ class Adapters:
         )
 
 
-def _told(tower: TowerSpec) -> str:
+def _description(tower: TowerSpec) -> str:
     grid = "any grid" if tower.grid is None else f"{tower.grid}x{tower.grid} patches"
     return f"the {tower.vision} of a {tower.model} ({tower.width} wide, {grid})"

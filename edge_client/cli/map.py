@@ -58,10 +58,12 @@ def map_(
         sides = overlay.sides_of_importance(importance)
         legend = overlay.LEGEND_OF_IMPORTANCE
     of_map = f", {len(stream.level_map)} of them the map" if stream.level_map else ""
-    told = f"{total} bytes at quality {stream.quality:g}{of_map}"
+    sizes = f"{total} bytes at quality {stream.quality:g}{of_map}"
     place = output or Path("stdin" if picture == STDIN else picture).with_suffix(".map.png")
     shown = load(source, name, overlay.LONGEST)
-    drawn = overlay.drawn(shown, sides, level_map.cell / max(pixels.shape), [*legend, (None, told)])
+    drawn = overlay.drawn(
+        shown, sides, level_map.cell / max(pixels.shape), [*legend, (None, sizes)]
+    )
     write_named(place, drawn)
     talk = Output(json, quiet)
     if json:
@@ -71,5 +73,5 @@ def map_(
         rows, columns = importance.shape
         talk.say(
             f"{picture}: {rows}x{columns} cells of {level_map.cell} pixels; from fewer to more "
-            f"bits: {counts}; {told}; written to {place}"
+            f"bits: {counts}; {sizes}; written to {place}"
         )

@@ -212,41 +212,43 @@ class IntegerNetwork:
             ]
             ratios = [RATIOS[LAST_CODE + quality[rows, columns] - codes[there]] for there in around]
             neighbours = [grid[there] for there in around]
-            told = self._told(k, features[rows, columns], neighbours, ratios)
+            activations = self._activations(k, features[rows, columns], neighbours, ratios)
             if seen is not None:
-                self._tell(f"before.{k}", seen.features[rows, columns], told)
-            latents = np.empty((*told.shape[:2], self._channels), np.int32)
+                self._add(f"before.{k}", seen.features[rows, columns], activations)
+            latents = np.empty((*activations.shape[:2], self._channels), np.int32)
             for g, channels in enumerate(self._groups):
                 here = (rows, columns, channels)
-                mean, index = self._outputs(k, g, told)
+                mean, index = self._outputs(k, g, activations)
                 if seen is not None:
-                    mean = self._moved(f"gate.{k}.{g}", told, mean, seen, here)
+                    mean = self._moved(f"gate.{k}.{g}", activations, mean, seen, here)
                 symbols = symbols_of(here, mean, index)
                 if g < GROUPS - 1:
-                    self._tell(f"own.{k}.{g}", symbols, told)
+                    self._add(f"own.{k}.{g}", symbols, activations)
                 np.multiply(symbols, MEAN_UNIT, out=latents[..., channels], dtype=np.int32)
                 latents[..., channels] += mean
             if k < len(PASSES) - 1:
                 self._remember(grid[1:-1, 1:-1][rows, columns], latents)
 
-    def _told(self, k: int, features: Array, seen: list[Array], ratios: list[Array]) -> Array:
+    def _activations(
+        self, k: int, features: Array, seen: list[Array], ratios: list[Array]
+    ) -> Array:
         """What pass `k` knows, [r, c, H], of neighbours u8 [r, c, K] at ratios [r, c] each."""
         hidden = self._layers[f"hidden.{k}"]
-        told = np.empty((*features.shape[:2], len(hidden.bias)), self._dtype)
-        for part in blocks(*told.shape[:2]):
+        activations = np.empty((*features.shape[:2], len(hidden.bias)), self._dtype)
+        for part in blocks(*activations.shape[:2]):
             near = (_in_own_steps(x[part], r[part]) for x, r in zip(seen, ratios, strict=True))
             x = np.concatenate([features[part], *near], axis=-1, dtype=self._dtype)
-            told[part] = hidden(x)
-        return told
+            activations[part] = hidden(x)
+        return activations
 
-    def _outputs(self, k: int, g: int, told: Array) -> tuple[Array, Array]:
+    def _outputs(self, k: int, g: int, activations: Array) -> tuple[Array, Array]:
         """Mean and scale index of group `g` of pass `k`, [r, c, G] each."""
         both = self._both[k, g]
         width = len(both.bias) // 2
-        shape = (*told.shape[:2], width)
+        shape = (*activations.shape[:2], width)
         mean, index = np.empty(shape, np.int16), np.empty(shape, np.uint8)
         for part in blocks(*shape[:2]):
-            x = np.maximum(told[part], 0)
+            x = np.maximum(activations[part], 0)
             out = both(np.minimum(x, ACTIVATION_MAX, out=x))
             mean[part], index[part] = out[..., :width], out[..., width:]
         return mean, index
@@ -270,24 +272,24 @@ class IntegerNetwork:
         features = self._layers["before2"](np.concatenate(taps, axis=-1)).astype(np.uint8)
         return _Seen(sixteenths.astype(np.int32), there, features)
 
-    def _moved(self, gate: str, told: Array, mean: Array, seen: _Seen, here: Here) -> Array:
+    def _moved(self, gate: str, activations: Array, mean: Array, seen: _Seen, here: Here) -> Array:
         """Means i16 [r, c, G], each moved towards what was there before by the gate's share."""
-        share = self._layers[gate](told.clip(0, ACTIVATION_MAX)).astype(np.int32)
+        share = self._layers[gate](activations.clip(0, ACTIVATION_MAX)).astype(np.int32)
         share += share >> 7  # 0..256
         share *= seen.there[here[:2]][..., None]
         distance = seen.sixteenths[here] - mean
         moved: Array = mean + ((share * distance + 128) >> 8)
         return moved.astype(np.int16)
 
-    def _tell(self, name: str, seen: Array, told: Array) -> None:
+    def _add(self, name: str, seen: Array, activations: Array) -> None:
         """Add to what a pass knows, [r, c, H], what a layer says of symbols or features."""
         layer = self._layers[name]
-        for part in blocks(*told.shape[:2]):
+        for part in blocks(*activations.shape[:2]):
             x = seen[part]
             if name.startswith("own"):
                 x = np.clip(x, -SYMBOL_SEEN, SYMBOL_SEEN)
                 x = np.concatenate([x, np.abs(x)], axis=-1)
-            told[part] += layer(x.astype(self._dtype))
+            activations[part] += layer(x.astype(self._dtype))
 
     def _remember(self, grid: Array, latents: Array) -> None:
         """Note in `grid` [r, c, K] what later passes see of latents [r, c, C] in sixteenths."""

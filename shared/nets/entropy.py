@@ -256,12 +256,14 @@ class EntropyNet(nn.Module):
                 )
                 for step in near
             ]
-            told = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
+            activations = self.hidden[k](torch.cat([features[here], *around], dim=1), quantised)
             there = None
             if earlier is not None:
-                told = told + self.before[k](earlier.features[here], quantised)
+                activations = activations + self.before[k](earlier.features[here], quantised)
                 there = earlier.sixteenths[here], earlier.there[here]
-            mean, index, decoded = self._groups(k, told, gained[here], decode, quantised, there)
+            mean, index, decoded = self._groups(
+                k, activations, gained[here], decode, quantised, there
+            )
             means[here], indices[here] = mean, index
             if k < len(PASSES) - 1:
                 half = decoded * 2.0
@@ -288,7 +290,7 @@ class EntropyNet(nn.Module):
     def _groups(
         self,
         k: int,
-        told: Tensor,
+        activations: Tensor,
         gained: Tensor,
         decode: Decode,
         quantised: bool,
@@ -303,7 +305,7 @@ class EntropyNet(nn.Module):
         groups = gained.split(widths, dim=1)
         targets = before[0].split(widths, dim=1) if before is not None else ()
         for g, group in enumerate(groups):
-            x = told.clamp(0, ACTIVATION_MAX)
+            x = activations.clamp(0, ACTIVATION_MAX)
             mean = _of_group(self.mean, k, g)(x, quantised)
             if before is not None:
                 share = _of_group(self.gate, k, g)(x, quantised)
@@ -318,7 +320,7 @@ class EntropyNet(nn.Module):
                 symbols = (decoded - mean).clamp(-SYMBOL_SEEN, SYMBOL_SEEN)
                 # Where symbols are large, so are later ones, of either sign.
                 own = _of_group(self.own, k, g)
-                told = told + own(torch.cat([symbols, symbols.abs()], 1), quantised)
+                activations = activations + own(torch.cat([symbols, symbols.abs()], 1), quantised)
         mean, index, decoded = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         return mean, index, decoded
 

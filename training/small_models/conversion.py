@@ -31,22 +31,22 @@ def convert_tower(visual: Any) -> CLIPVisionModel:
 def unconverted(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of a CLIPVisionModel under the names of an open_clip `VisionTransformer`."""
     layers = sum(name.endswith("layer_norm1.weight") for name in state)
-    found = {ours: state[theirs] for ours, theirs in _names(layers).items()}
+    renamed = {ours: state[theirs] for ours, theirs in _names(layers).items()}
     for i in range(layers):
         for kind in ("weight", "bias"):
             parts = [state[f"encoder.layers.{i}.self_attn.{n}_proj.{kind}"] for n in "qkv"]
-            found[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(parts)
-    return found
+            renamed[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(parts)
+    return renamed
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    found = {theirs: state[ours] for ours, theirs in _names(layers).items()}
+    renamed = {theirs: state[ours] for ours, theirs in _names(layers).items()}
     for i in range(layers):
         for kind in ("weight", "bias"):
             joint = state[f"transformer.resblocks.{i}.attn.in_proj_{kind}"]
             for name, part in zip("qkv", torch.chunk(joint, 3), strict=True):
-                found[f"encoder.layers.{i}.self_attn.{name}_proj.{kind}"] = part
-    return found
+                renamed[f"encoder.layers.{i}.self_attn.{name}_proj.{kind}"] = part
+    return renamed
 
 
 def _names(layers: int) -> dict[str, str]:
