@@ -22,7 +22,7 @@ BEYOND: Final = (2.0,)
 
 
 def match_formats(
-    ours: CotamCodec,
+    cotam: CotamCodec,
     pictures: Sequence[Picture],
     qualities: Sequence[float],
     forms: Sequence[PillowFormat],
@@ -34,9 +34,9 @@ def match_formats(
     """
 
     def find() -> dict[str, list[int]]:
-        analysed = [ours.analyse(picture, True) for picture in pictures]
+        analysed = [cotam.analyse(picture, True) for picture in pictures]
         sizes = [
-            float(np.mean([len(ours.encode(picture, quality)) for picture in analysed]))
+            float(np.mean([len(cotam.encode(picture, quality)) for picture in analysed]))
             for quality in sorted(qualities)
         ]
         sizes += [factor * sizes[-1] for factor in BEYOND]
@@ -48,7 +48,7 @@ def match_formats(
 
     key = {
         "matched": [form.describe() for form in forms],
-        "bundle": ours.bundle.hex_id,
+        "bundle": cotam.bundle.hex_id,
         "qualities": sorted(qualities),
         "pictures": [zlib.crc32(picture.tobytes()) for picture in pictures],
     }

@@ -32,7 +32,7 @@ class Sender:
     prepare: Callable[[Picture], Callable[[float], tuple[int, Picture]]] = field(repr=False)
 
 
-def own(ours: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender:
+def own(cotam: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender:
     """Our codec, as the edge sends by default (`guidance`) or without a level map."""
 
     def prepare(picture: Picture) -> Callable[[float], tuple[int, Picture]]:
@@ -40,13 +40,13 @@ def own(ours: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender:
 
         def send(quality: float) -> tuple[int, Picture]:
             if not analysed:  # only where something is to be measured
-                analysed.append(ours.analyse(picture, guidance))
-            size, decoded = ours.send(analysed[0], quality)
+                analysed.append(cotam.analyse(picture, guidance))
+            size, decoded = cotam.send(analysed[0], quality)
             return size, decoded.picture
 
         return send
 
-    identity = {"codec": "ours", "bundle": ours.bundle.hex_id, "guidance": guidance}
+    identity = {"codec": "ours", "bundle": cotam.bundle.hex_id, "guidance": guidance}
     return Sender(MAPPED if guidance else FLAT, identity, tuple(qualities), prepare)
 
 

@@ -37,7 +37,7 @@ def all_conditions(
 
 
 def transmitter(
-    picture: Picture, ours: CotamCodec, variants: Mapping[str, CotamCodec] | None = None
+    picture: Picture, cotam: CotamCodec, variants: Mapping[str, CotamCodec] | None = None
 ) -> Transmit:
     """Shows a picture u8 [H, W, 3] under a condition; what several of them need is made once.
 
@@ -58,7 +58,7 @@ def transmitter(
         if name == ORIGINAL:
             return picture.nbytes, bare(picture)
         if condition.ours:
-            size, decoded = sent(ours, name in ("guidance", "full"), quality)
+            size, decoded = sent(cotam, name in ("guidance", "full"), quality)
             return size, decoded if name in ("adapter", "full") else without_adapter(decoded)
         if variants and name in variants:
             return sent(variants[name], True, quality)

@@ -118,7 +118,7 @@ def measure(
 
     blind: conditions whose adapters were trained without the decoded picture.
     """
-    ours, grader = CotamCodec(bundle), Grader(bundle, records, others)
+    cotam, grader = CotamCodec(bundle), Grader(bundle, records, others)
     mean = grader.llava.processor.image_processor.image_mean
     blank = np.round(255 * np.array(mean)).astype(np.uint8)
     backgrounds = Backgrounds.builtin()
@@ -128,18 +128,18 @@ def measure(
     ]
     for index in tqdm(range(pictures), desc="ablations", unit="picture"):
         scene = render("test", index, backgrounds)
-        show = _show(ours, scene, adapters, {NO_PRIOR, *blind}, blank)
+        show = _show(cotam, scene, adapters, {NO_PRIOR, *blind}, blank)
         grader.grade(index, scene, conditions, show)
 
 
 def _show(
-    ours: CotamCodec,
+    cotam: CotamCodec,
     scene: Scene,
     adapters: Mapping[str, bytes],
     blind: Collection[str],
     blank: Array,
 ) -> Transmit:
-    usual = transmitter(scene.picture, ours)
+    usual = transmitter(scene.picture, cotam)
 
     def show(condition: Condition) -> Received:
         if condition.codec not in (NO_PRIOR, *adapters):

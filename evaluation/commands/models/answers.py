@@ -74,10 +74,10 @@ def main(arguments: argparse.Namespace) -> None:
         items, unreadable = leave_out_unreadable(items, Item.read)
         if not items:
             raise UsageError(f"{arguments.dataset.name} names no picture that can be read")
-    ours = CotamCodec(bundle, arguments.threads)
+    cotam = CotamCodec(bundle, arguments.threads)
     backend = load_backend(arguments.mllm, [bundle], _device(arguments.device), UpstreamOptions())
     records = Records(arguments.results / "answers.jsonl")
-    asking = Asking(ours, backend, records, arguments)
+    asking = Asking(cotam, backend, records, arguments)
     conditions = asking.conditions(items)
     values = [asking.ask(item, conditions) for item in tqdm(items, desc="answers", unit="picture")]
     body = text(items, conditions, values, backend.name, bundle.hex_id, arguments)
@@ -92,9 +92,9 @@ class Asking:
     """A model, the codec in front of it, and the file that its answers go to."""
 
     def __init__(
-        self, ours: CotamCodec, backend: Backend, records: Records, arguments: argparse.Namespace
+        self, cotam: CotamCodec, backend: Backend, records: Records, arguments: argparse.Namespace
     ) -> None:
-        self._ours, self._backend, self._records = ours, backend, records
+        self._cotam, self._backend, self._records = cotam, backend, records
         self._arguments = arguments
 
     def conditions(self, items: list[Item]) -> list[Condition]:
@@ -102,14 +102,14 @@ class Asking:
         qualities = self._arguments.qualities
         forms = [form for form in FORMATS if form.name in self._arguments.formats]
         pictures = [self._pixels(item) for item in items[:MATCHED_ON]]
-        matched = match_formats(self._ours, pictures, qualities, forms, self._records)
-        adapts = self._backend.view(self._ours.bundle.id) == "adapter"
+        matched = match_formats(self._cotam, pictures, qualities, forms, self._records)
+        adapts = self._backend.view(self._cotam.bundle.id) == "adapter"
         return [Condition(ORIGINAL), *all_conditions(adapts, qualities, matched)]
 
     def ask(self, item: Item, conditions: list[Condition]) -> list[list[Fields]]:
         """Bytes and what the model said, by condition and question."""
         pixels = self._pixels(item)
-        show, crc = transmitter(pixels, self._ours), zlib.crc32(pixels.tobytes())
+        show, crc = transmitter(pixels, self._cotam), zlib.crc32(pixels.tobytes())
         return [self._under(condition, item, show, crc) for condition in conditions]
 
     def _pixels(self, item: Item) -> Picture:
@@ -117,7 +117,7 @@ class Asking:
         if resolution not in ("model", "native"):
             resolution = int(resolution)
         # A copy: torch takes no arrays that may not be written to.
-        return np.array(fit(item.load(), resolution, self._ours.bundle.manifest.resolution))
+        return np.array(fit(item.load(), resolution, self._cotam.bundle.manifest.resolution))
 
     def _under(self, condition: Condition, item: Item, show: Transmit, crc: int) -> list[Fields]:
         prompts = [self._prompt(question) for question in item.questions]
@@ -145,7 +145,7 @@ class Asking:
     def _key(self, condition: Condition, crc: int, prompt: str) -> Fields:
         return {
             "mllm": self._backend.name,
-            "bundle": self._ours.bundle.hex_id,
+            "bundle": self._cotam.bundle.hex_id,
             "crc": crc,
             "codec": condition.codec,
             "quality": condition.quality,

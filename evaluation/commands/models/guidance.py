@@ -113,7 +113,7 @@ def measure(
     records: Records,
 ) -> None:
     """Ask about scenes 0 .. pictures - 1 without and with each level map, at each quality."""
-    ours, grader = CotamCodec(bundle), Grader(bundle, records)
+    cotam, grader = CotamCodec(bundle), Grader(bundle, records)
     backgrounds = Backgrounds.builtin()
     maps = {_name(guiding, adapts): guiding for guiding in guidings}
     conditions = [
@@ -127,24 +127,24 @@ def measure(
                 _map_key(guiding, bundle, index),
                 functools.partial(_describe, guiding, attention, scene),
             )
-        grader.grade(index, scene, conditions, _show(ours, attention, scene, maps, adapts))
+        grader.grade(index, scene, conditions, _show(cotam, attention, scene, maps, adapts))
 
 
 def _show(
-    ours: CotamCodec,
+    cotam: CotamCodec,
     attention: Callable[[], Array],
     scene: Scene,
     maps: Mapping[str, Guiding],
     adapts: bool,
 ) -> Transmit:
-    usual = transmitter(scene.picture, ours)
-    analysed = functools.cache(lambda: ours.analyse(scene.picture, False))
+    usual = transmitter(scene.picture, cotam)
+    analysed = functools.cache(lambda: cotam.analyse(scene.picture, False))
 
     def show(condition: Condition) -> Received:
         if condition.codec not in maps:
             return usual(condition)
         level_map = maps[condition.codec].level_map(attention(), scene.picture)
-        size, decoded = ours.send(replace(analysed(), level_map=level_map), condition.quality)
+        size, decoded = cotam.send(replace(analysed(), level_map=level_map), condition.quality)
         return size, decoded if adapts else without_adapter(decoded)
 
     return show

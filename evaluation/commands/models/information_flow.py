@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    tower: Tower, ours: CotamCodec, arguments: argparse.Namespace, records: Records
+    tower: Tower, cotam: CotamCodec, arguments: argparse.Namespace, records: Records
 ) -> list[Fields]:
     """Distances and similarities by layer of each picture."""
     backgrounds = Backgrounds.builtin()
@@ -71,27 +71,27 @@ def measure(
         print(progress, end="\r", file=sys.stderr, flush=True)
         key = {
             "tower": tower.fingerprint,
-            "bundle": ours.bundle.hex_id,
+            "bundle": cotam.bundle.hex_id,
             "index": index,
             "qualities": arguments.qualities,
         }
         values.append(
-            records.measure(key, _measure, tower, ours, backgrounds, index, arguments.qualities)
+            records.measure(key, _measure, tower, cotam, backgrounds, index, arguments.qualities)
         )
     print(file=sys.stderr)
     return values
 
 
 def _measure(
-    tower: Tower, ours: CotamCodec, backgrounds: Backgrounds, index: int, qualities: list[float]
+    tower: Tower, cotam: CotamCodec, backgrounds: Backgrounds, index: int, qualities: list[float]
 ) -> Fields:
     picture = render("test", index, backgrounds, (SIDE, SIDE)).picture
     flow = tower(picture)
     average, top = attention_distances(flow.attention, tower.grid)
-    analysed = ours.analyse(picture, False)
+    analysed = cotam.analyse(picture, False)
     cosine = {}
     for quality in qualities:
-        decoded = ours.decode(ours.encode(analysed, quality)).picture
+        decoded = cotam.decode(cotam.encode(analysed, quality)).picture
         cosine[f"{quality:g}"] = similarity(flow, tower(decoded)).tolist()
     return {"average": average.tolist(), "top": top.tolist(), "cosine": cosine}
 

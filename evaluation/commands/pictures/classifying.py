@@ -77,10 +77,10 @@ def main(arguments: argparse.Namespace) -> None:
         names = "".join(f"{name}\n" for name in _sure(classifier, pictures))
         write_named(arguments.write_sure, names.encode())
         return
-    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
+    cotam = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     senders = [
-        own(ours, False, arguments.qualities),
-        own(ours, True, arguments.mapped_qualities),
+        own(cotam, False, arguments.qualities),
+        own(cotam, True, arguments.mapped_qualities),
         *(classical(form, qualities) for form, qualities in LADDERS),
     ]
     scores = measure(
@@ -88,7 +88,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     report = _Report(senders, scores, _marked(pictures, arguments.sure), arguments)
     report.draw(arguments.report.parent / "img" / "classifying.png")
-    write_section(arguments.report, "classifying", report.text(ours, classifier, pictures))
+    write_section(arguments.report, "classifying", report.text(cotam, classifier, pictures))
 
 
 def _sure(classifier: Classifier, pictures: PictureSet) -> list[str]:
@@ -188,7 +188,7 @@ class _Report:
         self.senders, self.scores = senders, scores
         self.marked, self.arguments = marked, arguments
 
-    def text(self, ours: CotamCodec, classifier: Classifier, pictures: PictureSet) -> str:
+    def text(self, cotam: CotamCodec, classifier: Classifier, pictures: PictureSet) -> str:
         """The section of the report."""
         formats = "; ".join(form.describe() for form, _ in LADDERS)
         spans = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in MEASURES.items())
@@ -197,7 +197,7 @@ class _Report:
             f"{len(pictures.files)} pictures: {pictures.name}, whole. The classifier is "
             f"`{classifier.name}` (SHA-256 {classifier.digest}...). *agreement* is the share of "
             "pictures whose answer is that on the uncompressed picture, *probability* the mean "
-            f"probability of that answer. Bundle {ours.bundle.hex_id}; *flat* is without level "
+            f"probability of that answer. Bundle {cotam.bundle.hex_id}; *flat* is without level "
             f"map, *mapped* as the edge sends by default. {formats}.",
             f"Change of bits at equal score ({spans}); below 0 is fewer. In brackets the middle "
             f"95 % of {self.arguments.resamples} paired resamples of the pictures (seed {SEED}); "
@@ -257,9 +257,13 @@ class _Report:
         for axis, name, label in zip(axes, MEASURES, labels, strict=True):
             for sender in self.senders:
                 sizes, points = self.scores[sender.name][name].curves(once)
-                told = f"CoTAM, {sender.name}" if sender.name in names else sender.name
+                label_in_legend = f"CoTAM, {sender.name}" if sender.name in names else sender.name
                 plots.line(
-                    axis, sizes[0], 100 * points[0], names.get(sender.name, sender.name), told
+                    axis,
+                    sizes[0],
+                    100 * points[0],
+                    names.get(sender.name, sender.name),
+                    label_in_legend,
                 )
             axis.set(xlabel="bytes of a picture", ylabel=label)
             plots.log_bytes(axis)

@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure what is not yet measured, then write table and plot."""
     torch.set_num_threads(arguments.threads)
     pictures = picture_set(arguments.pictures, arguments.most)
-    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
+    cotam = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     records = Records(arguments.results / "codec.jsonl")
     peers: list[Peer] = [*FORMATS]
     missing = []
@@ -63,11 +63,11 @@ def main(arguments: argparse.Namespace) -> None:
             missing.append(model)
         else:
             peers.append(model)
-    measured = measure(ours, pictures, arguments.qualities, arguments.guidance, records, peers)
+    measured = measure(cotam, pictures, arguments.qualities, arguments.guidance, records, peers)
     name = "codec_guidance" if arguments.guidance else "codec"
     draw(measured, pictures, arguments.report.parent / "img" / f"{name}.png")
     parts = [
-        text(measured, pictures, arguments, ours, peers),
+        text(measured, pictures, arguments, cotam, peers),
         f"![Fidelity over rate](img/{name}.png)",
     ]
     if missing:
@@ -81,7 +81,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    ours: CotamCodec,
+    cotam: CotamCodec,
     pictures: PictureSet,
     qualities: list[float],
     guidance: bool,
@@ -93,11 +93,11 @@ def measure(
     for number, path in enumerate(tqdm(pictures.files, desc="codec", unit="picture")):
         picture = pictures.load(number)
         where = {"picture": path.name, "crc": zlib.crc32(picture.tobytes())}
-        analyse = functools.cache(functools.partial(ours.analyse, picture, guidance))
-        key = {**where, "codec": "ours", "bundle": ours.bundle.hex_id, "guidance": guidance}
+        analyse = functools.cache(functools.partial(cotam.analyse, picture, guidance))
+        key = {**where, "codec": "ours", "bundle": cotam.bundle.hex_id, "guidance": guidance}
         for quality in qualities:
             fields = records.measure(
-                {**key, "quality": float(quality)}, _measure_ours, ours, picture, analyse, quality
+                {**key, "quality": float(quality)}, _measure_ours, cotam, picture, analyse, quality
             )
             measured.setdefault("ours", {}).setdefault(quality, []).append(fields)
         for peer in peers:
@@ -114,10 +114,10 @@ def measure(
 
 
 def _measure_ours(
-    ours: CotamCodec, picture: Picture, analyse: Callable[[], Analysed], quality: float
+    cotam: CotamCodec, picture: Picture, analyse: Callable[[], Analysed], quality: float
 ) -> Fields:
-    stream = ours.encode(analyse(), quality)
-    return _fidelity(picture, stream, ours.decode(stream).picture)
+    stream = cotam.encode(analyse(), quality)
+    return _fidelity(picture, stream, cotam.decode(stream).picture)
 
 
 def _measure_peer(peer: Peer, picture: Picture, setting: int) -> Fields:
@@ -160,7 +160,7 @@ def text(
     measured: Measured,
     pictures: PictureSet,
     arguments: argparse.Namespace,
-    ours: CotamCodec,
+    cotam: CotamCodec,
     peers: Sequence[Peer],
 ) -> str:
     """What was measured, bits at equal quality, and our points."""
@@ -192,7 +192,7 @@ def text(
         [
             f"{command_line(arguments.words)}",
             f"{len(pictures.files)} pictures: {pictures.describe()}, whole, coded {guided} level "
-            f"map by bundle {ours.bundle.hex_id}. Sizes are those of whole files. Nothing is "
+            f"map by bundle {cotam.bundle.hex_id}. Sizes are those of whole files. Nothing is "
             f"random. MS-SSIM is given as -10 log10(1 - MS-SSIM){_too_small(measured)}.",
             f"Bits of ours at equal quality against another codec: BD-rate (PCHIP) of the curves "
             f"averaged over pictures, {LOW:g} to {HIGH:g} bpp ({share} of our points lie there). "

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Draw the sheet and write its section."""
-    ours = CotamCodec(open_bundle(arguments.bundle))
+    cotam = CotamCodec(open_bundle(arguments.bundle))
     pictures = dict(_pictures())
     made, axes = plots.figure(len(pictures), 1 + len(ROWS), 3.3, 3.45)
     grid = np.array(axes, object).reshape(1 + len(ROWS), -1)
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
         grid[0, column].imshow(picture)
         grid[0, column].set_title(f"{label}, original", fontsize=9)
         for row, (name, guidance, title) in enumerate(ROWS, start=1):
-            size, decoded = best_fit(ours, name, picture, arguments.budget, guidance)
+            size, decoded = best_fit(cotam, name, picture, arguments.budget, guidance)
             shown = f"{size:,} bytes" if decoded is not None else f"not under {size:,} bytes"
             grid[row, column].set_title(f"{title}, {shown}", fontsize=9)
             if decoded is not None:
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
         command_line(arguments.words),
         f"Pages of the test split at {SIDE}x{SIDE} and a photograph of scikit-image's, each in the "
         f"best file within {arguments.budget} bytes. *flat* is without level map, *mapped* as the "
-        f"edge sends by default. Bundle {ours.bundle.hex_id}; {AVIF.describe()}; "
+        f"edge sends by default. Bundle {cotam.bundle.hex_id}; {AVIF.describe()}; "
         f"{WEBP.describe()}. Nothing is random.",
         "![Print at equal bytes](img/page_sheet.png)",
     ]

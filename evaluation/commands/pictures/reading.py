@@ -79,11 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Measure what is not yet measured, then write tables and plot."""
     torch.set_num_threads(arguments.threads)
-    ours = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
+    cotam = CotamCodec(open_bundle(arguments.bundle), arguments.threads)
     where, subjects = _subjects(arguments)
     senders = [
-        own(ours, False, arguments.qualities),
-        own(ours, True, arguments.mapped_qualities),
+        own(cotam, False, arguments.qualities),
+        own(cotam, True, arguments.mapped_qualities),
         *(classical(form, LADDERS[form]) for form in LADDERS if form.name in arguments.formats),
     ]
     records = Records(arguments.results / "reading.jsonl")
@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> None:
     name = f"reading_{where}_{arguments.side}"
     report = _Report(senders, subjects, measured, arguments)
     report.draw(arguments.report.parent / "img" / f"{name}.png")
-    write_section(arguments.report, name, report.text(ours, name))
+    write_section(arguments.report, name, report.text(cotam, name))
 
 
 def _subjects(arguments: argparse.Namespace) -> tuple[str, list[Subject]]:
@@ -225,7 +225,7 @@ class _Report:
         sizes = [one.sizes[name] for one in self.measured]
         return Scores(np.array(sizes, float).T, np.array(points, float).T, np.array(counts, float))
 
-    def text(self, ours: CotamCodec, name: str) -> str:
+    def text(self, cotam: CotamCodec, name: str) -> str:
         """The section of the report."""
         lines = sum(sum(one.legible) for one in self.measured)
         characters = int(self.scores[FLAT].weights.sum())
@@ -248,7 +248,7 @@ class _Report:
             command_line(self.arguments.words),
             f"{source}. Read by {judge}. Share of characters read again, by line and edit "
             f"distance; case, spaces and punctuation do not count. Scored are {scored} "
-            f"({characters:,} characters). Bundle {ours.bundle.hex_id}; {formats}.",
+            f"({characters:,} characters). Bundle {cotam.bundle.hex_id}; {formats}.",
             self._changes(),
             self._points(),
         ]

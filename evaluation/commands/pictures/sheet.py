@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Draw the sheet and write its section."""
-    ours = CotamCodec(open_bundle(arguments.bundle))
+    cotam = CotamCodec(open_bundle(arguments.bundle))
     scene = render("test", arguments.index, Backgrounds.builtin(), (SIDE, SIDE)).picture
     pictures = [scene, photograph()]
     columns = max(3, len(arguments.budgets))
@@ -46,13 +46,13 @@ def main(arguments: argparse.Namespace) -> None:
         axis.spines[:].set_visible(False)
     for number, picture in enumerate(pictures):
         part = grid[:, number * columns : (number + 1) * columns]
-        _draw_guidance(part[0], ours, picture)
+        _draw_guidance(part[0], cotam, picture)
         for column, budget in enumerate(arguments.budgets):
             for row, name in enumerate((OURS, *(form.name for form in FORMATS)), start=1):
-                file, decoded = best_fit(ours, name, picture, budget)
+                file, decoded = best_fit(cotam, name, picture, budget)
                 _draw_decoded(part[row, column], name, file, decoded, budget)
     plots.save(made, arguments.report.parent / "img" / "sheet.png")
-    write_section(arguments.report, "sheet", _text(arguments, ours))
+    write_section(arguments.report, "sheet", _text(arguments, cotam))
 
 
 def photograph() -> Picture:
@@ -68,26 +68,26 @@ def photograph() -> Picture:
 
 
 def best_fit(
-    ours: CotamCodec, name: str, picture: Picture, budget: int, guidance: bool = True
+    cotam: CotamCodec, name: str, picture: Picture, budget: int, guidance: bool = True
 ) -> tuple[int, NDArray[Any] | None]:
     """Bytes and decoded picture of the best file within a budget.
 
     Where the format cannot be that small: the bytes of its smallest file, and None.
     """
     if name == OURS:
-        analysed = ours.analyse(picture, guidance)
+        analysed = cotam.analyse(picture, guidance)
         try:
             stream = analysed.code_within(budget).to_bytes()
         except UsageError:
-            return len(ours.encode(analysed, 0.0)), None
-        return len(stream), ours.decode(stream).picture
+            return len(cotam.encode(analysed, 0.0)), None
+        return len(stream), cotam.decode(stream).picture
     form = next(form for form in FORMATS if form.name == name)
     file = best_within(form, picture, budget)
     return len(file), decode(file) if len(file) <= budget else None
 
 
-def _draw_guidance(axes: NDArray[Any], ours: CotamCodec, picture: Picture) -> None:
-    importance, level_map = ours.encoder.guide(picture)
+def _draw_guidance(axes: NDArray[Any], cotam: CotamCodec, picture: Picture) -> None:
+    importance, level_map = cotam.encoder.guide(picture)
     axes[0].imshow(picture)
     axes[0].set_title("original", fontsize=9)
     cell = level_map.cell
@@ -118,7 +118,7 @@ def _draw_decoded(
     axis.set_title(shown, fontsize=9, color=plots.COLOURS.get(name, plots.COLOURS["ours"]))
 
 
-def _text(arguments: argparse.Namespace, ours: CotamCodec) -> str:
+def _text(arguments: argparse.Namespace, cotam: CotamCodec) -> str:
     budgets = ", ".join(map(str, arguments.budgets))
     formats = "; ".join(form.describe() for form in FORMATS)
     return "\n\n".join(
@@ -126,7 +126,7 @@ def _text(arguments: argparse.Namespace, ours: CotamCodec) -> str:
             command_line(arguments.words),
             f"Scene {arguments.index} of the test split and a photograph of scikit-image's "
             f"(`{PHOTOGRAPH}`), {SIDE}x{SIDE}, each in the best file within {budgets} bytes. Ours: "
-            f"bundle {ours.bundle.hex_id}, with guidance. {formats}. Nothing is random.",
+            f"bundle {cotam.bundle.hex_id}, with guidance. {formats}. Nothing is random.",
             "![Pictures at equal bytes](img/sheet.png)",
         ]
     )

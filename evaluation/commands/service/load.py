@@ -263,11 +263,11 @@ def _levels(clients: Sequence[int], levels: dict[tuple[str, int], Outcome]) -> l
 
 def _memory(found: Sequence[tuple[int, float]]) -> str:
     asked, last = found[-1]
-    told = ", ".join(f"{megabytes:.0f}" for _, megabytes in found)
+    megabytes_of_parts = ", ".join(f"{megabytes:.0f}" for _, megabytes in found)
     first = found[0][1]
     return (
         f"**Memory** over {asked} requests of {MEMORY_CLIENTS} clients, MB after each part: "
-        f"{told}; {last - first:+.1f} MB from the first to the last."
+        f"{megabytes_of_parts}; {last - first:+.1f} MB from the first to the last."
     )
 
 
