@@ -33,5 +33,5 @@ def ms_ssim_db(original: NDArray[Any], decoded: NDArray[Any]) -> float:
         torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))).unsqueeze(0).float()
         for p in (original, decoded)
     ]
-    found = float(ms_ssim(*planes, data_range=255.0))
-    return -10 * math.log10(max(1e-10, 1 - found))
+    similarity = float(ms_ssim(*planes, data_range=255.0))
+    return -10 * math.log10(max(1e-10, 1 - similarity))

@@ -66,7 +66,7 @@ class ServerProcess:
     def memory(self) -> float:
         """Megabytes that the process holds at this moment. Linux only."""
         status = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        line = next(one for one in status if one.startswith("VmRSS"))
+        line = next(entry for entry in status if entry.startswith("VmRSS"))
         return int(line.split()[1]) * 1024 / 1e6
 
     def terminate(self) -> None:

@@ -43,8 +43,8 @@ def measure_share(
     engine = Engine([bundle], "", "cpu", threads)
     decoder, adapters = CotamCodec(bundle, threads).decoder, adapters_of(bundle)
     batch = [streams[number % len(streams)] for number in range(count)]
-    parsed = [Bitstream.from_bytes(one) for one in batch]
-    decoded = [decoder.decode(one) for one in parsed]
+    parsed = [Bitstream.from_bytes(stream) for stream in batch]
+    decoded = [decoder.decode(stream) for stream in parsed]
 
     @torch.inference_mode()
     def adapt() -> None:
@@ -52,15 +52,15 @@ def measure_share(
             adapters.tokens(decoded)
 
     def answer() -> None:
-        works = [Work(Bitstream.from_bytes(one), PROMPT, NEW_TOKENS) for one in batch]
+        works = [Work(Bitstream.from_bytes(stream), PROMPT, NEW_TOKENS) for stream in batch]
         engine.run(works)
         for work in works:
             if work.error is not None:
                 raise work.error
 
     steps: dict[str, Callable[[], Any]] = {
-        "parse": lambda: [Bitstream.from_bytes(one) for one in batch],
-        "decode": lambda: [decoder.decode(one) for one in parsed],
+        "parse": lambda: [Bitstream.from_bytes(stream) for stream in batch],
+        "decode": lambda: [decoder.decode(stream) for stream in parsed],
         "adapter": adapt,
         "whole": answer,
     }

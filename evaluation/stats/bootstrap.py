@@ -23,10 +23,10 @@ def resamples(pictures: int, count: int = RESAMPLES, seed: int = SEED) -> Array:
 def interval(values: Array) -> tuple[float, float]:
     """The middle 95 % of resampled values [1 + count]; nan where most are none."""
     drawn = values[1:]
-    found = drawn[np.isfinite(drawn)]
-    if not len(found) or len(found) * 2 < len(drawn):
+    finite = drawn[np.isfinite(drawn)]
+    if not len(finite) or len(finite) * 2 < len(drawn):
         return float("nan"), float("nan")
-    low, high = np.quantile(found, (0.025, 0.975))
+    low, high = np.quantile(finite, (0.025, 0.975))
     return float(low), float(high)
 
 

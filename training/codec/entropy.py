@@ -40,15 +40,15 @@ def energy_gains(codec: Codec, latent: Tensor) -> Tensor:
 
     By random projections of the synthesis' Jacobian, on average over latents [B, C, h, w].
     """
-    found = torch.zeros(latent.shape[1], device=latent.device)
+    energies = torch.zeros(latent.shape[1], device=latent.device)
     for code in MEASURED_AT:
         latent = latent.detach().requires_grad_()
         codes = torch.full_like(latent[:, 0], code)
         for _ in range(PROBES):
             picture = 255.0 * codec.synthesis(latent, codes)
             (gradient,) = torch.autograd.grad((picture * torch.randn_like(picture)).sum(), latent)
-            found += gradient.square().mean(dim=(0, 2, 3))
-    return found / (len(MEASURED_AT) * PROBES) / (3 * STRIDE**2)
+            energies += gradient.square().mean(dim=(0, 2, 3))
+    return energies / (len(MEASURED_AT) * PROBES) / (3 * STRIDE**2)
 
 
 class LatentPool:

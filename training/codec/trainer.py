@@ -72,9 +72,9 @@ def random_codes(batch: int, side: int, generator: torch.Generator) -> tuple[Ten
     """Local codes [B, h, w] and base codes [B]; half of the pictures carry a level map."""
     base = torch.randint(0, 181, (batch,), generator=generator)
     codes = base.view(-1, 1, 1).float().repeat(1, side, side)
-    for one in codes:
+    for codes_of_picture in codes:
         if torch.rand((), generator=generator) < 0.5:
-            one += random_offsets(side, generator)
+            codes_of_picture += random_offsets(side, generator)
     return codes.clamp(0, 180), base.float()
 
 
