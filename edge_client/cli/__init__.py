@@ -11,8 +11,8 @@ import sys
 
 def main() -> None:
     """Run the command line; ends the process with one of the exit codes of `shared.errors`."""
-    from edge_client.cli import streams
-    from edge_client.cli.output import one_line_errors
+    from edge_client.cli.console import streams
+    from edge_client.cli.console.output import one_line_errors
 
     streams.prepare()
     with one_line_errors():

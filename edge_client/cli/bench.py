@@ -8,7 +8,7 @@ import typer
 
 from edge_client.cli import options
 from edge_client.cli.coding import pixels_named
-from edge_client.cli.output import Output
+from edge_client.cli.console.output import Output
 
 
 def bench(

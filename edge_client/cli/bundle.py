@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import Output
+from edge_client.cli.console.output import Output
 
 if TYPE_CHECKING:
     from shared.bundle import Bundle

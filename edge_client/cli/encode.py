@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from edge_client.batch import ordered_map
-from edge_client.cli import options, streams
+from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, encode_named, record_of
-from edge_client.cli.output import Output, error_record
+from edge_client.cli.console import streams
+from edge_client.cli.console.output import Output, error_record
 from edge_client.pictures.inputs import expand
 from shared.bitstream import Bitstream
 from shared.errors import CotamError, UsageError, batch_exit_code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import Output
+from edge_client.cli.console.output import Output
 from shared.errors import UsageError
 from shared.files import write_named
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import Output
+from edge_client.cli.console.output import Output
 from edge_client.pictures.inputs import STDIN
 from shared.files import write_named
 

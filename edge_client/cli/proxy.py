@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import Output
+from edge_client.cli.console.output import Output
 from shared.errors import UsageError
 
 

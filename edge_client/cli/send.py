@@ -15,7 +15,7 @@ import typer
 from edge_client.batch import ordered_map
 from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, named_source, record_of
-from edge_client.cli.output import Output, error_record
+from edge_client.cli.console.output import Output, error_record
 from edge_client.cli.spool import report
 from edge_client.pictures.inputs import STDIN, expand
 from edge_client.pictures.suffixes import SUFFIXES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_client.cli import options
-from edge_client.cli.output import Output, error_record
+from edge_client.cli.console.output import Output, error_record
 from edge_client.spool.store import Entry, JobUnreadable, Spool
 from shared.errors import CotamError, exit_code
 

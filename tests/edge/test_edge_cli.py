@@ -287,7 +287,7 @@ def test_interrupted_output(photo: Path, cli: Cli, monkeypatch: pytest.MonkeyPat
     def broken(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("edge_client.cli.output.Output.data", broken)
+    monkeypatch.setattr("edge_client.cli.console.output.Output.data", broken)
     monkeypatch.setattr("os.dup2", lambda *_: None)
     ended = cli("inspect", photo.with_suffix(".cotam"))
     assert (ended.code, ended.err) == (1, "")

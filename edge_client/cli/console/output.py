@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from edge_client.cli import streams
+from edge_client.cli.console import streams
 from shared.errors import CotamError, exit_code
 
 if TYPE_CHECKING:

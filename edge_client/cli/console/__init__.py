@@ -1,0 +1,1 @@
+"""What every command speaks through: standard streams, data and talk."""
