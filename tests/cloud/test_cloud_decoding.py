@@ -67,7 +67,7 @@ def test_bad_streams_are_errors_of_ours(folder: Path, stream: bytes) -> None:
         decode("nowhere.cotam")
     with pytest.raises(BundleMissing, match="no bundle at nonsense"):
         decode(stream, bundles=["nonsense"])
-    with pytest.raises(BundleUnknown, match="name the folder of that bundle"):
+    with pytest.raises(BundleUnknown, match="name the folder of a bundle of that codec"):
         decode(stream, bundles=["tiny-joint"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,19 @@ SHADES = {
 }
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the digests were taken of; whatever else a question names can be read off its prompt."""
+
+    task: str
+    prompt: str
+    answer: str
+
+
 def facts(scene: Scene) -> str:
     """A digest of everything that is true of a scene, boxes to the pixel."""
-    text = repr((scene.objects, scene.category, scene.caption, scene.questions))
+    questions = [Question(each.task, each.prompt, each.answer) for each in scene.questions]
+    text = repr((scene.objects, scene.category, scene.caption, type(scene.questions)(questions)))
     # Centres of characters come from the font in fractions of a pixel.
     rounded = re.sub(r"\d+\.\d+", lambda number: str(round(float(number[0]))), text)
     return hashlib.sha256(rounded.encode()).hexdigest()[:16]
