@@ -66,7 +66,8 @@ def _demonstrate() -> None:
 def _read_print() -> None:
     """A second server, whose model reads print, where its package is there."""
     if importlib.util.find_spec("rapidocr_onnxruntime") is None:
-        print("\nReal print is read by `--mllm rapidocr`, once you pip install 'cotam[reading]'.")
+        print("\nReal print is read by `--mllm rapidocr`. To see it here, and run this again:\n")
+        print(f"  {_bin()}/pip install 'cotam[reading]'")
         return
     with serving("--mllm", "rapidocr") as url:
         read_receipt(url)
@@ -131,8 +132,13 @@ def _psnr(picture: Picture, image: Image.Image) -> float:
     return float(10 * np.log10(255**2 / np.square(decoded - picture).mean()))
 
 
+def _bin() -> str:
+    """The folder of this environment's commands, as one would type it here."""
+    return os.path.relpath(Path(sys.executable).parent)
+
+
 def _what_next() -> str:
-    bin_ = os.path.relpath(Path(sys.executable).parent)
+    bin_ = _bin()
     return f"""
 The model in the box knows drawn scenes such as these, and no photographs. What to try next:
 
