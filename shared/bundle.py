@@ -81,7 +81,7 @@ class CodecSettings(_Strict):
 
     conditional: the entropy network takes latents that the decoder already has, zeros where there
     are none. layers: how many streams a picture may be sent in, each continuing those before.
-    former_ids: what streams of this codec named before they named codecs, oldest first.
+    former_ids: what older streams name that this codec reads the same, oldest first.
     """
 
     latent_channels: int = Field(ge=1, le=512)

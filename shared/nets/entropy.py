@@ -213,6 +213,11 @@ class EntropyNet(nn.Module):
         """All layers by the names that they have in `entropy.npz`."""
         return {name: m for name, m in self.named_modules() if isinstance(m, IntegerConv)}
 
+    def layers_before(self) -> dict[str, IntegerConv]:
+        """Of these, the ones that see what the reader has before, and nothing else does."""
+        kinds = {"before1", "before2", "before", "gate"}
+        return {name: m for name, m in self.layers().items() if name.partition(".")[0] in kinds}
+
     def features(self, z: Tensor, codes: Tensor, quantised: bool = True) -> Tensor:
         """Shared features [B, 128, h, w] of z [B, Cz, >=h/4, >=w/4] and codes [B, h, w]."""
         x = self.hyper1(z.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT), quantised)

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from shared.bundle import ENTROPY, Bundle, open_bundle
+from shared.coding.integer_network import knows_before
+from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
+from shared.level_map import flat_codes
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.rate import Rate
+from tests.training.conftest import Train
 from training.codec.continuing import draw
 from training.codec.crops import PageStream, Shares, training_batches
 from training.codec.trainer import loss_of, random_codes
@@ -95,3 +100,36 @@ def test_draws_are_of_both_kinds_and_have_holes(codec: Codec) -> None:
     assert 0 < len(of_frames) < 40
     assert {b.hyper is None for b in of_frames} == {True, False}
     assert all(b.hyper is not None for b in found if not any(b is f for f in of_frames))
+
+
+def test_layers_for_latents_known_before_come_into_a_bundle_alone(
+    train: Train, tmp_path: Path
+) -> None:
+    """Whole pictures are coded as ever, and streams of the bundle that it was made of are read."""
+    base = open_bundle("tiny")
+    train("restore", tmp_path / "runs", bundle="tiny")
+    codec = tmp_path / "runs" / "codec"
+    train("entropy", tmp_path / "run", codec=codec, continuing=True, batch=2)
+    train("export", tmp_path / "mine", continuing=tmp_path / "run", bundle="tiny")
+
+    made = Bundle.open(tmp_path / "mine")
+    assert made.manifest.codec.conditional
+    assert made.decodes(base.codec_id)
+    assert {name for name in made.manifest.files if not _same(name, made, base)} == {ENTROPY}
+    codes = flat_codes(60, 96, 64)
+    latent = np.random.default_rng(0).normal(0, 40, (192, 4, 6)).astype(np.float32)
+    models = [EntropyModel.load(bundle.path(ENTROPY)) for bundle in (base, made)]
+    payloads = [model.encode(latent, codes, 60).payload for model in models]
+    assert payloads[0] == payloads[1]
+    with np.load(made.path(ENTROPY)) as arrays:
+        assert knows_before(dict(arrays))
+
+    train("entropy", tmp_path / "all", codec=codec, batch=2)
+    with pytest.raises(SystemExit) as stopped:
+        train("export", tmp_path / "none", continuing=tmp_path / "all", bundle="tiny")
+    assert stopped.value.code == 2
+    assert not (tmp_path / "none").exists()
+
+
+def _same(name: str, one: Bundle, other: Bundle) -> bool:
+    return one.manifest.files[name].sha256 == other.manifest.files[name].sha256

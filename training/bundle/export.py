@@ -32,6 +32,7 @@ from shared.nets.codec import Codec, load_synthesis, save_synthesis
 from shared.nets.fingerprint import fingerprint_of
 from shared.nets.guidance import Guidance
 from shared.nets.rate import Rate
+from training.bundle.continuing import export_continuing
 from training.bundle.graphs import check_graphs, write_onnx
 from training.bundle.tower import export_tower
 from training.codec.edge_analysis import EdgeAnalysis
@@ -51,7 +52,14 @@ GUIDANCE_ERROR = 0.1  # of the mean importance, likewise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tower", type=Path, help="folder of a tower run: the codec is --bundle's")
-    parser.add_argument("--bundle", default="tiny", help="with --tower: embedded name or folder")
+    parser.add_argument(
+        "--continuing",
+        type=Path,
+        help="folder of an `entropy --continuing` run of --bundle's codec",
+    )
+    parser.add_argument(
+        "--bundle", default="tiny", help="with --tower or --continuing: embedded name or folder"
+    )
     parser.add_argument("--codec", type=Path, help="folder of the codec run")
     parser.add_argument("--clip", type=Path, help="folder of the clip run")
     parser.add_argument("--llava", type=Path, help="folder of the llava run")
@@ -86,8 +94,11 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.tower is not None:
         export_tower(arguments)
         return
+    if arguments.continuing is not None:
+        export_continuing(arguments)
+        return
     if arguments.codec is None or arguments.clip is None:
-        raise UsageError("an export is made of --tower, or of --codec and --clip")
+        raise UsageError("an export is made of --tower, of --continuing, or of --codec and --clip")
     # Towers and language models of Scenes; the package without a checkout has no Scenes.
     from training.small_models.clip import load_clip, text_parts
     from training.small_models.llava import load_llava

@@ -4,6 +4,8 @@ Bits are weighed against the squared error of the latents: what a latent's error
 measured once, by the gradients of the synthesis, which then is not needed any more: a step on
 sixteen pictures of 256x256 takes half as long as one of the whole codec on four crops of 192x192.
 Latents that are not coded come back as other means, so an adapter has to train on afterwards.
+With `--continuing` only those layers train that see latents known before: all streams of whole
+pictures stay as they are.
 """
 
 from __future__ import annotations
@@ -99,6 +101,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", type=Path, required=True, help="folder of a codec or joint run")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument(
+        "--continuing",
+        action="store_true",
+        help="train the layers for latents known before alone: other streams stay the same",
+    )
     add_mixture_arguments(parser)
 
 
@@ -109,6 +116,10 @@ def main(arguments: argparse.Namespace) -> None:
     for part in (codec.analysis, codec.synthesis):
         part.requires_grad_(False)
     codec.log_gain.requires_grad_(False)
+    if arguments.continuing:
+        codec.requires_grad_(False)
+        for layer in codec.entropy.layers_before().values():
+            layer.requires_grad_(True)
     runner = Runner(options, codec, arguments.rate)
     rate = Rate().train()
     rng = np.random.default_rng((options.seed, runner.steps_ever))
@@ -125,13 +136,14 @@ def main(arguments: argparse.Namespace) -> None:
     )
     pool = LatentPool(codec, source, generator)
     gains = energy_gains(codec, pool.batch(arguments.batch))
+    share_before = 1.0 if arguments.continuing else arguments.before
 
     def loss_of_step(model: Codec, step: int) -> Losses:
         latent = pool.batch(arguments.batch)
         codes, base = random_codes(arguments.batch, SIDE // STRIDE, generator)
         codes, base = codes.to(options.device), base.to(options.device)
         before = None
-        if torch.rand((), generator=generator) < arguments.before:
+        if torch.rand((), generator=generator) < share_before:
             before = draw(codec, codes, base, rate, generator)(latent)
         return loss_of(codec, latent, codes, base, rate, gains, before)
 

@@ -1,0 +1,84 @@
+"""A bundle whose streams can be continued: one that exists, and layers for latents known before.
+
+bundle -- everything but entropy.npz, unchanged -------------------+
+       -- entropy.npz, its layers unchanged ---+                   |
+run    -- before1, before2, before.k, gate.k.g +--> entropy.npz ---+--> bundle, checked
+
+Streams of whole pictures use none of these layers: those of the bundle that it was made of are
+read as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import bundle as bundles
+from shared.bundle import Bundle, open_bundle
+from shared.coding.integer_network import knows_before
+from shared.errors import UsageError
+from shared.nets.codec import Codec
+from training.codec.trainer import load_codec
+from training.loop.runner import spent
+
+LAYERS: Final = 4  # streams that a picture may be sent in
+
+
+def export_continuing(arguments: argparse.Namespace) -> None:
+    """Write the bundle beside its place, check it, then rename. An old one is replaced.
+
+    Raises UsageError where the run changed what streams of whole pictures are coded with.
+    """
+    base = open_bundle(arguments.bundle)
+    codec = load_codec(arguments.continuing)
+    out: Path = arguments.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        beside = Path(folder) / out.name
+        shutil.copytree(base.root, beside)
+        with np.load(base.path(bundles.ENTROPY)) as file:
+            arrays = dict(file)
+        manifest = base.manifest.model_dump(mode="json")
+        if not knows_before(arrays):
+            manifest["codec"]["former_ids"].append(base.codec_id.hex())
+        np.savez_compressed(beside / bundles.ENTROPY, **_with_layers(arrays, codec))
+        manifest["codec"] |= {"conditional": True, "layers": LAYERS}
+        entropy = bundles.describe_files(beside, [bundles.ENTROPY], (bundles.ENTROPY,))
+        manifest["files"] |= {name: entry.model_dump() for name, entry in entropy.items()}
+        steps, seconds = spent(arguments.continuing, "codec").values()
+        minutes = round(seconds / 60, 1)
+        manifest["provenance"]["continuing"] = {"steps": steps, "minutes": minutes}
+        made = bundles.Manifest.model_validate(manifest).model_dump(mode="json")
+        text = json.dumps(made, indent=1, sort_keys=True)
+        (beside / bundles.MANIFEST).write_text(text + "\n")
+        bundle = Bundle.open(beside)
+        for name in bundle.manifest.files:
+            bundle.path(name)  # checks its hash
+        if out.exists():
+            shutil.rmtree(out)
+        beside.replace(out)
+    print(f"bundle {bundle.hex_id} of codec {bundle.codec_id.hex()} at {out}")
+
+
+def _with_layers(arrays: dict[str, NDArray[Any]], codec: Codec) -> dict[str, NDArray[Any]]:
+    """Arrays of entropy.npz with the run's layers for latents known before."""
+    continuing = codec.entropy.layers_before()
+    made = dict(arrays)
+    for name, layer in codec.entropy.layers().items():
+        for kind, tensor in layer.export().items():
+            key, array = f"{name}.{kind}", tensor.numpy()
+            if name in continuing:
+                made[key] = array
+            elif not np.array_equal(array, arrays[key]):
+                raise UsageError(
+                    f"the run changed {name}, which streams of whole pictures are coded with",
+                    hint="train with `entropy --continuing`, from this bundle",
+                )
+    return made
