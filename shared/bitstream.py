@@ -21,6 +21,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from shared.coding.cursor import Cursor, check_range, varint
 from shared.errors import (
     StreamCorrupt,
     StreamForeign,
@@ -82,10 +83,10 @@ class Bitstream:
         """The stream. Raises StreamMalformed for a field outside its range."""
         if len(self.codec_id) != CODEC_ID_BYTES:
             raise StreamMalformed(f"a codec id has {CODEC_ID_BYTES} bytes")
-        _check_range("width", self.width, 1, MAX_SIDE)
-        _check_range("height", self.height, 1, MAX_SIDE)
-        _check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
-        _check_range("check", self.check, 0, 0xFFFF)
+        check_range("width", self.width, 1, MAX_SIDE)
+        check_range("height", self.height, 1, MAX_SIDE)
+        check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
+        check_range("check", self.check, 0, 0xFFFF)
         kinds = [FIRST_OPTIONAL_CHUNK - 1, *(kind for kind, _ in self.extras), 256]
         if any(a >= b for a, b in itertools.pairwise(kinds)):
             raise StreamMalformed(
@@ -94,7 +95,7 @@ class Bitstream:
         out = bytearray(MAGIC)
         out.append(VERSION)
         out += self.codec_id
-        out += _varint(self.width) + _varint(self.height)
+        out += varint(self.width) + varint(self.height)
         out.append(self.quality_code)
         out += self.check.to_bytes(2, "little")
         known = [(CHUNK_LATENTS, self.latents)]
@@ -102,7 +103,7 @@ class Bitstream:
             known.insert(0, (CHUNK_LEVEL_MAP, self.level_map))
         for kind, payload in (*known, *self.extras):
             out.append(kind)
-            out += _varint(len(payload)) + payload
+            out += varint(len(payload)) + payload
         out += zlib.crc32(out).to_bytes(_CRC_BYTES, "little")
         return bytes(out)
 
@@ -120,7 +121,7 @@ class Bitstream:
                 hint="send a smaller picture",
             )
         quality_code = reader.byte("quality")
-        _check_range("quality", quality_code, 0, MAX_QUALITY_CODE)
+        check_range("quality", quality_code, 0, MAX_QUALITY_CODE)
         check = int.from_bytes(reader.take(2, "check"), "little")
         level_map, latents = b"", None
         extras = []
@@ -145,7 +146,7 @@ class Bitstream:
         )
 
 
-class _Reader:
+class _Reader(Cursor):
     """A bounded cursor over the body of a stream whose frame (magic, version, CRC) is sound."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
@@ -166,38 +167,27 @@ class _Reader:
             )
         if len(data) < _FIXED_BYTES + _CRC_BYTES:
             raise StreamTruncated(f"the stream ends after {len(data)} bytes, inside its header")
-        self._data = data
+        super().__init__(data, _FIXED_BYTES, len(data) - _CRC_BYTES)
         self._limits = limits
-        self._end = len(data) - _CRC_BYTES
-        if zlib.crc32(data[: self._end]) != int.from_bytes(data[self._end :], "little"):
+        if zlib.crc32(data[: self.end]) != int.from_bytes(data[self.end :], "little"):
             raise StreamCorrupt(
                 "the stream was cut or changed on its way: its CRC does not match",
                 hint="send it again",
             )
         self.codec_id = data[len(MAGIC) + 1 : _FIXED_BYTES]
-        self._at = _FIXED_BYTES
-
-    def take(self, count: int, what: str) -> bytes:
-        if count > self._end - self._at:
-            raise StreamTruncated(f"the stream ends inside its {what}")
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def byte(self, what: str) -> int:
-        return self.take(1, what)[0]
 
     def side(self, what: str) -> int:
-        value = self._varint(what, 3)
-        _check_range(what, value, 1, MAX_SIDE)
+        value = self.varint(what, 3)
+        check_range(what, value, 1, MAX_SIDE)
         return value
 
     def chunks(self) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        while self._at < self._end:
+        while self.at < self.end:
             kind = self.byte("chunk type")
             if found and kind <= found[-1][0]:
                 raise StreamMalformed(f"chunk type {kind} is out of order")
-            length = self._varint("chunk length", 5)
+            length = self.varint("chunk length", 5)
             if length > self._limits.chunk_bytes:
                 raise StreamTooLarge(
                     f"chunk type {kind} has {length} bytes, over the limit of "
@@ -205,29 +195,3 @@ class _Reader:
                 )
             found.append((kind, self.take(length, f"chunk of type {kind}")))
         return found
-
-    def _varint(self, what: str, most: int) -> int:
-        value = 0
-        for i in range(most):
-            byte = self.byte(what)
-            value |= (byte & 0x7F) << (7 * i)
-            if byte < 0x80:
-                # One value, one form: a last byte of zero would only pad.
-                if byte == 0 and i > 0:
-                    raise StreamMalformed(f"the {what} is padded")
-                return value
-        raise StreamMalformed(f"the {what} is longer than {most} bytes")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _check_range(what: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise StreamMalformed(f"the {what} is {value}, outside {low}..{high}")
