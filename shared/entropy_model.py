@@ -11,7 +11,8 @@ Both ends run this file. What is needed to parse a stream is computed with integ
                             quarter of the positions, four times
     latent = (16 symbol + mean) * step / 4096
 
-One ANS stream (`shared.coding.ans`) holds it all.
+One ANS stream (`shared.coding.ans`) holds it all. Where the reader has latents already (`Before`),
+a payload may go on from them: with the latents of a mask alone, and without a hyper latent.
 """
 
 from __future__ import annotations
@@ -25,20 +26,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from shared.coding.ans import open_coder
-from shared.coding.integer_network import (
+from shared.coding.integer_layers import (
     CODES,
     EXACT,
     MEAN_UNIT,
     SCALES,
     STEP_UNIT,
     WEIGHT_LIMIT,
-    Before,
-    Here,
-    IntegerNetwork,
     Product,
-    SymbolsOf,
-    blocks,
 )
+from shared.coding.integer_network import Before, Here, IntegerNetwork, SymbolsOf, blocks
 from shared.coding.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
 from shared.errors import BundleCorrupt, DecoderMismatch
 
@@ -53,20 +50,22 @@ class Encoded:
     """One coded picture: its ANS bytes and the 16-bit check of its symbols.
 
     prices, bits: f32 [n] of each symbol other than zero. At that price of a bit it would be written
-    one nearer to zero, in so many bits less.
+    one nearer to zero, in so many bits less. symbols: what `read` gives, where it was asked for.
     """
 
     payload: bytes
     check: int
     prices: Array = field(compare=False)
     bits: Array = field(compare=False)
+    symbols: Symbols | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
 class Symbols:
     """What a payload holds, in integers.
 
-    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16.
+    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16. Both are 0
+    where latents were not coded.
     """
 
     hyper: Array
@@ -125,17 +124,22 @@ class EntropyModel:
         base_code: int,
         price: float = BIT_PRICE,
         before: Before | None = None,
+        mask: Array | None = None,
+        keep: bool = False,
     ) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180).
 
         price: squared error, in squared quantiser steps, that a bit must save to be written.
-        before: what the reader has already.
+        before: what the reader has already. mask: bool [h, w], the latents to be coded, where
+        `before` has all others; `quality` counts in it alone. keep: give `Encoded.symbols`, too.
         """
         zones = dead_zones(self._bits_of_one, price)
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
+        quality = _merged(quality, before, mask)
         known = None if before is None else before.hyper
         z = self._analyse_hyper(latent, quality, base_code) if known is None else known
-        values = np.empty(latent.shape, np.int16)
+        values = np.zeros(latent.shape, np.int16)
+        means = np.zeros(latent.shape, np.int16) if keep else None
         passes: list[tuple[Array, Array]] = []
         steps: list[tuple[Array, Array]] = []
 
@@ -145,18 +149,21 @@ class EntropyModel:
             gained = latent[here] * gains
             symbols = _quantise(gained, mean, index, zones)
             values[here] = symbols
+            if means is not None:
+                means[here] = mean
             passes.append((symbols, index))
             steps.append(self._steps(gained, mean, index, symbols))
             return symbols
 
-        self._walk(z, quality, quantise, before)
+        self._walk(z, quality, quantise, before, mask)
         coder = open_coder()
         for symbols, index in reversed(passes):
             self._coder.push(coder, symbols, index)
         if known is None:
             self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
         prices, bits = (np.concatenate(each) for each in zip(*steps, strict=True))
-        return Encoded(coder.payload(), _check(z, values), prices, bits)
+        kept = None if means is None else Symbols(z, values.astype(np.int32), means)
+        return Encoded(coder.payload(), _check(z, values, mask), prices, bits, kept)
 
     def _steps(
         self, gained: Array, mean: Array, index: Array, symbols: Array
@@ -183,23 +190,37 @@ class EntropyModel:
         picture size and quality.
         """
         symbols = self.read(payload, check, quality, base_code)
-        latent = self._sixteenths(symbols).astype(np.float32)
+        return self._latent(_sixteenths(symbols), quality)
+
+    def before(
+        self,
+        symbols: Symbols,
+        quality: Array,
+        onto: Before | None = None,
+        mask: Array | None = None,
+    ) -> Before:
+        """What was read at quality codes [h, w], as that from which another payload goes on.
+
+        onto, mask: what it was read onto, as `before` and `mask` of `read`.
+        """
+        if onto is None or mask is None:
+            values = _sixteenths(symbols).astype(np.int64)
+            values *= self._step_sizes[quality]
+            return Before(values, quality, symbols.hyper)
+        values = onto.values.copy()
+        coded = MEAN_UNIT * symbols.values[mask].astype(np.int64) + symbols.means[mask]
+        values[mask] = coded * self._step_sizes[quality[mask]]
+        return Before(values, _merged(quality, onto, mask), symbols.hyper)
+
+    def latent(self, known: Before) -> Array:
+        """Latent f32 [C, h, w] (8-bit units) of what was read: of a picture, that of `decode`."""
+        return self._latent(known.values // self._step_sizes[known.codes], known.codes)
+
+    def _latent(self, sixteenths: Array, quality: Array) -> Array:
+        latent = sixteenths.astype(np.float32)
         latent *= np.float32(1 / MEAN_UNIT)
         latent /= self._gains[quality]
         return np.ascontiguousarray(np.moveaxis(latent, -1, 0))
-
-    def before(self, symbols: Symbols, quality: Array) -> Before:
-        """What was read at quality codes [h, w], as that from which another payload goes on."""
-        values = self._sixteenths(symbols).astype(np.int64)
-        values *= self._step_sizes[quality]
-        return Before(values, quality, symbols.hyper)
-
-    @staticmethod
-    def _sixteenths(symbols: Symbols) -> Array:
-        """Latents i32 [h, w, C] in sixteenths of their quantiser steps."""
-        latent: Array = MEAN_UNIT * symbols.values
-        latent += symbols.means
-        return latent
 
     def read(
         self,
@@ -208,12 +229,14 @@ class EntropyModel:
         quality: Array,
         base_code: int,
         before: Before | None = None,
+        mask: Array | None = None,
     ) -> Symbols:
         """The integers of a payload. Raises DecoderMismatch as `decode` does.
 
-        before: what the writer knew that is here, where it went on from something.
+        before, mask: those with which it was written, where it goes on from something.
         """
         height, width = quality.shape
+        quality = _merged(quality, before, mask)
         try:
             coder = open_coder(payload)
         except ValueError as error:
@@ -224,26 +247,32 @@ class EntropyModel:
             z_shape = (-(-height // 4), -(-width // 4), self.hyper_channels)
             z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
             z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
-        values = np.empty((height, width, self.latent_channels), np.int32)
-        means = np.empty(values.shape, np.int16)
+        values = np.zeros((height, width, self.latent_channels), np.int32)
+        means = np.zeros(values.shape, np.int16)
 
         def read(here: Here, mean: Array, index: Array) -> Array:
             means[here] = mean
             values[here] = symbols = self._coder.pop(coder, index)
             return symbols
 
-        self._walk(z, quality, read, before)
-        if not coder.is_empty() or _check(z, values) != check:
+        self._walk(z, quality, read, before, mask)
+        if not coder.is_empty() or _check(z, values, mask) != check:
             raise DecoderMismatch(
                 "the decoded symbols do not match the stream's check",
                 hint="encode again with the bundle that the stream names",
             )
         return Symbols(z, values, means)
 
-    def _walk(self, z: Array, quality: Array, symbols_of: SymbolsOf, before: Before | None) -> None:
-        features = self._network.features(z, quality)
-        steps = None if before is None else self._step_sizes[quality]
-        self._network.walk(features, quality, symbols_of, before, steps)
+    def _walk(
+        self,
+        z: Array,
+        quality: Array,
+        symbols_of: SymbolsOf,
+        before: Before | None,
+        mask: Array | None,
+    ) -> None:
+        features = self._network.features(z, quality, mask)
+        self._network.walk(features, quality, symbols_of, before, self._step_sizes, mask)
 
     def _analyse_hyper(self, latent: Array, quality: Array, base_code: int) -> Array:
         """Integer hyper latent i32 [h/4, w/4, Cz] of a latent [h, w, C], a band at a time."""
@@ -313,10 +342,30 @@ def _quantise(gained: Array, mean: Array, index: Array, zones: Array) -> Array:
     return symbols
 
 
-def _check(z: Array, values: Array) -> int:
-    """16 bits of the CRC-32 over all symbols as little-endian 16-bit integers."""
+def _sixteenths(symbols: Symbols) -> Array:
+    """Latents i32 [h, w, C] in sixteenths of their quantiser steps."""
+    latent: Array = MEAN_UNIT * symbols.values
+    latent += symbols.means
+    return latent
+
+
+def _merged(quality: Array, before: Before | None, mask: Array | None) -> Array:
+    """Quality codes i32 [h, w]: own ones in the mask, elsewhere those of what is there before.
+
+    Raises ValueError where neither says what a latent is.
+    """
+    if mask is None:
+        return quality
+    if before is None or (before.codes[~mask] < 0).any():
+        raise ValueError("latents outside of the mask are not there before")
+    return np.where(mask, quality, before.codes)
+
+
+def _check(z: Array, values: Array, mask: Array | None) -> int:
+    """16 bits of the CRC-32 over all coded symbols as little-endian 16-bit integers."""
     crc = zlib.crc32(z.astype("<i2").data)
-    return zlib.crc32(values.astype("<i2", copy=False).data, crc) & 0xFFFF
+    coded = values if mask is None else values[mask]
+    return zlib.crc32(coded.astype("<i2", copy=False).data, crc) & 0xFFFF
 
 
 def _space_to_depth(x: Array) -> Array:

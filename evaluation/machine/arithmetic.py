@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_client.coding.guidance import cell_of
 from shared.bundle import ADAPTER, DECODER, ENTROPY, Bundle
-from shared.coding.integer_network import PASSES
+from shared.coding.integer_layers import PASSES
 from shared.level_map import STRIDE
 from shared.nets.codec import Analysis, NetConfig, Synthesis
 from shared.tiles import starts

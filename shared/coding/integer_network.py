@@ -2,8 +2,7 @@
 
 Means and scale indices of the latents come from integers only, held in float32: a product of 8-bit
 values summed over a few hundred inputs stays below 2**24, where float32 is exact whatever the order
-of summation. That bound is checked for every output channel of a network that is read; nothing
-learned is trusted beyond its numbers.
+of summation. `shared.coding.integer_layers` checks that bound for every channel.
 
     hyper latent z [h/4, w/4, Cz] --hyper1, hyper2, hyper3--+
     quality codes [h, w] -----------------------------------+--mix--> features [h, w, F]
@@ -18,6 +17,9 @@ Where the reader already has latents of this picture (a base that is continued, 
     these, in own steps --before1, before2--> before.k --> added to what hidden.k says
                       '--> each mean moves towards its latent by the share that gate.k.g says
 
+There the walk may go over some of the latents alone: the others stay as they are, and are what
+their neighbours see. What is computed then grows with the latents that are walked over.
+
     0 2    The passes in each square of two by two latents: the first is read without neighbours,
     3 1    the next two with four of them, the last with all eight.
 
@@ -30,91 +32,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-KNOTS: Final = 10
-CODES: Final = 181  # quality codes 0..180
-ACTIVATION_MAX: Final = 255
-WEIGHT_LIMIT: Final = 127
-CONTEXT_LIMIT: Final = 127  # half latent units
-MEAN_UNIT: Final = 16
-MEAN_LIMIT: Final = 2047
-HIDDEN_LIMIT: Final = 2047  # before the clipping to 0..255
-SYMBOL_SEEN: Final = 127  # of what earlier groups hold
-BEFORE_LIMIT: Final = 16_383  # sixteenths of own steps, of latents that the reader has before
-NEARNESS: Final = 64  # of latents that were coded in steps like the own ones
-STEP_UNIT: Final = 256  # quantiser steps are integers, in 256ths of an 8-bit unit
-SCALES: Final = 64
-EXACT: Final = 1 << 24  # integers below it are exact in float32
+from shared.coding.integer_layers import (
+    ACTIVATION_MAX,
+    BEFORE_LAYERS,
+    BEFORE_LIMIT,
+    CODES,
+    CONTEXT_LIMIT,
+    GROUPS,
+    KNOTS,
+    LAST_CODE,
+    LAYERS,
+    MEAN_UNIT,
+    NEARNESS,
+    PASSES,
+    RATIOS,
+    SYMBOL_SEEN,
+    WEIGHT_LIMIT,
+    Product,
+    build_layer,
+    check_form,
+    knows_before,
+    side_by_side,
+)
 
 Array = NDArray[Any]
-Here = tuple[slice, slice, slice]
+Places = slice | Array
+"""Rows or columns of latents: every second one, or one number i64 [n, 1] for each of n latents."""
+Here = tuple[Places, Places, slice]
 SymbolsOf = Callable[[Here, Array, Array], Array]
-Product = Callable[[Array, Array], Array]
-"""Of matrices of floats [n, inputs] and [inputs, outputs]. Those here hold integers of 8 bits,
-times a power of two each column: whatever product is quickest on a machine is exact."""
-_STRAIGHT = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-PASSES: Final = (
-    ((0, 0), ()),
-    ((1, 1), _DIAGONAL),
-    ((0, 1), _STRAIGHT),
-    ((1, 0), _STRAIGHT + _DIAGONAL),
-)
-"""Of each pass row and column of its latents, modulo 2, and where their known neighbours are."""
-LAST_CODE: Final = CODES - 1
-RATIOS: Final = np.round(256 * 30 ** (np.arange(-LAST_CODE, LAST_CODE + 1) / LAST_CODE)).astype(int)
-"""By quality code less a neighbour's, plus 180: 256ths of the neighbour's quantiser step in the own
-one, as 30 lie between the first quality and the last. What is told of it counts in own steps. No
-value lies within 9e-5 of a half: every machine rounds it alike."""
-GROUPS: Final = 6
-"""Of a pass the channels are read in groups, one after the other."""
-_COMMON = ("hyper1", "hyper2", "hyper3", "mix", "context")
-_BEFORE = (
-    *("before1", "before2"),
-    *(f"before.{k}" for k in range(len(PASSES))),
-    *(f"gate.{k}.{g}" for k in range(len(PASSES)) for g in range(GROUPS)),
-)
-_LAYERS = (
-    *_COMMON,
-    *(f"hidden.{k}" for k in range(len(PASSES))),
-    *(f"own.{k}.{g}" for k in range(len(PASSES)) for g in range(GROUPS - 1)),
-    *(f"{n}.{k}.{g}" for n in ("mean", "scale") for k in range(len(PASSES)) for g in range(GROUPS)),
-)
-_SIGNED_INPUT = {"hyper1", "context", "own", "before1"}
-_OUTPUT_RANGE = {
-    **dict.fromkeys(("hidden", "own", "before"), (-HIDDEN_LIMIT, HIDDEN_LIMIT)),
-    "mean": (-MEAN_LIMIT, MEAN_LIMIT),
-    "scale": (0, SCALES - 1),
-}
 _BLOCK = 512  # latents at a time: what lies between two layers stays in the cache
 _TENT = 12 * np.maximum(0, 20 - np.abs(np.arange(CODES)[:, None] - 20 * np.arange(KNOTS)))
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """out = clip(floor(x @ weight + bias), low, high); weight and bias hold the layer's shift.
-
-    They are integers times a power of two, so the products and sums are as exact as of integers.
-    """
-
-    weight: Array  # [inputs, outputs]
-    bias: Array  # [outputs], holds the half that turns floor into rounding
-    low: Array  # [outputs], as high
-    high: Array
-    product: Product
-
-    def __call__(self, x: Array) -> Array:
-        # Flat, since numpy multiplies stacks of matrices one by one.
-        out = self.product(x.reshape(-1, x.shape[-1]), self.weight)
-        out += self.bias
-        np.floor(out, out=out)
-        np.maximum(out, self.low, out=out)
-        np.minimum(out, self.high, out=out)
-        return out.reshape(*x.shape[:-1], len(self.bias))
 
 
 @dataclass(frozen=True)
@@ -155,12 +107,12 @@ class IntegerNetwork:
         dtype: DTypeLike,
         product: Product = np.matmul,
     ) -> None:
-        _check_form(arrays, channels, hyper_channels)
+        check_form(arrays, channels, hyper_channels)
         self._dtype = np.dtype(dtype)
-        names = _LAYERS + _BEFORE if knows_before(arrays) else _LAYERS
-        self._layers = {name: _build_layer(name, arrays, self._dtype, product) for name in names}
+        names = LAYERS + BEFORE_LAYERS if knows_before(arrays) else LAYERS
+        self._layers = {name: build_layer(name, arrays, self._dtype, product) for name in names}
         self._both = {
-            (k, g): _side_by_side(self._layers[f"mean.{k}.{g}"], self._layers[f"scale.{k}.{g}"])
+            (k, g): side_by_side(self._layers[f"mean.{k}.{g}"], self._layers[f"scale.{k}.{g}"])
             for k in range(len(PASSES))
             for g in range(GROUPS)
         }
@@ -168,20 +120,33 @@ class IntegerNetwork:
         self._groups = _groups(arrays)
         self._context_width = len(self._layers["context"].bias)
 
-    def features(self, z: Array, quality: Array) -> Array:
-        """Shared features u8 [h, w, F] of an integer hyper latent and quality codes [h, w]."""
+    def features(self, z: Array, quality: Array, mask: Array | None = None) -> Array:
+        """Shared features u8 [h, w, F] of an integer hyper latent and quality codes [h, w].
+
+        mask: bool [h, w], the latents whose features are asked for; those of others are 0.
+        """
         height, width = quality.shape
         rows, columns = z.shape[:2]
+        down, across = slice(0, rows), slice(0, columns)
+        if mask is not None:
+            down, across = (_span(mask.any(axis)) for axis in (1, 0))
         padded = np.pad(z.astype(self._dtype), ((1, 1), (1, 1), (0, 0)))
-        taps = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
+        taps = [
+            padded[r + down.start : r + down.stop, c + across.start : c + across.stop]
+            for r in range(3)
+            for c in range(3)
+        ]
         x = self._layers["hyper1"](np.concatenate(taps, axis=-1))
         x = _depth_to_space(self._layers["hyper2"](x))
         # What lies between layers is 0..255: as bytes, it is small where the picture is large.
-        x = _depth_to_space(self._layers["hyper3"](x).astype(np.uint8))[:height, :width]
+        x = _depth_to_space(self._layers["hyper3"](x).astype(np.uint8))
+        around = np.zeros((4 * rows, 4 * columns, x.shape[-1]), np.uint8)
+        around[4 * down.start : 4 * down.stop, 4 * across.start : 4 * across.stop] = x
         mix, tent = self._layers["mix"], _TENT.astype(self._dtype)
-        features = np.empty((height, width, len(mix.bias)), np.uint8)
-        for part in blocks(height, width):
-            features[part] = mix(np.concatenate([x[part], tent[quality[part]]], axis=-1))
+        features = np.zeros((height, width, len(mix.bias)), np.uint8)
+        for part in _parts(height, width, mask):
+            here = around[:height, :width][part]
+            features[part] = mix(np.concatenate([here, tent[quality[part]]], axis=-1))
         return features
 
     def walk(
@@ -191,24 +156,35 @@ class IntegerNetwork:
         symbols_of: SymbolsOf,
         before: Before | None = None,
         steps: Array | None = None,
+        mask: Array | None = None,
     ) -> None:
         """Ask for the symbols of each group of each pass, with what those before it told.
 
         features: u8 [h, w, F]. quality: i32 [h, w]. symbols_of(here, mean, index) is given where
         the group's latents are among [h, w, C], their means i16 [r, c, G] (1/16 units) and scale
-        indices u8 [r, c, G], and gives their symbols [r, c, G]. steps: i64 [h, w, C], the own ones,
-        with `before`. Raises ValueError for that where the network was not made for it.
+        indices u8 [r, c, G], and gives their symbols [r, c, G]. steps: i64 [181, C], quantiser
+        steps by quality code, with `before`. Raises ValueError for that where the network was not
+        made for it.
+
+        mask: bool [h, w], the latents that are asked for, where `before` holds the others; quality
+        is of these what they were coded at.
         """
-        seen = None if before is None else self._see(before, quality, steps)
-        height, width = features.shape[:2]
+        height, width = quality.shape
         # With one more row and column on each side every latent has all its neighbours.
         grid = np.zeros((height + 2, width + 2, self._context_width), np.uint8)
+        seen = None
+        if before is not None:
+            near = None if mask is None else _with_neighbours(mask)
+            seen = self._see(before, quality, steps, mask, near)
+            if mask is not None and near is not None:
+                # Latents that stay, where they are neighbours: they are known from the start.
+                kept = np.nonzero(near & ~mask)
+                grid[1:-1, 1:-1][kept] = self._told(seen.sixteenths[kept][None])[0]
         codes = np.pad(quality, 1, mode="edge")
-        for k, ((row, column), near) in enumerate(PASSES):
-            rows, columns = slice(row, None, 2), slice(column, None, 2)
+        for k, (place, ways) in enumerate(PASSES):
+            rows, columns = _of_pass(place, mask)
             around = [
-                (slice(1 + row + y, 1 + height + y, 2), slice(1 + column + x, 1 + width + x, 2))
-                for y, x in near
+                (_shifted(rows, 1 + y, height), _shifted(columns, 1 + x, width)) for y, x in ways
             ]
             ratios = [RATIOS[LAST_CODE + quality[rows, columns] - codes[there]] for there in around]
             neighbours = [grid[there] for there in around]
@@ -227,7 +203,7 @@ class IntegerNetwork:
                 np.multiply(symbols, MEAN_UNIT, out=latents[..., channels], dtype=np.int32)
                 latents[..., channels] += mean
             if k < len(PASSES) - 1:
-                self._remember(grid[1:-1, 1:-1][rows, columns], latents)
+                grid[_shifted(rows, 1, height), _shifted(columns, 1, width)] = self._told(latents)
 
     def _activations(
         self, k: int, features: Array, seen: list[Array], ratios: list[Array]
@@ -253,24 +229,42 @@ class IntegerNetwork:
             mean[part], index[part] = out[..., :width], out[..., width:]
         return mean, index
 
-    def _see(self, before: Before, quality: Array, steps: Array | None) -> _Seen:
-        """What all passes see of latents that were there before."""
+    def _see(
+        self,
+        before: Before,
+        quality: Array,
+        steps: Array | None,
+        mask: Array | None,
+        near: Array | None,
+    ) -> _Seen:
+        """What all passes see of latents that were there before: of `mask`, which `near` has the
+        neighbours of; of all where these are None."""
         if "before1" not in self._layers or steps is None:
             raise ValueError("this network was not made to go on from other latents")
+        height, width = quality.shape
+        whole = np.broadcast_to(True, quality.shape)
         there = before.codes >= 0
-        steps = np.where(there[..., None], steps, 1)
-        sixteenths = (2 * before.values + steps) // (2 * steps)
-        np.clip(sixteenths, -BEFORE_LIMIT, BEFORE_LIMIT, out=sixteenths)
-        sixteenths *= there[..., None]
-        near = np.where(there, RATIOS[LAST_CODE + np.where(there, before.codes - quality, 0)], 0)
-        near = np.minimum((near * NEARNESS + 128) >> 8, WEIGHT_LIMIT)
-        halves = _halves(sixteenths)
-        x = np.concatenate([halves, np.abs(halves), near[..., None]], -1, dtype=self._dtype)
-        rows, columns = quality.shape
-        padded = np.pad(self._layers["before1"](x), ((1, 1), (1, 1), (0, 0)))
-        taps = [padded[r : r + rows, c : c + columns] for r in range(3) for c in range(3)]
-        features = self._layers["before2"](np.concatenate(taps, axis=-1)).astype(np.uint8)
-        return _Seen(sixteenths.astype(np.int32), there, features)
+        first, second = self._layers["before1"], self._layers["before2"]
+        sixteenths = np.zeros(before.values.shape, np.int32)
+        padded = np.zeros((height + 2, width + 2, len(first.bias)), np.uint8)
+        for part in _parts(height, width, whole if near is None else near):
+            here, codes = there[part], before.codes[part]
+            own = steps[quality[part]]
+            found = (2 * before.values[part] + own) // (2 * own)
+            np.clip(found, -BEFORE_LIMIT, BEFORE_LIMIT, out=found)
+            found *= here[..., None]
+            ratios = RATIOS[LAST_CODE + np.where(here, codes - quality[part], 0)] * here
+            nearness = np.minimum((ratios * NEARNESS + 128) >> 8, WEIGHT_LIMIT)
+            halves = _halves(found)
+            x = np.concatenate([halves, np.abs(halves), nearness[..., None]], -1, dtype=self._dtype)
+            rows, columns = part
+            padded[rows + 1, columns + 1] = first(x)
+            sixteenths[part] = found
+        features = np.zeros((height, width, len(second.bias)), np.uint8)
+        for rows, columns in _parts(height, width, whole if mask is None else mask):
+            taps = [padded[rows + r, columns + c] for r in range(3) for c in range(3)]
+            features[rows, columns] = second(np.concatenate(taps, -1, dtype=self._dtype))
+        return _Seen(sixteenths, there, features)
 
     def _moved(self, gate: str, activations: Array, mean: Array, seen: _Seen, here: Here) -> Array:
         """Means i16 [r, c, G], each moved towards what was there before by the gate's share."""
@@ -291,16 +285,13 @@ class IntegerNetwork:
                 x = np.concatenate([x, np.abs(x)], axis=-1)
             activations[part] += layer(x.astype(self._dtype))
 
-    def _remember(self, grid: Array, latents: Array) -> None:
-        """Note in `grid` [r, c, K] what later passes see of latents [r, c, C] in sixteenths."""
+    def _told(self, latents: Array) -> Array:
+        """What later passes see of latents [r, c, C] in sixteenths: u8 [r, c, K]."""
         context = self._layers["context"]
+        told = np.empty((*latents.shape[:2], self._context_width), np.uint8)
         for part in blocks(*latents.shape[:2]):
-            grid[part] = context(_halves(latents[part]).astype(self._dtype))
-
-
-def knows_before(arrays: dict[str, Array]) -> bool:
-    """Whether a network was made to go on from latents that are there before."""
-    return "before1.weight" in arrays
+            told[part] = context(_halves(latents[part]).astype(self._dtype))
+        return told
 
 
 def _halves(sixteenths: Array) -> Array:
@@ -324,88 +315,50 @@ def _groups(arrays: dict[str, Array]) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
-    """Raise ValueError or KeyError where layers are absent or do not fit one another."""
-    before = knows_before(arrays)
-    names = _LAYERS + _BEFORE if before else _LAYERS
-    sides = {name: arrays[f"{name}.weight"].shape for name in names}
-    if any(len(s) != 2 or arrays[f"{n}.weight"].dtype.kind != "i" for n, s in sides.items()):
-        raise ValueError("a layer's weight is a matrix of integers")
-    inputs, outputs = ({name: side[i] for name, side in sides.items()} for i in (0, 1))
-    wanted = {
-        "hyper1": 9 * hyper_channels,
-        "hyper2": outputs["hyper1"],
-        "hyper3": outputs["hyper2"] // 4,
-        "mix": outputs["hyper3"] // 4 + KNOTS,
-        "context": channels,
-    }
-    widths = [outputs[f"mean.0.{g}"] for g in range(GROUPS)]
-    if sum(widths) != channels:
-        raise ValueError(f"the groups hold {sum(widths)} channels instead of {channels}")
-    for k, (_, near) in enumerate(PASSES):
-        wanted[f"hidden.{k}"] = outputs["mix"] + len(near) * outputs["context"]
-        for g, width in enumerate(widths):
-            for name in (f"mean.{k}.{g}", f"scale.{k}.{g}"):
-                wanted[name] = outputs[f"hidden.{k}"]
-                _check_width(name, outputs[name], width)
-        for g, width in enumerate(widths[:-1]):
-            wanted[f"own.{k}.{g}"] = 2 * width
-            _check_width(f"own.{k}.{g}", outputs[f"own.{k}.{g}"], outputs[f"hidden.{k}"])
-        if before:
-            wanted[f"before.{k}"] = outputs["before2"]
-            _check_width(f"before.{k}", outputs[f"before.{k}"], outputs[f"hidden.{k}"])
-            for g, width in enumerate(widths):
-                wanted[f"gate.{k}.{g}"] = outputs[f"hidden.{k}"]
-                _check_width(f"gate.{k}.{g}", outputs[f"gate.{k}.{g}"], width)
-    if before:
-        wanted |= {"before1": 2 * channels + 1, "before2": 9 * outputs["before1"]}
-    for name, count in wanted.items():
-        if inputs[name] != count or outputs[name] < 1:
-            raise ValueError(f"layer {name} takes {inputs[name]} inputs instead of {count}")
-        if any(arrays[f"{name}.{kind}"].shape != (outputs[name],) for kind in ("bias", "shift")):
-            raise ValueError(f"layer {name} lacks a bias or shift for each output")
-
-
-def _check_width(name: str, outputs: int, wanted: int) -> None:
-    if outputs != wanted:
-        raise ValueError(f"layer {name} has {outputs} outputs instead of {wanted}")
-
-
-def _build_layer(
-    name: str, arrays: dict[str, Array], dtype: np.dtype[Any], product: Product
-) -> _Layer:
-    weight = np.asarray(arrays[f"{name}.weight"], np.int64)
-    bias = np.asarray(arrays[f"{name}.bias"], np.int64)
-    shift = np.asarray(arrays[f"{name}.shift"], np.int64)
-    kind = name.partition(".")[0]
-    largest = WEIGHT_LIMIT if kind in _SIGNED_INPUT else ACTIVATION_MAX
-    worst = np.abs(weight).sum(axis=0) * largest + np.abs(bias)
-    if worst.max() >= EXACT or shift.min() < 0 or shift.max() > 23:
-        raise ValueError(f"layer {name} can leave the exact range of float32")
-    low, high = _OUTPUT_RANGE.get(kind, (0, ACTIVATION_MAX))
-    unit = np.exp2(-shift.astype(np.float64))
-    return _Layer(
-        weight=(weight * unit).astype(dtype),
-        bias=(bias * unit).astype(dtype),
-        low=np.full(len(bias), low, dtype),
-        high=np.full(len(bias), high, dtype),
-        product=product,
-    )
-
-
-def _side_by_side(left: _Layer, right: _Layer) -> _Layer:
-    """One layer with the outputs of both: one product is quicker than two narrow ones."""
-    weight, bias, low, high = (
-        np.concatenate([getattr(left, name), getattr(right, name)], axis=-1)
-        for name in ("weight", "bias", "low", "high")
-    )
-    return _Layer(weight, bias, low, high, left.product)
-
-
 def blocks(height: int, width: int) -> list[slice]:
     """Slices of rows that cover [height, width], small enough each to stay in the cache."""
     rows = max(1, _BLOCK // max(1, width))
     return [slice(top, top + rows) for top in range(0, height, rows)]
+
+
+def _parts(height: int, width: int, mask: Array | None) -> list[Any]:
+    """Where the latents of [height, width] are, those of a mask alone, so many at a time."""
+    if mask is None:
+        return [(part, slice(None)) for part in blocks(height, width)]
+    rows, columns = np.nonzero(mask)
+    starts = range(0, len(rows), _BLOCK)
+    return [(rows[i : i + _BLOCK], columns[i : i + _BLOCK]) for i in starts]
+
+
+def _of_pass(place: tuple[int, int], mask: Array | None) -> tuple[Places, Places]:
+    """Rows and columns of the latents of a pass, those of a mask alone."""
+    row, column = place
+    if mask is None:
+        return slice(row, None, 2), slice(column, None, 2)
+    rows, columns = np.nonzero(mask[row::2, column::2])
+    return 2 * rows[:, None] + row, 2 * columns[:, None] + column
+
+
+def _shifted(places: Places, by: int, side: int) -> Places:
+    """Rows or columns of a side of that many latents, so many further on."""
+    if isinstance(places, slice):
+        return slice(places.start + by, side + by, 2)
+    return places + by
+
+
+def _with_neighbours(mask: Array) -> Array:
+    """A mask [h, w] and all that are next to it, diagonally as well."""
+    height, width = mask.shape
+    padded = np.pad(mask, 1)
+    taps = [padded[r : r + height, c : c + width] for r in range(3) for c in range(3)]
+    around: Array = np.logical_or.reduce(taps)
+    return around
+
+
+def _span(lines: Array) -> slice:
+    """The rows or columns of hyper latents that belong to those of latents, bool [h]."""
+    (chosen,) = np.nonzero(lines)
+    return slice(chosen[0] // 4, chosen[-1] // 4 + 1) if len(chosen) else slice(0, 0)
 
 
 def _depth_to_space(x: Array) -> Array:

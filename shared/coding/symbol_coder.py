@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.coding.ans import Coder, Table
-from shared.coding.integer_network import SCALES
+from shared.coding.integer_layers import SCALES
 
 LOG_SCALE_MIN: Final = math.log(0.08)
 LOG_SCALE_STEP: Final = math.log(80.0 / 0.08) / (SCALES - 1)

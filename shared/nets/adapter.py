@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.coding.integer_network import KNOTS
+from shared.coding.integer_layers import KNOTS
 from shared.nets.entropy import tent
 from shared.nets.start import start_at_zero
 

@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.coding.integer_network import CODES, KNOTS, MEAN_UNIT, SCALES, STEP_UNIT
+from shared.coding.integer_layers import CODES, KNOTS, MEAN_UNIT, SCALES, STEP_UNIT
 from shared.coding.symbol_coder import bits_of_one, dead_zones, scale_tables
 from shared.nets.entropy import Before, EntropyNet, round_through, scales_of, tent
 from shared.nets.precision import mixed_precision

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shared.coding.integer_network import (
+from shared.coding.integer_layers import (
     ACTIVATION_MAX,
     BEFORE_LIMIT,
     CONTEXT_LIMIT,

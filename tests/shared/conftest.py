@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.bundle import ENTROPY, Bundle
+from shared.coding.integer_layers import GROUPS, PASSES
 from shared.entropy_model import EntropyModel
 
 Arrays = dict[str, np.ndarray]
@@ -34,3 +35,21 @@ def network(bundle: Bundle) -> Arrays:
 @pytest.fixture(scope="session")
 def entropy(network: Arrays) -> EntropyModel:
     return EntropyModel(network)
+
+
+@pytest.fixture(scope="session")
+def continuing(network: Arrays) -> EntropyModel:
+    """The same network, but what it makes of latents that are there before is random."""
+    chance = np.random.default_rng(0)
+    channels, hidden = len(network["context.weight"]), len(network["hidden.0.bias"])
+    sides = {"before1": (2 * channels + 1, 96), "before2": (9 * 96, 64)}
+    for k in range(len(PASSES)):
+        sides[f"before.{k}"] = (64, hidden)
+        for g in range(GROUPS):
+            sides[f"gate.{k}.{g}"] = (hidden, len(network[f"mean.{k}.{g}.bias"]))
+    arrays = dict(network)
+    for name, (inputs, outputs) in sides.items():
+        arrays[f"{name}.weight"] = chance.integers(-60, 61, (inputs, outputs)).astype(np.int8)
+        arrays[f"{name}.bias"] = chance.integers(0, 60_000, outputs).astype(np.int32)
+        arrays[f"{name}.shift"] = np.full(outputs, 9, np.int8)
+    return EntropyModel(arrays)

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.bundle import ENTROPY, Bundle
-from shared.coding.integer_network import CODES, EXACT, GROUPS, PASSES, SCALES
+from shared.coding.integer_layers import CODES, EXACT, GROUPS, PASSES, SCALES
 from shared.coding.symbol_coder import BIT_PRICE, TABLE_TOTAL, scale_tables
 from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch

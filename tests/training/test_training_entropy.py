@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shared.coding.integer_network import STEP_UNIT
+from shared.coding.integer_layers import STEP_UNIT
 from shared.coding.integer_network import Before as KnownBefore
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch

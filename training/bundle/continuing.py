@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
-from shared.coding.integer_network import knows_before
+from shared.coding.integer_layers import knows_before
 from shared.errors import UsageError
 from shared.nets.codec import Codec
 from training.codec.trainer import load_codec

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared import bundle as bundles
-from shared.coding.integer_network import CODES
+from shared.coding.integer_layers import CODES
 from shared.coding.symbol_coder import scale_tables
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError

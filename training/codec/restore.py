@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from shared import bundle as bundles
-from shared.coding.integer_network import KNOTS, STEP_UNIT, knows_before
+from shared.coding.integer_layers import KNOTS, STEP_UNIT, knows_before
 from shared.nets.codec import Analysis, Codec, load_synthesis
 from shared.nets.entropy import BIAS_UNIT, IntegerConv
 from training.codec.edge_analysis import EdgeAnalysis, undo

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[2]))
 
 from shared.bitstream import Bitstream  # noqa: E402
-from shared.coding.integer_network import CODES, KNOTS, PASSES  # noqa: E402
+from shared.coding.integer_layers import CODES, KNOTS, PASSES  # noqa: E402
 from shared.coding.symbol_coder import scale_tables  # noqa: E402
 from shared.entropy_model import EntropyModel, Symbols  # noqa: E402
 from shared.level_map import (  # noqa: E402
