@@ -64,7 +64,7 @@ ResolutionText = Annotated[
         "--resolution",
         "-r",
         metavar="model|native|N",
-        help="Long side in pixels at which pictures are coded. model: what the bundle's language "
+        help="Long side in pixels at which pictures are coded. model: what the server's language "
         "model can use (256 for tiny); native: as they are. Aspect is kept, nothing is scaled up.",
     ),
 ]

@@ -35,14 +35,16 @@ class PictureCoder:
 
         quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality.
 
-        resolution: long side in pixels at which pictures are coded: "model" is what the bundle's
-        language model can use, "native" the picture's own; aspect kept, never scaled up.
+        resolution: long side in pixels at which pictures are coded: "model" is what the language
+        model can use, "native" the picture's own; aspect kept, never scaled up. What the model can
+        use is for the bundle to say, or with "auto" for a server, in `served_resolution`.
         """
         self.bundle = find_named(bundle) if isinstance(bundle, str) else bundle
         self.any_bundle = bundle == AUTO
         self.quality = quality
         self.budget = budget
         self.resolution = resolution
+        self.served_resolution: int | None = None
         self.guidance = guidance
         self._threads = threads
         self._loading = threading.Lock()
@@ -57,6 +59,11 @@ class PictureCoder:
 
                 self._encoder = Encoder(self.bundle, self._threads)
             return self._encoder
+
+    @property
+    def follows_server(self) -> bool:
+        """Whether a server's word on the resolution counts."""
+        return self.any_bundle and self.resolution == "model"
 
     def use(self, bundle: Bundle) -> None:
         """Code with another bundle from now on."""
@@ -82,7 +89,7 @@ class PictureCoder:
         return analysed.code(default if self.quality is None else self.quality)
 
     def _pixels(self, picture: Source, name: str, bundle: Bundle) -> Picture:
-        model = bundle.manifest.resolution
+        model = self.served_resolution or bundle.manifest.resolution
         longest = long_side(self.resolution, model)
         pixels = fit(load(picture, name, longest), self.resolution, model)
         height, width = pixels.shape[:2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -25,6 +25,7 @@ from edge_client.proxy.totals import MEDIA_TYPE, Totals
 from edge_client.server.bundles import choose_bundle
 from edge_client.server.connection import Connection
 from edge_client.server.protocol import check_status
+from edge_client.server.served import MODELS, Served
 from shared.bundle import Bundle
 from shared.errors import (
     BodyTooLarge,
@@ -95,6 +96,7 @@ class _Proxy:
         # One request at a time: the networks use all cores as it is, and pixels take memory.
         self._coding = asyncio.Lock()
         self._totals = Totals()
+        self._served = Served(connection.server)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -128,12 +130,25 @@ class _Proxy:
 
     async def _chat(self, request: Request) -> httpx.Response:
         body = await _read_body(request)
+        await self._look(request)
         bundle, coded = await self._code(body)
         response = await self._send(request, coded)
         if coded.pictures and await self._agreed_after(response, bundle, request):
             _, coded = await self._code(body)
             response = await self._send(request, coded)
         return response
+
+    async def _look(self, request: Request) -> None:
+        """Find out at which resolution pictures are worth sending, where that is not known."""
+        if not self._coder.follows_server:
+            return
+        if not self._served.known:
+            key = self._key(request)
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            # Where it does not say: what is wrong with the question, it will.
+            with suppress(CotamError, httpx.RequestError):
+                self._served.keep(await self._http.get(MODELS, headers=headers))
+        self._coder.served_resolution = self._served.resolution
 
     async def _code(self, body: bytes) -> tuple[Bundle, Rewritten]:
         async with self._coding:
@@ -193,14 +208,19 @@ class _Proxy:
             return False
         if self._coder.bundle.id != bundle.id:
             return True  # another request was refused as well, and has agreed
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        key = self._connection.api_key or (given.strip() if scheme.lower() == "bearer" else "")
         try:
-            connection = Connection(self._connection.server, key, self._connection.timeouts)
+            connection = Connection(
+                self._connection.server, self._key(request), self._connection.timeouts
+            )
             self._coder.use(await asyncio.to_thread(choose_bundle, connection, bundle))
         except (CotamError, httpx.RequestError):  # the refusal says more
             return False
         return True
+
+    def _key(self, request: Request) -> str:
+        """This device's, or else the caller's own."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        return self._connection.api_key or (given.strip() if scheme.lower() == "bearer" else "")
 
     async def _passed_back(self, response: httpx.Response) -> Response:
         if response.has_redirect_location:  # who followed it would go past this proxy

@@ -20,10 +20,11 @@ from edge_client.coding.picture_coder import PictureCoder
 from edge_client.pictures.images import Resolution
 from edge_client.server.answer_stream import AnswerReader
 from edge_client.server.connection import DEFAULT_TIMEOUTS, Connection, Timeouts
-from edge_client.server.exchange import Attempt, Exchange, Send, Steps, T, Wait, Work
+from edge_client.server.exchange import Attempt, Exchange, Look, Send, Steps, T, Wait, Work
 from edge_client.server.protocol import request_of
 from edge_client.server.query import Query, check_asked
 from edge_client.server.retries import DEFAULT_RETRIES, Retries
+from edge_client.server.served import MODELS, Served
 from edge_client.server.sources import Subject
 from edge_client.settings import DEFAULT_SERVER
 from shared.bundle import Bundle
@@ -60,7 +61,8 @@ class _Client(PictureCoder):
             threads=threads,
         )
         self.connection = Connection(server, api_key, timeouts)
-        self._exchange = Exchange(self, self.connection, retries)
+        self._exchange = Exchange(self, self.connection, retries, Served(self.connection.server))
+        self._exchange.follow()
         self._connect()
 
     def _connect(self) -> None:
@@ -152,9 +154,11 @@ class EdgeClient(_Client):
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _do(self, step: Send | Wait | Work) -> Any:
+    def _do(self, step: Send | Look | Wait | Work) -> Any:
         if isinstance(step, Wait):
             return time.sleep(step.seconds)
+        if isinstance(step, Look):
+            return self._http.get(MODELS)
         if not isinstance(step, Send):
             return step()
         request = self._http.build_request(**request_of(step.query, step.grows))
@@ -256,9 +260,11 @@ class AsyncEdgeClient(_Client):
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    async def _do(self, step: Send | Wait | Work) -> Any:
+    async def _do(self, step: Send | Look | Wait | Work) -> Any:
         if isinstance(step, Wait):
             return await asyncio.sleep(step.seconds)
+        if isinstance(step, Look):
+            return await self._http.get(MODELS)
         if not isinstance(step, Send):
             return await asyncio.to_thread(step)
         request = self._http.build_request(**request_of(step.query, step.grows))

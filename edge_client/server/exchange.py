@@ -1,9 +1,9 @@
 """The road of a question, without a connection.
 
-    picture --scale, code--> stream --send--> answer
-       ^                        |
-       |                        | refused: its bundle is not there
-       `---- another bundle ----'
+    picture --look: what is worth sending?--> scale, code --> stream --send--> answer
+                                                    ^            |
+                                                    |            | refused: its bundle is not there
+                                                    `---- another bundle
 
 In the manner of httpx's auth flow: a generator yields what is to be done and is sent what came of
 it, or has thrown in what went wrong. Both clients drive it. A picture is scaled from its source
@@ -26,9 +26,18 @@ from edge_client.server.connection import Connection
 from edge_client.server.protocol import answer_of, check_status
 from edge_client.server.query import Query, check_asked
 from edge_client.server.retries import RETRIED, Retries
+from edge_client.server.served import Served
 from edge_client.server.sources import Subject, settle
 from shared.bitstream import Bitstream
-from shared.errors import BundleUnknown, CotamError, NotFound
+from shared.errors import (
+    BundleUnknown,
+    CotamError,
+    NotFound,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    ServerUnreachable,
+)
 from shared.schemas import QueryResponse
 
 T = TypeVar("T")
@@ -43,6 +52,11 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Ask what the server serves. Gives its httpx.Response."""
+
+
+@dataclass(frozen=True)
 class Wait:
     """Do nothing for some seconds."""
 
@@ -52,7 +66,7 @@ class Wait:
 Work = Callable[[], Any]
 """What takes long, coding or fetching. Gives what it returns."""
 
-Steps = Generator[Send | Wait | Work, Any, T]
+Steps = Generator[Send | Look | Wait | Work, Any, T]
 
 
 @dataclass
@@ -99,12 +113,14 @@ class Exchange:
     coder: PictureCoder
     connection: Connection
     retries: Retries
+    served: Served
 
     def ask(self, attempt: Attempt) -> Steps[Attempt]:
         """The whole road, to the answer."""
         try:
-            yield from self._code(attempt)
+            yield from self._look_and_code(attempt)
             attempt.answer = yield from self._send(attempt, answer_of)
+            self.served.compare(attempt.answer)
         except CotamError as error:
             attempt.error = error
         return attempt
@@ -112,6 +128,7 @@ class Exchange:
     def code(self, attempt: Attempt) -> Steps[Attempt]:
         """The road as far as it goes without a server."""
         try:
+            self.follow()
             yield from self._code(attempt)
         except CotamError as error:
             attempt.error = error
@@ -119,7 +136,7 @@ class Exchange:
 
     def open(self, attempt: Attempt) -> Steps[httpx.Response]:
         """The whole road, to an answer that begins to come. Raises the errors."""
-        yield from self._code(attempt)
+        yield from self._look_and_code(attempt)
         return (yield from self._send(attempt, check_status, grows=True))
 
     def submit(self, query: Query) -> Steps[QueryResponse]:
@@ -130,6 +147,35 @@ class Exchange:
         """Code with a bundle from now on that the server takes."""
         work = partial(choose_bundle, self.connection, self.coder.bundle)
         self.coder.use((yield from self._patiently(work, lambda bundle: bundle)))
+
+    def follow(self) -> None:
+        """Code at the resolution that the server asked for last, where it may."""
+        if self.coder.follows_server:
+            self.coder.served_resolution = self.served.resolution
+
+    def _look_and_code(self, attempt: Attempt) -> Steps[None]:
+        """Code at the resolution that the server asks for.
+
+        Where it cannot be reached, code all the same, for the question can wait, and raise that.
+        """
+        check_asked(attempt.prompt, attempt.max_new_tokens)
+        attempt.subject = yield partial(settle, attempt.subject, attempt.name)
+        unreachable: CotamError | None = None
+        if self._looks_first(attempt.subject):
+            try:
+                yield from self._patiently(Look(), self.served.keep)
+            except (NotReady, Overloaded, RateLimited, ServerUnreachable) as error:
+                unreachable = error
+            except CotamError:
+                pass  # it does not say; what is wrong with the question, it will
+        self.follow()
+        yield from self._code(attempt)
+        if unreachable is not None:
+            raise unreachable
+
+    def _looks_first(self, subject: Subject) -> bool:
+        coded_already = isinstance(subject, Bitstream)
+        return self.coder.follows_server and not coded_already and not self.served.known
 
     def _code(self, attempt: Attempt) -> Steps[None]:
         check_asked(attempt.prompt, attempt.max_new_tokens)
@@ -162,7 +208,7 @@ class Exchange:
         except (BundleUnknown, NotFound) as error:  # the refusal says more
             raise refused from error
 
-    def _patiently(self, step: Send | Work, read: Callable[[Any], T]) -> Steps[T]:
+    def _patiently(self, step: Send | Look | Work, read: Callable[[Any], T]) -> Steps[T]:
         """A step, done again after a while where that may help; `read` makes its result."""
         failures = 0
         while True:

@@ -114,13 +114,15 @@ class Server:
     """A server on loopback that speaks the protocol and keeps what it saw.
 
     `replies` are given out first, in order; after them questions are answered with the size of
-    their picture. `pages` are what GET finds.
+    their picture. `pages` are what GET finds; `busy` is the reply to GET instead.
     """
 
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     pages: dict[str, bytes] = field(default_factory=dict)
+    busy: Reply | None = None
+    view: str = "adapter"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reply(self, seen: Seen) -> Reply:
@@ -137,7 +139,7 @@ class Server:
             "id": "r-1",
             "answer": f"{stream.width} by {stream.height}",
             "model": "tiny",
-            "view": "adapter",
+            "view": self.view,
             "image": {
                 "width": stream.width,
                 "height": stream.height,
@@ -182,7 +184,9 @@ def server() -> Iterator[Server]:
 
         def do_GET(self) -> None:
             page = state.pages.get(self.path)
-            if page is None:
+            if state.busy is not None:
+                self._send(*state.busy)
+            elif page is None:
                 self._send(*problem(404, "not_found", f"there is no {self.path}"))
             else:
                 self._send(200, {"content-type": "application/json"}, page)

@@ -124,6 +124,20 @@ def stream_in(body: bytes) -> Bitstream:
     return Bitstream.from_bytes(base64.b64decode(url.removeprefix(STREAM_URL)))
 
 
+def test_pictures_have_the_resolution_that_the_server_asks_for(
+    upstream: Upstream, photo: Path
+) -> None:
+    told = {"id": "mine", "view": "adapter", "bundles": [], "resolution": 192}
+    upstream.pages["/v1/models"] = json.dumps({"data": [told]}).encode()
+    with proxied(upstream.url) as (http, _):
+        widths = [stream_in(http.post(CHAT, json=asked(photo)).content).width]
+        upstream.pages = {}
+        widths.append(stream_in(http.post(CHAT, json=asked(photo)).content).width)
+    with proxied(upstream.url, bundle="tiny") as (http, _):
+        widths.append(stream_in(http.post(CHAT, json=asked(photo)).content).width)
+    assert widths == [192, 192, 256]
+
+
 @pytest.mark.parametrize("any_bundle", [True, False])
 def test_it_agrees_with_the_server_on_a_bundle(
     upstream: Upstream, photo: Path, other: Bundle, problem: Any, cache: Path, any_bundle: bool
