@@ -9,7 +9,7 @@ SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check clean
-.PHONY: results results-answers results-parts
+.PHONY: results results-answers results-parts web-check
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,5 +98,14 @@ $(VLLM)/.ready: pyproject.toml
 vllm-check: $(READY) $(VLLM)/.ready ## ask a real vLLM on the CPU, by picture, features and stream (2 GB, minutes)
 	$(MEASURE) vllm --python $(VLLM)/bin/python
 
+# Node builds and tests the edge in TypeScript; nothing in Python needs it.
+WEB := edge_client/web
+$(WEB)/node_modules/.ready: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --no-audit --no-fund
+	@touch $@
+
+web-check: $(READY) $(WEB)/node_modules/.ready ## test the edge for browsers against Python's (needs Node 20)
+	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-demo $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -25,9 +25,10 @@ CHECKOUT_ONLY = ("evaluation", "examples", "scenes", "tests")
 def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Names of the files in the wheel, built of a copy so that a checkout stays clean."""
     copy = tmp_path_factory.mktemp("project")
+    left_out = shutil.ignore_patterns("__pycache__", "node_modules")
     for part in sorted({*INSTALLED, *CAME_LATER, *CHECKOUT_ONLY}):
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, copy / part, ignore=left_out)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
     build = "import sys; from setuptools.build_meta import build_wheel as b; print(b(sys.argv[1]))"

@@ -1,0 +1,104 @@
+"""The edge in TypeScript codes as the one in Python does, to the byte.
+
+Node runs its own tests here, and with them what this file writes: latents of Python and the streams
+that Python made of them. Where Node or the packages of edge_client/web are absent, nothing is run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_client.coding.encoder import Encoder
+from shared.bitstream import Bitstream
+from shared.bundle import embedded
+from shared.entropy_model import EntropyModel
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "edge_client" / "web"
+GOLDEN = ROOT / "tests" / "shared" / "golden"
+PICTURES = ROOT / "cloud_server" / "playground" / "static"
+NODE = shutil.which("node")
+
+pytestmark = pytest.mark.skipif(
+    NODE is None or not (WEB / "node_modules").is_dir(),
+    reason="needs Node and the packages of edge_client/web: npm ci there",
+)
+
+
+class Cases:
+    """Latents and the streams that Python makes of them, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: list[dict[str, str]] = []
+
+    def add(self, bundle: str, latent: np.ndarray, stream: Bitstream) -> None:
+        """latent: f32 [C, h, w]."""
+        name = f"{len(self._names):02}-{bundle}-{stream.width}x{stream.height}"
+        self._names.append({"name": name, "bundle": bundle})
+        np.moveaxis(latent, 0, -1).astype("<f4").tofile(self._folder / f"{name}.f32")
+        (self._folder / f"{name}.cotam").write_bytes(stream.to_bytes())
+        (self._folder / "cases.json").write_text(json.dumps(self._names))
+
+
+class Watched:
+    """An entropy model that keeps the latent which it was last given."""
+
+    def __init__(self, model: EntropyModel) -> None:
+        self._model = model
+
+    def encode(self, latent: np.ndarray, *rest: Any) -> Any:
+        """As the model's own."""
+        self.latent = latent
+        return self._model.encode(latent, *rest)
+
+
+def add_golden(cases: Cases) -> None:
+    """The latents behind the golden streams, drawn again."""
+    spec = importlib.util.spec_from_file_location("golden_make_web", GOLDEN / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    chance = np.random.default_rng(make.SEED)
+    model = Watched(EntropyModel(make.network(chance)))
+    for number, name in enumerate(sorted(path.name for path in GOLDEN.glob("*.cotam"))):
+        stream = make.stream(model, number, chance)
+        assert stream.to_bytes() == (GOLDEN / name).read_bytes()
+        cases.add("golden", model.latent, stream)
+
+
+def add_pictures(cases: Cases) -> None:
+    """Some pictures of the playground under the embedded bundle, with maps and without."""
+    encoder = Encoder(embedded(), threads=1)
+    for path in sorted(PICTURES.glob("*.png"))[:3]:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        for guidance in (True, False):
+            analysed = encoder.analyse(picture, guidance)
+            for quality in (0.0, 3.0, 9.0):
+                cases.add("tiny", analysed.latent, analysed.code(quality))
+
+
+def test_typescript_codes_as_python_does(tmp_path: Path) -> None:
+    cases = Cases(tmp_path)
+    add_golden(cases)
+    add_pictures(cases)
+    for command in (["tsc", "--project", "."], ["vitest", "run"]):
+        done = subprocess.run(
+            [str(WEB / "node_modules" / ".bin" / command[0]), *command[1:]],
+            cwd=WEB,
+            env={**os.environ, "COTAM_LATENTS": str(tmp_path), "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
