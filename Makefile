@@ -8,7 +8,7 @@ MEASURE := $(BIN)/python -m evaluation
 SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check clean
+.PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check docs clean
 .PHONY: results results-answers results-parts web-check
 
 help: ## show this list
@@ -107,5 +107,14 @@ $(WEB)/node_modules/.ready: $(WEB)/package-lock.json
 web-check: $(READY) $(WEB)/node_modules/.ready ## test the edge for browsers against Python's (needs Node 20)
 	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py
 
+.venv-docs/.ready: constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
+	@touch $@
+
+docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links fail
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "build/site/index.html; with its search: $(PYTHON) -m http.server --directory build/site"
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-demo $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-demo .venv-docs $(VLLM) $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
