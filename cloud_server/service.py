@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
+from cloud_server.calibration import calibration_of
 from cloud_server.guard.idempotency import AnswerStore
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
@@ -40,6 +41,7 @@ class Service:
     def __init__(self, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
         self.settings = settings
         self.bundles: list[Bundle] = [open_bundle(place) for place in settings.bundle]
+        self.calibration = calibration_of(settings, self.bundles)
         self.limits = Limits(settings.max_pixels, settings.max_body_bytes, settings.max_body_bytes)
         self.keys = KeyRing.of(settings)
         self.rate = RateLimit(settings.rate_per_minute, settings.rate_burst)

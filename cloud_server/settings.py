@@ -46,6 +46,12 @@ class Settings(BaseSettings):
         description="folder or hub id of the LLaVA that such a server runs: its vision tower then "
         "looks here, with the adapter, and features are sent instead of a PNG",
     )
+    calibration: str = Field(
+        "",
+        description="slope,offset that make confidence of the model's own probabilities, as "
+        "`python -m evaluation calibration` fits them; empty: what was fitted for the embedded "
+        "model, for others 1,0",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",

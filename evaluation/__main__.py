@@ -21,6 +21,7 @@ COMMANDS = {
     "scenes": ("models", "accuracy by task over quality, with and without guidance and adapter"),
     "rate_accuracy": ("models", "bits at equal accuracy, from what `scenes` measured"),
     "answers": ("models", "accuracy of any language model on any questions about pictures"),
+    "calibration": ("models", "whether a model's confidence is how often it is right"),
     "guidance": ("models", "level maps compared: layers, cells, levels, thresholds, steps"),
     "ablations": ("models", "what each part of the method gives: without it, the rest as it was"),
     "information_flow": (

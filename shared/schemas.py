@@ -57,6 +57,11 @@ class QueryResponse(_Model):
     image: ImageInfo
     usage: Usage
     timings_ms: Timings
+    confidence: float | None = Field(
+        default=None,
+        description="how probable it is that the answer is right, 0..1; null where the model "
+        "tells nothing of it",
+    )
 
 
 class ModelInfo(_Model):

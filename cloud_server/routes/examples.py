@@ -28,6 +28,7 @@ ANSWER: Final[dict[str, Any]] = {
     "image": _IMAGE,
     "usage": _USAGE,
     "timings_ms": {"decode": 9.1, "vision": 8.4, "generate": 12.7, "total": 31.5},
+    "confidence": 0.97,
 }
 KEPT_IMAGE: Final[dict[str, Any]] = {
     "image_id": "img_m3Jx0c5mJqQd1r8YkS4v2A",

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from cloud_server.guard.idempotency import IDEMPOTENCY_KEY
 from cloud_server.guard.request_id import request_id_of
+from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.work import Work
 from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Caller, Ticket
@@ -134,4 +135,11 @@ def _answer(request: Request, ticket: Ticket, work: Work, image: ImageInfo) -> Q
             completion_tokens=work.answer.completion_tokens,
         ),
         timings_ms=Timings(**times, total=round(total, 3)),
+        confidence=_confidence(service, work.answer),
     )
+
+
+def _confidence(service: Service, found: Answer) -> float | None:
+    if found.sureness is None:
+        return None
+    return round(service.calibration.confidence(found.sureness), 4)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_client.pictures.images import Picture, load
-from scenes import Backgrounds, Scene, render
+from scenes import Backgrounds, Scene, Split, render
 from scenes.questions import family
 from shared.errors import UsageError
 
@@ -51,16 +51,16 @@ class Item:
         return self.load()
 
 
-def scene_items(count: int) -> list[Item]:
-    """Scenes 0 .. count - 1 of the test split."""
+def scene_items(count: int, split: Split = "test") -> list[Item]:
+    """Scenes 0 .. count - 1 of a split."""
     backgrounds = Backgrounds.builtin()
     items = []
     for index in range(count):
-        scene = render("test", index, backgrounds)
+        scene = render(split, index, backgrounds)
         questions = (
             LabelledQuestion(q.prompt, (q.answer,), family(scene, q)) for q in scene.questions
         )
-        items.append(Item(f"test-{index:06d}", partial(_picture_of, scene), tuple(questions)))
+        items.append(Item(f"{split}-{index:06d}", partial(_picture_of, scene), tuple(questions)))
     return items
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.errors import UsageError
+from shared.level_map import STRIDE, latent_shape
 from shared.nets.adapter import LatentAdapter, place
 from shared.nets.fingerprint import fingerprint_of
 from shared.nets.geometry import Geometry, Patches, measure, order_of
@@ -29,6 +30,7 @@ from shared.tower import TowerSpec
 TOWERS: Final = ("vision_tower", "visual", "vision_model")
 EMBEDDINGS: Final = ("embeddings", "patch_embed")
 PROJECTORS: Final = ("multi_modal_projector", "merger")
+MERGED: Final = 4  # patches of a square that a projector makes one feature of
 LARGEST: Final = 2048  # pixels: a tower that sees more is worth no larger pictures by itself
 
 Picture = NDArray[np.uint8]
@@ -138,6 +140,28 @@ class Vision:
         texts = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
         inputs = {name: value for name, value in found.items() if name not in texts}
         return ids[at : len(ids) - (len(plain) - at - 1)], inputs
+
+    def tokens_of_latents(self, height: int, width: int, count: int) -> NDArray[np.intp] | None:
+        """Which of the `count` features of a picture looks at each of its latents, i64 [h, w].
+
+        None where features do not stand for patches, or squares of two by two, of one view.
+        """
+        geometry = self.geometry(height, width)
+        centres = geometry.ordered(geometry.centres.flatten(1, 2))
+        if len(centres) != 1:
+            return None
+        places = centres[0].numpy()
+        if geometry.order is not None and len(places) == MERGED * count:
+            places = places.reshape(count, MERGED, 2).mean(axis=1)
+        if len(places) != count:
+            return None
+        rows, columns = latent_shape(width, height)
+        down = (np.arange(rows) + 0.5) * STRIDE / height
+        across = (np.arange(columns) + 0.5) * STRIDE / width
+        far = np.square(across[:, None] - places[:, 0]) * width**2
+        far = far + np.square(down[:, None, None] - places[:, 1]) * height**2
+        nearest: NDArray[np.intp] = far.argmin(axis=-1)
+        return nearest
 
     def features(self, pictures: Sequence[Inputs], tokens: Tensor | None = None) -> list[Tensor]:
         """Projected features [N, D] of each picture, as the model packs them.

@@ -45,6 +45,8 @@ def test_a_question_is_answered(server_url: str, bundle: Bundle, stream: bytes) 
     assert answer.image.bpp == pytest.approx(8 * len(stream) / 65536, abs=1e-5)
     assert answer.image.codec == bundle.codec_id.hex()
     assert answer.usage.prompt_tokens > 256
+    assert answer.confidence is not None
+    assert 0 < answer.confidence < 1
     times = answer.timings_ms
     assert times.total >= times.decode + times.vision + times.generate > 0
 

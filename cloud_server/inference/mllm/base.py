@@ -10,8 +10,11 @@ again costs nothing, and so that each has its own time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import CotamError
 from shared.schemas import View
@@ -33,12 +36,19 @@ class VisualInput:
 
 @dataclass(frozen=True)
 class Answer:
-    """finish: "length" where max_new_tokens ended it, as with OpenAI's `finish_reason`."""
+    """finish: "length" where max_new_tokens ended it, as with OpenAI's `finish_reason`.
+
+    sureness: probability 0..1 that the model gave to its words, None where it tells none. looked:
+    f32 [h, w], how much of the attention with which it began its answer lay on each latent of the
+    picture, None where that is not known.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     finish: Finish
+    sureness: float | None = field(default=None, compare=False)
+    looked: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 class AnswerSink(Protocol):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from cloud_server.inference.mllm.base import Answer, Finish, GenerationRequest
 from shared.errors import FieldInvalid
+
+LookedOf = Callable[[], Sequence[NDArray[np.float32] | None]]
+"""`Answer.looked` of each row, asked for when the first token is there."""
 
 
 class _Row:
@@ -19,6 +30,8 @@ class _Row:
     def __init__(
         self, request: GenerationRequest, prompt_tokens: int, tokenizer: Any, ends: frozenset[int]
     ) -> None:
+        self.sureness = 1.0
+        self.looked: NDArray[np.float32] | None = None
         self._request = request
         self._prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
@@ -38,8 +51,20 @@ class _Row:
                 self.finish = "length"
         self._send()
         if self.finish is not None:
-            answer = Answer(self.text(), self._prompt_tokens, len(self.tokens), self.finish)
+            answer = Answer(
+                self.text(),
+                self._prompt_tokens,
+                len(self.tokens),
+                self.finish,
+                self.sureness,
+                self.looked,
+            )
             self._request.sink.finish(answer)
+
+    def likely(self, probability: float) -> None:
+        """Take the probability of the token that comes next."""
+        if self.finish is None:
+            self.sureness = min(self.sureness, probability)
 
     def text(self) -> str:
         decoded: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
@@ -57,6 +82,24 @@ class _Row:
             self._sent = text
 
 
+class _Probabilities(LogitsProcessor):
+    """Tells each row how likely its next token is, and the first time where it looked."""
+
+    def __init__(self, rows: list[_Row], looked_of: LookedOf | None) -> None:
+        self._rows = rows
+        self._looked_of = looked_of
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self._looked_of is not None:
+            for row, looked in zip(self._rows, self._looked_of(), strict=True):
+                row.looked = looked
+            self._looked_of = None
+        likeliest = scores.float().softmax(-1).amax(-1)
+        for row, probability in zip(self._rows, likeliest.tolist(), strict=True):
+            row.likely(probability)
+        return scores
+
+
 class _Rows(StoppingCriteria):
     """Feeds each new token to its row; a row that has ended is told so to `generate`."""
 
@@ -71,9 +114,16 @@ class _Rows(StoppingCriteria):
 
 
 def generate(
-    model: Any, tokenizer: Any, inputs: dict[str, Tensor], requests: Sequence[GenerationRequest]
+    model: Any,
+    tokenizer: Any,
+    inputs: dict[str, Tensor],
+    requests: Sequence[GenerationRequest],
+    looked_of: LookedOf | None = None,
 ) -> None:
-    """Answer a left-padded batch; `inputs` are those of `model.generate`."""
+    """Answer a left-padded batch; `inputs` are those of `model.generate`.
+
+    An answer's sureness is the probability of its least likely token.
+    """
     ends = model.generation_config.eos_token_id
     if ends is None:
         ends = tokenizer.eos_token_id
@@ -91,8 +141,12 @@ def generate(
         eos_token_id=sorted(ends),
         pad_token_id=pad if pad is not None else min(ends, default=0),
     )
-    stopping = StoppingCriteriaList([_Rows(rows)])
-    model.generate(**inputs, generation_config=config, stopping_criteria=stopping)
+    model.generate(
+        **inputs,
+        generation_config=config,
+        logits_processor=LogitsProcessorList([_Probabilities(rows, looked_of)]),
+        stopping_criteria=StoppingCriteriaList([_Rows(rows)]),
+    )
 
 
 def refuse_control_tokens(texts: Iterable[str], tokenizer: Any) -> None:

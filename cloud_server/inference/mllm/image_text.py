@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.attention import Watch
 from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.chat import prompt_text
 from cloud_server.inference.mllm.generation import (
@@ -40,6 +43,7 @@ class ImageText:
         self.tower = Tower(Vision(model, processor), bundles)
         self.resolution = self.tower.resolution
         self._model = model
+        self._watch = Watch(model)
         self._processor = processor
         self._tokenizer = processor.tokenizer
         text = model.config.get_text_config()
@@ -103,7 +107,30 @@ class ImageText:
             inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
         inputs |= {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=features)}
-        generate(self._model, self._tokenizer, inputs, requests)
+
+        def looked_of() -> list[NDArray[np.float32] | None]:
+            attention = self._watch.take()
+            if attention is None:
+                return [None] * len(looks)
+            return [self._looked(*one) for one in zip(rows, looks, attention, strict=True)]
+
+        generate(self._model, self._tokenizer, inputs, requests, looked_of)
+
+    def _looked(
+        self, row: list[int], looked: Looked, attention: torch.Tensor
+    ) -> NDArray[np.float32] | None:
+        """Attention f32 [S] that ends with a row's tokens, as that of the picture's latents."""
+        nearest = self.tower.vision.tokens_of_latents(
+            looked.height, looked.width, len(looked.features)
+        )
+        if nearest is None:
+            return None
+        mine = attention[len(attention) - len(row) :]
+        of_picture = mine[torch.tensor(row, device=mine.device) == self._mark]
+        if len(of_picture) != len(looked.features):
+            return None
+        found: NDArray[np.float32] = of_picture.float().cpu().numpy()[nearest]
+        return found
 
     def _ids(self, prompt: str, history: Sequence[Turn] = ()) -> list[int]:
         """Token ids with one image token."""

@@ -29,11 +29,14 @@ class Looked:
     """A picture as a model is asked about it: projected features f32 or less [N, D].
 
     ids: the tokens that stand for it in a prompt. inputs: what else the model is told of it.
+    height, width: its pixels.
     """
 
     features: Tensor
     ids: list[int]
     inputs: Inputs
+    height: int
+    width: int
 
     @property
     def size(self) -> int:
@@ -84,6 +87,6 @@ class Tower:
         seen = []
         for place, picture in enumerate(pictures):
             kept = {n: part for n, part in inputs[place].items() if n != "pixel_values"}
-            looked = Looked(features[place], looks[place][0], kept)
+            looked = Looked(features[place], looks[place][0], kept, *picture.picture.shape[:2])
             seen.append(VisualInput(self.view(picture.bundle_id), looked, looked.size))
         return seen

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from shared.errors import CotamError, UpstreamError, UsageError
 from shared.schemas import View
 
 RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+REFUSES: Final = frozenset({400, 422})
 LONGEST_PAUSE_S: Final = 10.0
 
 
@@ -83,6 +85,7 @@ class Upstream:
         self._circuit = circuit or Circuit()
         self._pause = pause
         self._tower = tower
+        self._tells_probabilities = True  # until it refuses to
         self.name = options.model or self._first_model()
 
     def view(self, bundle_id: bytes) -> View:
@@ -129,8 +132,12 @@ class Upstream:
         text: list[str] = []
         usage: dict[str, int] = {}
         finish: Finish = "stop"
+        logs: list[float] = []
         try:
             with self._http.stream("POST", "chat/completions", json=self._body(request)) as got:
+                if self._refuses_probabilities(got):
+                    self._tells_probabilities = False
+                    return self._ask(request)
                 _check(got)
                 for chunk in _chunks(got):
                     usage = chunk.get("usage") or usage
@@ -141,11 +148,12 @@ class Upstream:
                         if piece:
                             text.append(piece)
                             request.sink.text(piece)
+                        logs += _log_probabilities(choice)
                         if choice.get("finish_reason") == "length":
                             finish = "length"
                     if request.sink.stopped():
                         break
-        except (httpx.HTTPError, ValueError, AttributeError) as error:
+        except (httpx.HTTPError, ValueError, AttributeError, KeyError, TypeError) as error:
             failure = UpstreamError(f"the model's server failed: {type(error).__name__}")
             if text:  # words that have been passed on cannot be taken back
                 self._circuit.failed()
@@ -156,7 +164,14 @@ class Upstream:
             usage.get("prompt_tokens", 0),
             usage.get("completion_tokens", len(text)),
             finish,
+            math.exp(min(0.0, *logs)) if logs else None,
         )
+
+    def _refuses_probabilities(self, response: httpx.Response) -> bool:
+        """Whether a response refuses the request for its log-probabilities alone."""
+        if not (self._tells_probabilities and response.status_code in REFUSES):
+            return False
+        return b"logprob" in response.read()
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         turns = [*request.history, Turn("user", request.prompt)]
@@ -171,6 +186,7 @@ class Upstream:
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({"logprobs": True} if self._tells_probabilities else {}),
         }
 
     def _first_model(self) -> str:
@@ -210,6 +226,12 @@ def _chunks(response: httpx.Response) -> Iterator[dict[str, Any]]:
             return
         yield json.loads(data)
     raise httpx.RemoteProtocolError("the stream ended before [DONE]")
+
+
+def _log_probabilities(choice: dict[str, Any]) -> list[float]:
+    """Those of a chunk's tokens, where the upstream tells them."""
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return [float(token["logprob"]) for token in tokens]
 
 
 def _as_png(decoded: Decoded) -> VisualInput:

@@ -136,7 +136,8 @@ class Asking:
                 for i, work in zip(part, works, strict=True):
                     if work.answer is None:
                         raise work.error or CotamError("the model gave no answer")
-                    self._records.add(keys[i], {"bytes": size, "said": work.answer.text})
+                    said, sureness = work.answer.text, work.answer.sureness
+                    self._records.add(keys[i], {"bytes": size, "said": said, "sureness": sureness})
         return [self._records.get(key) or {} for key in keys]
 
     def _prompt(self, question: LabelledQuestion) -> str:
