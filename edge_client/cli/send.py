@@ -29,6 +29,7 @@ from shared.files import write_named
 if TYPE_CHECKING:
     from edge_client.server.client import EdgeClient
     from edge_client.server.exchange import Attempt
+    from shared.schemas import QueryResponse
 
 
 def send(
@@ -240,10 +241,16 @@ def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
             talk.say(
                 f"{sent.picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
                 f"({image.bpp:.3f} bpp); {answer.model} saw the {answer.view} and "
-                f"took {times.total:.0f} ms"
+                f"took {times.total:.0f} ms{_sure(answer)}"
             )
     elif stream is not None and not talk.json:
         talk.data(describe(sent.picture, stream))
+
+
+def _sure(answer: QueryResponse) -> str:
+    if answer.confidence is None:
+        return ""
+    return f"; right with a probability of {answer.confidence:.2f}"
 
 
 def _record(sent: _Outcome) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,7 +42,8 @@ class Stub:
 
     It answers in the words of the prompt, a space before each, as vLLM does. After the first of a
     prompt that begins with "wait", and before any where it is `silent`, it waits for `go`; then it
-    notes whether it was hung up on.
+    notes whether it was hung up on. Word n has the log-probability -n / 10; a server that is not to
+    tell these refuses to.
     """
 
     url: str = ""
@@ -49,6 +51,7 @@ class Stub:
     keys: list[str] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
     cut: bool = False
+    tells: bool = True
     silent: bool = False
     go: threading.Event = field(default_factory=threading.Event)
     more: int = 0
@@ -77,11 +80,18 @@ def stub() -> Iterator[Stub]:
             if state.silent:
                 state.go.wait(PATIENCE_S)
                 return
+            if body.get("logprobs") and not state.tells:
+                self._send(400, b'{"error": {"message": "logprobs are not supported"}}')
+                return
             prompt = body["messages"][0]["content"][1]["text"]
             deltas: list[dict[str, Any]] = [
                 {"choices": [{"index": 0, "delta": {"content": f" {word}"}}]}
                 for word in prompt.split()
             ]
+            if body.get("logprobs"):
+                for number, delta in enumerate(deltas, 1):
+                    told = {"content": [{"token": "word", "logprob": -number / 10}]}
+                    delta["choices"][0]["logprobs"] = told
             deltas += [
                 {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
                 {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}},
@@ -155,6 +165,24 @@ def test_it_gets_the_decoded_picture(
     png = base64.b64decode(url.removeprefix("data:image/png;base64,"))
     decoded = Decoder(bundle, torch.device("cpu")).decode(Bitstream.from_bytes(stream))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), decoded.picture)
+
+
+def test_it_is_as_sure_as_the_upstream_says(engine: Engine, stub: Stub, stream: bytes) -> None:
+    (work,) = asked(engine, stream, "how many cars?")
+    assert work.answer
+    assert work.answer.sureness == pytest.approx(math.exp(-0.3))
+    assert work.answer.looked is None
+
+
+def test_an_upstream_without_probabilities_is_asked_without(
+    engine: Engine, stub: Stub, stream: bytes
+) -> None:
+    stub.tells = False
+    for _ in range(2):
+        (work,) = asked(engine, stream, "how many cars?")
+        assert work.answer
+        assert (work.answer.text, work.answer.sureness) == ("how many cars?", None)
+    assert ["logprobs" in body for body in stub.asked] == [True, False, False]
 
 
 def test_the_small_server_speaks_the_real_protocol(stub: Stub) -> None:
