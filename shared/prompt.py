@@ -9,6 +9,8 @@ from shared.errors import CotamError
 MAX_PROMPT_CHARACTERS: Final = 4_000
 DEFAULT_NEW_TOKENS: Final = 32
 MAX_NEW_TOKENS: Final = 1_024
+MAX_PICTURES: Final = 16
+"""Of a question."""
 
 
 def check_prompt(prompt: str, refusal: type[CotamError]) -> str:
@@ -25,6 +27,16 @@ def check_prompt(prompt: str, refusal: type[CotamError]) -> str:
     except UnicodeEncodeError as error:
         raise refusal("the prompt has characters that are no text") from error
     return prompt
+
+
+def check_pictures(count: int, refusal: type[CotamError]) -> int:
+    """How many pictures a question is about, as it is. Raises `refusal` outside 1..MAX_PICTURES."""
+    if not 1 <= count <= MAX_PICTURES:
+        raise refusal(
+            f"a question is about 1 to {MAX_PICTURES} pictures, not {count}",
+            hint="ask about them in several questions" if count else "name a picture",
+        )
+    return count
 
 
 def check_new_tokens(count: int, refusal: type[CotamError]) -> int:

@@ -54,7 +54,8 @@ class QueryResponse(_Model):
     answer: str
     model: str
     view: View = Field(description="whether adapted latents or the decoded picture alone was seen")
-    image: ImageInfo
+    image: ImageInfo = Field(description="the picture, the first where several were sent")
+    images: list[ImageInfo] = Field(default=[], description="all of several pictures")
     usage: Usage
     timings_ms: Timings
     confidence: float | None = Field(

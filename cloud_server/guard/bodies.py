@@ -16,10 +16,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cloud_server.guard.request_id import Gone
-from shared.errors import BodyTooLarge, DeadlineExceeded, FieldInvalid, RequestError
+from shared.errors import BodyTooLarge, DeadlineExceeded, RequestError
+from shared.prompt import MAX_PICTURES
 
 FORM: Final = "multipart/form-data"
-MOST_PARTS: Final = 16
+MOST_PARTS: Final = MAX_PICTURES + 16
 """Of a form. More than any has, so that a field too many is named."""
 LINGER_S: Final = 2.0
 
@@ -37,11 +38,10 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     return bytes(body)
 
 
-async def read_parts(request: Request, limit: int, timeout_s: float) -> dict[str, bytes]:
+async def read_parts(request: Request, limit: int, timeout_s: float) -> dict[str, list[bytes]]:
     """The parts of a multipart form by name, as they came.
 
-    Raises as `read_body`, RequestError for what is no such form, FieldInvalid for a name that
-    comes twice.
+    Raises as `read_body`, RequestError for what is no such form.
     """
     content_type = request.headers.get("content-type", "")
     if media_type(request) != FORM:
@@ -67,13 +67,12 @@ async def read_parts(request: Request, limit: int, timeout_s: float) -> dict[str
         await form.close()
 
 
-async def _by_name(form: FormData) -> dict[str, bytes]:
-    parts: dict[str, bytes] = {}
+async def _by_name(form: FormData) -> dict[str, list[bytes]]:
+    parts: dict[str, list[bytes]] = {}
     for key, part in form.multi_items():
         name = key.encode("latin-1").decode(errors="replace")
-        if name in parts:
-            raise FieldInvalid(f"the field {name[:64]!r} was sent twice")
-        parts[name] = await part.read() if isinstance(part, UploadFile) else part.encode("latin-1")
+        data = await part.read() if isinstance(part, UploadFile) else part.encode("latin-1")
+        parts.setdefault(name, []).append(data)
     return parts
 
 

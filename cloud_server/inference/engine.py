@@ -80,12 +80,18 @@ class Engine:
 
     def run(self, batch: Sequence[Work]) -> None:
         """Finish each work; one that fails leaves the others alone."""
+        looks: list[Work] = []
         for work in batch:
             work.batch = len(batch)
-            self._guarded([work], self._read)
-        for group in self._alike([work for work in batch if not work.finished]):
+            for look in (work, *work.others):
+                if not work.finished:
+                    self._guarded([look], self._read)
+                    looks.append(look)
+        for group in self._alike([work for work in looks if not work.finished]):
             self._guarded(group, self._restore)
-        self._guarded([w for w in batch if not w.finished and w.visual is None], self._see)
+        self._guarded([w for w in looks if not w.finished and w.visual is None], self._see)
+        for work in batch:
+            _gather(work)
         self._guarded([w for w in batch if not w.finished and w.prompt is not None], self._answer)
         for work in batch:
             work.finish(None)
@@ -113,7 +119,7 @@ class Engine:
             if work.stopped():
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
-                self.backend.check(work.prompt, work.max_new_tokens, work.history)
+                self.backend.check(work.turns(), work.max_new_tokens)
             if work.visual is None and work.decoded is None:
                 assert work.stream is not None
                 start = time.perf_counter()
@@ -197,3 +203,12 @@ class Engine:
         return Bitstream(
             bundle.codec_id, side, side, WARM_UP_CODE, encoded.check, b"", encoded.payload
         )
+
+
+def _gather(work: Work) -> None:
+    """Add up what its other pictures took; a fault of one of them is the work's own."""
+    for other in work.others:
+        other.finish(None)
+        work.times["decode"] += other.times["decode"]
+        if other.error is not None:
+            work.finish(other.error)

@@ -12,6 +12,7 @@ from cloud_server.inference.mllm.base import (
     GenerationRequest,
     Turn,
     VisualInput,
+    talk_of,
 )
 from shared.bitstream import Bitstream
 from shared.errors import CotamError
@@ -47,6 +48,7 @@ class Work:
     It is the AnswerSink of its own answer: it keeps the outcome, then passes it on to `sink`.
 
     prompt: None to look at the picture only. history: see `mllm.base.GenerationRequest`.
+    others: works without a prompt that look at the pictures which are shown after this one's.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     text_sent: whether text has been passed on, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
@@ -57,6 +59,7 @@ class Work:
     prompt: str | None = None
     max_new_tokens: int = 0
     history: tuple[Turn, ...] = ()
+    others: tuple[Work, ...] = ()
     visual: VisualInput | None = None
     latents: Latents | None = None
     decoded: Decoded | None = None
@@ -79,11 +82,17 @@ class Work:
         self.spans[step] = (begin, end)
         self.times[step] = 1000 * (end - begin)
 
-    def request(self) -> GenerationRequest:
-        """What a backend is asked, once the picture has been looked at."""
-        assert self.visual is not None
+    def turns(self) -> list[Turn]:
+        """The whole talk, the prompt last."""
         assert self.prompt is not None
-        return GenerationRequest(self.visual, self.prompt, self.max_new_tokens, self, self.history)
+        return talk_of(self.prompt, self.history, 1 + len(self.others))
+
+    def request(self) -> GenerationRequest:
+        """What a backend is asked, once the pictures have been looked at."""
+        assert self.prompt is not None
+        visuals = [work.visual for work in (self, *self.others) if work.visual is not None]
+        assert len(visuals) == 1 + len(self.others)
+        return GenerationRequest(visuals, self.prompt, self.max_new_tokens, self, self.history)
 
     @property
     def streams(self) -> bool:

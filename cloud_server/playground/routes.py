@@ -106,7 +106,7 @@ async def show(
         body = await edge.encode(png(picture), quality, guidance, _left(ticket))
     elif kind != MEDIA_TYPE:
         raise RequestError(f"the body is {kind[:64]!r}", hint=f"send {PNG} or {MEDIA_TYPE}")
-    work, image = work_on(service, ticket.caller, body)
+    work, (image,) = work_on(service, ticket.caller, [body])
     work.keeps_decoded = True
     await results.finish(service, request, ticket, work)
     return await asyncio.to_thread(_shown, work, image, body, picture)

@@ -34,7 +34,7 @@ from torch import Tensor
 from cloud_server.app import create_app
 from cloud_server.inference.async_sink import AsyncSink
 from cloud_server.inference.decoder import decoders_of, device_of
-from cloud_server.inference.mllm.base import VisualInput
+from cloud_server.inference.mllm.base import AnswerSink, VisualInput
 from cloud_server.inference.work import NOBODY, Work
 from cloud_server.observe.logs import configure
 from cloud_server.ray.dispatcher import ReplicaDispatcher
@@ -110,7 +110,16 @@ class Decoders:
         return True
 
     def decode(self, work: Work) -> Work:
-        """`work` with its picture, or with what is wrong with its stream."""
+        """`work` with its pictures, or with what is wrong with one of its streams."""
+        for look in (work, *work.others):
+            if look.visual is None:
+                self._decode(look)
+            if look.error is not None:
+                work.finish(look.error)
+                break
+        return work
+
+    def _decode(self, work: Work) -> None:
         assert work.stream is not None
         with self._lock:
             start = time.perf_counter()
@@ -120,7 +129,6 @@ class Decoders:
             except CotamError as error:
                 work.finish(error)
             work.times["decode"] = 1000 * (time.perf_counter() - start)
-        return work
 
 
 class Models:
@@ -199,7 +207,7 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     return ingress.bind(decoders.bind(), models.bind())
 
 
-def _arrived(work: Work, device: torch.device, sink: AsyncSink) -> Work:
+def _arrived(work: Work, device: torch.device, sink: AnswerSink) -> Work:
     """A work as it is needed here: on this device, and in memory that is its own."""
     decoded, visual = work.decoded, work.visual
     if decoded is not None:
@@ -211,7 +219,8 @@ def _arrived(work: Work, device: torch.device, sink: AsyncSink) -> Work:
         )
     if visual is not None:
         visual = _moved(visual, device)
-    return replace(work, decoded=decoded, visual=visual, sink=sink)
+    others = tuple(_arrived(other, device, NOBODY) for other in work.others)
+    return replace(work, decoded=decoded, visual=visual, others=others, sink=sink)
 
 
 def _departing(work: Work) -> Work:
@@ -223,7 +232,7 @@ def _departing(work: Work) -> Work:
         visual = _moved(visual, torch.device("cpu")) if kept else VisualInput(visual.view, None, 0)
     if decoded is not None:
         decoded = replace(decoded, latent=decoded.latent.cpu())
-    return replace(work, stream=None, sink=NOBODY, visual=visual, decoded=decoded)
+    return replace(work, stream=None, others=(), sink=NOBODY, visual=visual, decoded=decoded)
 
 
 def _moved(visual: VisualInput, device: torch.device) -> VisualInput:

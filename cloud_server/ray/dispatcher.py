@@ -85,7 +85,8 @@ class ReplicaDispatcher:
     async def _ask(self, work: Work, transcript: Transcript) -> None:
         """One try. Replicas report what is wrong with a request; they raise only when they die."""
         bare = replace(work, sink=NOBODY)
-        decoded = bare if work.visual is not None else self._decoders.decode.remote(bare)
+        kept = all(look.visual is not None for look in (work, *work.others))
+        decoded = bare if kept else self._decoders.decode.remote(bare)
         answers = self._answers.answer.remote(decoded, work.streams)
         transcript.restart()
         try:

@@ -62,16 +62,16 @@ _CHUNKS: Final = 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]
     responses={200: answer(CHAT_ANSWER, stream=_CHUNKS), **problems(*WORK, NotFound)},
 )
 async def chat(request: Request, ticket: Admitted) -> Any:
-    """Answer a question about a picture, in the form of OpenAI's chat completions.
+    """Answer a question about pictures, in the form of OpenAI's chat completions.
 
     The last message is the question. Earlier ones are told to the model as turns of the talk;
-    `system` and `developer` belong to the user's next.
+    `system` and `developer` belong to the user's next. The pictures of a turn come before its text.
     """
     service: Service = request.app.state.service
     body = await _read(request, service)
     model = service.require_model(body.model) if body.model else service.model()
     prompt, history = body.conversation()
-    work, _ = work_on(service, ticket.caller, body.picture())
+    work, _ = work_on(service, ticket.caller, body.pictures())
     work.prompt, work.history = prompt, history
     work.max_new_tokens = body.count()
     head: dict[str, Any] = {

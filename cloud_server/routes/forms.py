@@ -27,7 +27,9 @@ from shared.errors import FieldInvalid
 from shared.prompt import (
     DEFAULT_NEW_TOKENS,
     MAX_NEW_TOKENS,
+    MAX_PICTURES,
     MAX_PROMPT_CHARACTERS,
+    check_pictures,
     check_prompt,
 )
 from shared.query_body import split_body
@@ -36,10 +38,6 @@ _PICTURE: Final = {
     "type": "string",
     "format": "binary",
     "description": "a picture, as `edge_client encode` writes it",
-}
-_IMAGE_ID: Final = {
-    "type": "string",
-    "description": "in place of bitstream: a picture that POST /v1/images has kept",
 }
 _PROMPT: Final = {
     "type": "string",
@@ -50,7 +48,28 @@ _PROMPT: Final = {
 }
 
 Picture = Annotated[bytes, WithJsonSchema(_PICTURE)]
-ImageId = Annotated[str, WithJsonSchema(_IMAGE_ID)]
+Pictures = Annotated[
+    tuple[bytes, ...],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "maxItems": MAX_PICTURES,
+            "description": "a picture, as `edge_client encode` writes it; several in their order",
+        }
+    ),
+]
+ImageIds = Annotated[
+    tuple[str, ...],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string"},
+            "maxItems": MAX_PICTURES,
+            "description": "in place of bitstream: pictures that POST /v1/images has kept",
+        }
+    ),
+]
 Prompt = Annotated[
     str, AfterValidator(lambda text: check_prompt(text, FieldInvalid)), WithJsonSchema(_PROMPT)
 ]
@@ -61,9 +80,11 @@ class _Form(BaseModel):
 
     in_url: ClassVar[tuple[str, ...]] = ()
     """Fields that may stand in the URL instead."""
+    repeated: ClassVar[tuple[str, ...]] = ()
+    """Fields that may come several times."""
 
     @staticmethod
-    def fields_of(body: bytes) -> dict[str, bytes]:
+    def fields_of(body: bytes) -> dict[str, Any]:
         """The fields that a body holds which is no form but a stream."""
         return {"bitstream": body}
 
@@ -80,29 +101,31 @@ class QuestionForm(_Form):
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["bitstream"]}, {"required": ["image_id"]}]}
     )
-    bitstream: Picture = b""
-    image_id: ImageId = ""
+    bitstream: Pictures = ()
+    image_id: ImageIds = ()
     prompt: Prompt
     max_new_tokens: int = Field(DEFAULT_NEW_TOKENS, ge=1, le=MAX_NEW_TOKENS)
     stream: bool = Field(False, description="answer with server-sent events: text, text, ..., done")
     in_url = ("max_new_tokens", "stream")
+    repeated = ("bitstream", "image_id")
 
     @staticmethod
-    def fields_of(body: bytes) -> dict[str, bytes]:
-        """The question, and at once the stream. Raises StreamForeign where there is none."""
-        prompt, stream = split_body(body)
-        return {"prompt": prompt, "bitstream": stream}
+    def fields_of(body: bytes) -> dict[str, Any]:
+        """The question, and at once the streams. Raises StreamForeign where there is none."""
+        prompt, streams = split_body(body)
+        return {"prompt": prompt, "bitstream": streams}
 
     @model_validator(mode="after")
-    def _one_picture(self) -> QuestionForm:
+    def _pictures(self) -> QuestionForm:
         if len({"bitstream", "image_id"} & self.model_fields_set) != 1:
             raise FieldInvalid("either bitstream or image_id is needed, and not both")
+        check_pictures(len(self.pictures), FieldInvalid)
         return self
 
     @property
-    def picture(self) -> bytes | str:
-        """The stream of a picture, or the id of one that was kept."""
-        return self.bitstream if "bitstream" in self.model_fields_set else self.image_id
+    def pictures(self) -> tuple[bytes, ...] | tuple[str, ...]:
+        """The streams of the pictures, or the ids of those that were kept."""
+        return self.bitstream or self.image_id
 
     @property
     def digest(self) -> bytes:
@@ -120,11 +143,14 @@ async def read_form(request: Request, form: type[FormModel]) -> FormModel:
     """
     service: Service = request.app.state.service
     limits = service.settings.max_body_bytes, service.settings.body_timeout_s
-    fields: dict[str, bytes | str]
+    fields: dict[str, Any] = {}
     if media_type(request) == MEDIA_TYPE:
-        fields = {**form.fields_of(await read_body(request, *limits))}
+        fields = form.fields_of(await read_body(request, *limits))
     else:
-        fields = {**await read_parts(request, *limits)}
+        for name, values in (await read_parts(request, *limits)).items():
+            if name not in form.repeated and len(values) > 1:
+                raise FieldInvalid(f"the field {name[:64]!r} was sent twice")
+            fields[name] = values if name in form.repeated else values[0]
     for name, value in request.query_params.multi_items():
         if name in form.in_url:
             if name in fields:
@@ -150,7 +176,7 @@ def described(form: type[_Form], stream: str) -> dict[str, Any]:
     """
     schema = form.model_json_schema()
     for field in schema["properties"].values():
-        if field.get("default") == "":
+        if field.get("default") == []:
             del field["default"]
     binary = {"type": "string", "format": "binary", "description": stream}
     content = {FORM: {"schema": schema}, MEDIA_TYPE: {"schema": binary}}

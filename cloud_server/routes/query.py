@@ -42,14 +42,16 @@ class KeptImage(BaseModel):
 @router.post(
     "/query",
     response_model=QueryResponse,
-    openapi_extra=described(QuestionForm, "the question in UTF-8, and at once the stream"),
+    openapi_extra=described(QuestionForm, "the question in UTF-8, and at once its streams"),
     responses={200: answer(ANSWER, stream=_EVENTS), **problems(*WORK, NotFound)},
 )
 async def query(request: Request, response: Response, ticket: Admitted) -> Any:
-    """Answer a question about a picture.
+    """Answer a question about a picture, or about several at once.
 
     The body is a form or, in fewer bytes, the question in UTF-8 and at once the stream, with the
-    other fields in the URL. The question does not go there: logs keep URLs.
+    other fields in the URL. The question does not go there: logs keep URLs. Several pictures are
+    the same field of the form several times; in the short body the byte F8 and the stream's length
+    (u32, lowest byte first) stand before each stream.
 
     With `stream=true` the answer comes as server-sent events: `text` with each piece, then `done`
     with the whole, or `error` with a problem. An `Idempotency-Key` makes a repeated request get
@@ -57,15 +59,15 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     """
     service: Service = request.app.state.service
     form = await read_form(request, QuestionForm)
-    work, image = work_on(service, ticket.caller, form.picture)
+    work, images = work_on(service, ticket.caller, form.pictures)
     work.prompt, work.max_new_tokens = form.prompt, form.max_new_tokens
     if form.stream:
         pieces = await results.stream(service, request, ticket, work)
-        return EventStream(_events(request, ticket, work, image, pieces))
+        return EventStream(_events(request, ticket, work, images, pieces))
 
     async def make() -> QueryResponse:
         await results.finish(service, request, ticket, work)
-        return _answer(request, ticket, work, image)
+        return _answer(request, ticket, work, images)
 
     key = request.headers.get(IDEMPOTENCY_KEY, "")
     kept, replayed = await service.answers.answer(ticket.caller, key, form.digest, make)
@@ -85,7 +87,7 @@ async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
     """Look at a picture once and keep it for questions by `image_id`."""
     service: Service = request.app.state.service
     form = await read_form(request, PictureForm)
-    work, image = work_on(service, ticket.caller, form.bitstream)
+    work, (image,) = work_on(service, ticket.caller, [form.bitstream])
     await results.finish(service, request, ticket, work)
     assert work.visual is not None
     image_id = service.images.put(ticket.caller, work.visual, image)
@@ -103,21 +105,21 @@ async def _events(
     request: Request,
     ticket: Ticket,
     work: Work,
-    image: ImageInfo,
+    images: list[ImageInfo],
     pieces: AsyncGenerator[str, None],
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(pieces):
             async for text in pieces:
                 yield as_event(json.dumps({"text": text}), "text")
-        yield as_event(_answer(request, ticket, work, image).model_dump_json(), "done")
+        yield as_event(_answer(request, ticket, work, images).model_dump_json(), "done")
     except CotamError as error:
         request.app.state.service.metrics.failed(error.code)
         problem = problem_of(error, request_id_of(request.scope))
         yield as_event(problem.model_dump_json(), "error")
 
 
-def _answer(request: Request, ticket: Ticket, work: Work, image: ImageInfo) -> QueryResponse:
+def _answer(request: Request, ticket: Ticket, work: Work, images: list[ImageInfo]) -> QueryResponse:
     """The answer to a work that is done."""
     service: Service = request.app.state.service
     assert work.answer is not None
@@ -129,7 +131,8 @@ def _answer(request: Request, ticket: Ticket, work: Work, image: ImageInfo) -> Q
         answer=work.answer.text,
         model=service.model().id,
         view=work.visual.view,
-        image=image,
+        image=images[0],
+        images=images if len(images) > 1 else [],
         usage=Usage(
             prompt_tokens=work.answer.prompt_tokens,
             completion_tokens=work.answer.completion_tokens,

@@ -16,6 +16,7 @@ from shared.prompt import (
     DEFAULT_NEW_TOKENS,
     MAX_NEW_TOKENS,
     MAX_PROMPT_CHARACTERS,
+    check_pictures,
     check_prompt,
 )
 
@@ -70,6 +71,10 @@ class Message(_Part):
         """Its texts, one a line."""
         return _lines(part.text for part in self.parts() if isinstance(part, TextPart))
 
+    def pictures(self) -> list[str]:
+        """The URLs of its pictures."""
+        return [part.image_url.url for part in self.parts() if isinstance(part, PicturePart)]
+
     def parts(self) -> list[TextPart | PicturePart]:
         """The parts; a plain text is one."""
         if isinstance(self.content, str):
@@ -86,7 +91,7 @@ class ChatRequest(_Part):
 
     model: str = Field(description="as GET /v1/models names it, or empty")
     messages: list[Message] = Field(
-        min_length=1, max_length=MOST_MESSAGES, description="turns of a talk about one picture"
+        min_length=1, max_length=MOST_MESSAGES, description="turns of a talk about pictures"
     )
     max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
@@ -108,10 +113,13 @@ class ChatRequest(_Part):
             role: Literal["user", "assistant"] = (
                 "assistant" if message.role == "assistant" else "user"
             )
+            text, pictures = message.text(), len(message.pictures())
+            if pictures and role == "assistant":
+                raise FieldInvalid("pictures come with the user's messages")
             if turns and turns[-1].role == role:
-                turns[-1] = Turn(role, _lines([turns[-1].text, message.text()]))
-            else:
-                turns.append(Turn(role, message.text()))
+                same = turns.pop()
+                text, pictures = _lines([same.text, text]), same.pictures + pictures
+            turns.append(Turn(role, text, pictures))
         if turns[0].role == "assistant" or turns[-1].role == "assistant":
             raise FieldInvalid("messages begin and end with the user's")
         if sum(len(turn.text) for turn in turns) > MOST_CHARACTERS:
@@ -119,28 +127,25 @@ class ChatRequest(_Part):
         *history, last = turns
         return check_prompt(last.text, FieldInvalid), tuple(history)
 
-    def picture(self) -> bytes | str:
-        """The stream of the one picture, or the id of a kept one. Raises FieldInvalid."""
-        urls = [
-            part.image_url.url
-            for message in self.messages
-            for part in message.parts()
-            if isinstance(part, PicturePart)
-        ]
-        if len(urls) != 1:
-            raise FieldInvalid(f"messages hold {len(urls)} pictures: one is taken")
-        (url,) = urls
-        if url.startswith(ID_PREFIX):
-            return url
-        if not url.startswith(DATA_URL):
-            raise FieldInvalid(
-                "the picture is no CoTAM stream; this server fetches no URLs",
-                hint=f"send {DATA_URL}... with what edge_client encode writes",
-            )
-        try:
-            return base64.b64decode(url[len(DATA_URL) :], validate=True)
-        except ValueError as error:
-            raise FieldInvalid("the picture's base64 is damaged") from error
+    def pictures(self) -> list[bytes | str]:
+        """The streams of the pictures, or the ids of kept ones. Raises FieldInvalid."""
+        urls = [url for message in self.messages for url in message.pictures()]
+        check_pictures(len(urls), FieldInvalid)
+        return [_picture(url) for url in urls]
+
+
+def _picture(url: str) -> bytes | str:
+    if url.startswith(ID_PREFIX):
+        return url
+    if not url.startswith(DATA_URL):
+        raise FieldInvalid(
+            "the picture is no CoTAM stream; this server fetches no URLs",
+            hint=f"send {DATA_URL}... with what edge_client encode writes",
+        )
+    try:
+        return base64.b64decode(url[len(DATA_URL) :], validate=True)
+    except ValueError as error:
+        raise FieldInvalid("the picture's base64 is damaged") from error
 
 
 class ChatMessage(BaseModel):

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
 
+from edge_client.pictures.download import is_url
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import UsageError
@@ -52,6 +54,8 @@ class Places:
     def of(self, picture: str) -> Path:
         """The place of a picture's stream; pictures of the same name get numbers."""
         path = Path("stdin" if picture == STDIN else picture)
+        if is_url(picture):
+            path = Path(Path(urlsplit(picture).path).name or "picture")
         if self._target is not None and not self._in_folder:
             return self._target
         folder = path.parent if self._target is None else self._target

@@ -19,7 +19,7 @@ Pictures = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PICTURE...",
-        help="Files, folders, quoted patterns, or - for standard input.",
+        help="Files, folders, quoted patterns, URLs, or - for standard input.",
         show_default=False,
     ),
 ]

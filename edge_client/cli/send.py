@@ -25,6 +25,7 @@ from edge_client.spool.store import Spool, SpoolUnusable
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError, batch_exit_code
 from shared.files import write_named
+from shared.prompt import check_pictures
 
 if TYPE_CHECKING:
     from edge_client.server.client import EdgeClient
@@ -36,6 +37,9 @@ def send(
     *,
     picture: options.Pictures = None,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The question, last.")],
+    together: Annotated[
+        bool, typer.Option("--together", help="One question about all pictures at once.")
+    ] = False,
     quality: options.Quality = None,
     budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
@@ -79,6 +83,8 @@ def send(
 
     edge_client send photo.jpg "what does the sign say?" --budget 1500B
 
+    edge_client send before.jpg after.jpg "what has changed?" --together
+
     edge_client send --watch /var/camera "is the door open?"
     """
     size = options.parse_resolution(resolution)
@@ -89,6 +95,10 @@ def send(
     pictures = expand(picture or [])
     if not pictures and watch is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
+    if together:
+        check_pictures(len(pictures), UsageError)
+    if together and watch is not None:
+        raise UsageError("--together and --watch: pictures that come alone are asked about alone")
     if watch is not None and not watch.is_dir():
         raise UsageError(f"{watch} is no folder to watch")
     from edge_client.server.client import EdgeClient, Retries, Timeouts
@@ -109,16 +119,17 @@ def send(
         spool = None if no_spool else options.open_spool()
         sender = _Sender(client, prompt, max_new_tokens, spool, places, dry_run)
         errors = []
-        with talk.progress(len(pictures)):
-            for sent in ordered_map(sender.send, pictures, concurrency):
+        questions = [tuple(pictures)] if together else [(picture,) for picture in pictures]
+        with talk.progress(len(questions)):
+            for sent in ordered_map(sender.send, questions, concurrency):
                 talk.advance()
                 sender.keep_for_later(sent)
-                _report(talk, sent, alone=len(pictures) == 1 and watch is None)
+                _report(talk, sent, alone=len(questions) == 1 and watch is None)
                 errors += [sent.error] if sent.error else []
         if watch is not None:
             _watch(talk, sender, watch)
     if errors:
-        raise typer.Exit(batch_exit_code(errors, len(pictures)))
+        raise typer.Exit(batch_exit_code(errors, len(questions)))
 
 
 def _check_question(prompt: str) -> None:
@@ -134,17 +145,22 @@ def _check_question(prompt: str) -> None:
 
 @dataclass
 class _Outcome:
-    """What became of one picture. spool: where it waits, if it does. error: the attempt's, or that
-    of writing its stream."""
+    """What became of one question. spool: where it waits, if it does. error: the attempt's, or that
+    of writing its streams."""
 
-    picture: str
+    pictures: tuple[str, ...]
     attempt: Attempt
     error: CotamError | None
     spool: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """What messages call its pictures."""
+        return ", ".join(self.pictures)
+
 
 class _Sender:
-    """One picture after the other, or several at once: ask, save the stream, spool."""
+    """One question after the other, or several at once: ask, save the streams, spool."""
 
     def __init__(
         self,
@@ -169,21 +185,26 @@ class _Sender:
         """From here on pictures come one by one, and each finds out whether the server is there."""
         self._batch, self._offline = False, None
 
-    def send(self, picture: str, data: bytes | None = None) -> _Outcome:
-        """The whole way of a picture; errors are returned. data: what is in the file, if known."""
+    def send(self, pictures: tuple[str, ...], data: bytes | None = None) -> _Outcome:
+        """The whole way of the pictures of a question; errors are returned.
+
+        data: what is in the file of the only one, if known.
+        """
         from edge_client.server.exchange import Attempt
 
-        source, name = named_source(picture)
-        attempt = Attempt(data or source, self._prompt, self._max_new_tokens, name)
+        (source, name), *more = (named_source(picture) for picture in pictures)
+        others = [other for other, _ in more]
+        attempt = Attempt(data or source, self._prompt, self._max_new_tokens, name, others)
         offline = self._offline  # the rest of a batch does not wait for the server again
         self._client.attempt(attempt, send=not self._dry_run and offline is None)
         if offline is not None and attempt.error is None:
             attempt.error = offline
         if self._batch and isinstance(attempt.error, ServerUnreachable):
             self._offline = attempt.error
-        sent = _Outcome(picture, attempt, attempt.error)
+        sent = _Outcome(pictures, attempt, attempt.error)
         try:
-            self._save(picture, attempt.stream)
+            for picture, stream in zip(pictures, attempt.streams, strict=False):
+                self._save(picture, stream)
         except CotamError as error:
             sent.error = error
         return sent
@@ -195,10 +216,10 @@ class _Sender:
             return
         try:
             try:
-                self._spool.add(query, sent.picture)
+                self._spool.add(query, sent.name)
             except SpoolUnusable:
                 self._spool = Spool.temporary()  # better there than lost
-                self._spool.add(query, sent.picture)
+                self._spool.add(query, sent.name)
             sent.spool = self._spool.root
         except CotamError as error:
             sent.error = error
@@ -209,19 +230,19 @@ class _Sender:
             if self._spool is not None and self._spool.entries():
                 yield from send_waiting(self._spool, self._client.submit)
 
-    def _save(self, picture: str, stream: Bitstream | None) -> None:
-        if self._places is not None and stream is not None:
+    def _save(self, picture: str, stream: Bitstream) -> None:
+        if self._places is not None:
             with self._lock:
                 place = self._places.of(picture)
             write_named(place, stream.to_bytes())
 
 
 def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
-    stream, answer = sent.attempt.stream, sent.attempt.answer
+    answer = sent.attempt.answer
     if talk.json:
         talk.record(_record(sent))
     if sent.error is not None:
-        talk.complain(sent.error, sent.picture)
+        talk.complain(sent.error, sent.name)
         if sent.spool is not None:
             usual = options.open_spool().root
             place, setting = "the spool", ""
@@ -229,22 +250,30 @@ def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
                 place = f"{sent.spool}, for {usual} cannot be used"
                 setting = f"COTAM_SPOOL={sent.spool} "
             talk.say(
-                f"{sent.picture}: kept in {place}; send it with: {setting}edge_client spool flush"
+                f"{sent.name}: kept in {place}; send it with: {setting}edge_client spool flush"
             )
         return
     if answer is not None:
         if not talk.json:
             text = answer.answer
-            talk.data(text if alone else f"{sent.picture}\t{' '.join(text.split())}")
-        image, times = answer.image, answer.timings_ms
+            talk.data(text if alone else f"{sent.name}\t{' '.join(text.split())}")
         if alone:
             talk.say(
-                f"{sent.picture}: {image.width}x{image.height} sent as {image.bytes} bytes "
-                f"({image.bpp:.3f} bpp); {answer.model} saw the {answer.view} and "
-                f"took {times.total:.0f} ms{_sure(answer)}"
+                f"{sent.name}: {_images(answer)}; {answer.model} saw the {answer.view} and "
+                f"took {answer.timings_ms.total:.0f} ms{_sure(answer)}"
             )
-    elif stream is not None and not talk.json:
-        talk.data(describe(sent.picture, stream))
+    elif not talk.json:
+        for picture, stream in zip(sent.pictures, sent.attempt.streams, strict=False):
+            talk.data(describe(picture, stream))
+
+
+def _images(answer: QueryResponse) -> str:
+    """What was sent for an answer."""
+    image = answer.image
+    if answer.images:
+        size = sum(each.bytes for each in answer.images)
+        return f"{len(answer.images)} pictures sent as {size} bytes"
+    return f"{image.width}x{image.height} sent as {image.bytes} bytes ({image.bpp:.3f} bpp)"
 
 
 def _sure(answer: QueryResponse) -> str:
@@ -254,9 +283,12 @@ def _sure(answer: QueryResponse) -> str:
 
 
 def _record(sent: _Outcome) -> dict[str, Any]:
-    record: dict[str, Any] = {"picture": sent.picture}
-    if sent.attempt.stream is not None:
-        record["stream"] = record_of(sent.attempt.stream)
+    streams = [record_of(stream) for stream in sent.attempt.streams]
+    record: dict[str, Any] = {"picture": sent.name}
+    if len(sent.pictures) > 1:
+        record = {"pictures": list(sent.pictures), "streams": streams}
+    elif streams:
+        record["stream"] = streams[0]
     if sent.attempt.answer is not None:
         record |= sent.attempt.answer.model_dump()
     if sent.error is not None:
@@ -270,7 +302,7 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
     talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
     sender.end_batch()
     for picture, data in new_pictures(folder):
-        sent = sender.send(str(picture), data)
+        sent = sender.send((str(picture),), data)
         sender.keep_for_later(sent)
         _report(talk, sent, alone=False)
         if sent.attempt.answer is not None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from edge_client.pictures.colours import to_srgb
+from edge_client.pictures.download import download, is_url
 from shared.errors import CotamError, PictureTooLarge, PictureUnreadable, UsageError
 from shared.libraries import PICTURE_FORMATS
 
@@ -45,7 +46,8 @@ Resolution = int | Literal["model", "native"]
 
 
 def load(source: Source, name: str = "", longest: int | None = None) -> Picture:
-    """A picture u8 [H, W, 3] in sRGB from a path, bytes, an open file, a PIL image or an array.
+    """A picture u8 [H, W, 3] in sRGB from a path, a URL, bytes, an open file, a PIL image or an
+    array.
 
     Arrays are u8 or u16 [H, W], [H, W, 3] or [H, W, 4]. EXIF orientation is applied, the colour
     profile converted to sRGB, deep grey scaled to 8 bits, alpha laid on white; of an animation the
@@ -130,6 +132,8 @@ def read_file(file: BinaryIO, name: str) -> bytes:
 
 def _opened(source: str | Path | bytes | BinaryIO, name: str) -> BinaryIO:
     """A seekable file of the source's bytes, of which there is at least one."""
+    if is_url(source):
+        source = download(str(source))
     if isinstance(source, (str, Path)):
         try:
             file: BinaryIO = Path(source).open("rb")  # noqa: SIM115 -- the caller closes it

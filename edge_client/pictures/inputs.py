@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from edge_client.pictures.download import is_url
 from edge_client.pictures.suffixes import SUFFIXES
 from shared.errors import UsageError
 
@@ -20,7 +21,7 @@ _HEAD: Final = 128  # bytes of a PNG that hold it, after the header
 
 
 def expand(named: Iterable[str]) -> list[str]:
-    """Files, folders (with what is below them), patterns and -, as one list of pictures.
+    """Files, folders (with what is below them), patterns, URLs and -, as one list of pictures.
 
     A file that is named is taken whatever it is called; in folders, names decide. Sorted within
     each folder and pattern, hidden files and maps that were drawn here left out, each file once.
@@ -48,7 +49,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def _expand_one(name: str) -> Iterator[str]:
-    if name == STDIN:
+    if name == STDIN or is_url(name):
         yield name
     elif os.path.isdir(name):  # noqa: PTH112 -- false, not an error, for names that cannot be
         yield from (str(path) for path in pictures_in(Path(name)) if not _is_map(path))

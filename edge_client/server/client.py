@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,17 @@ from edge_client.coding.picture_coder import PictureCoder
 from edge_client.pictures.images import Resolution
 from edge_client.server.answer_stream import AnswerReader
 from edge_client.server.connection import DEFAULT_TIMEOUTS, Connection, Timeouts
-from edge_client.server.exchange import Attempt, Exchange, Look, Send, Steps, T, Wait, Work
+from edge_client.server.exchange import (
+    Attempt,
+    Exchange,
+    Look,
+    Send,
+    Steps,
+    T,
+    Wait,
+    Work,
+    attempt_of,
+)
 from edge_client.server.protocol import request_of
 from edge_client.server.query import Query, check_asked
 from edge_client.server.retries import DEFAULT_RETRIES, Retries
@@ -77,15 +87,19 @@ class EdgeClient(_Client):
         self._http = self.connection.open()
 
     def ask(
-        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
+        self,
+        picture: Subject | Sequence[Subject],
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
     ) -> QueryResponse:
-        """Code a picture, send it with a question, return the answer.
+        """Code a picture, or a list of them, send it with a question, return the answer.
 
         Where the server takes streams of other bundles only, and no bundle was asked for, the
         picture is coded again with one of those. A stream (a Bitstream, or its bytes or file) is
         sent as it is. Raises any error of the tree in `shared.errors`.
         """
-        return self.attempt(Attempt(picture, prompt, max_new_tokens)).result()
+        return self.attempt(attempt_of(picture, prompt, max_new_tokens)).result()
 
     def attempt(self, attempt: Attempt, *, send: bool = True) -> Attempt:
         """As `ask`, but what became of it is returned: the stream, and the answer or the error.
@@ -95,14 +109,18 @@ class EdgeClient(_Client):
         return self._drive((self._exchange.ask if send else self._exchange.code)(attempt))
 
     def stream(
-        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
+        self,
+        picture: Subject | Sequence[Subject],
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
     ) -> Iterator[str | QueryResponse]:
         """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer.
 
         Not tried again when it breaks off: what was read of it is read already.
         """
         reader = AnswerReader()
-        response = self._drive(self._exchange.open(Attempt(picture, prompt, max_new_tokens)))
+        response = self._drive(self._exchange.open(attempt_of(picture, prompt, max_new_tokens)))
         try:
             for line in response.iter_lines():
                 if (piece := reader.feed(line)) is not None:
@@ -190,21 +208,31 @@ class AsyncEdgeClient(_Client):
         self._http = self.connection.open_async()
 
     async def ask(
-        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
+        self,
+        picture: Subject | Sequence[Subject],
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
     ) -> QueryResponse:
         """Code a picture, send it with a question, return the answer."""
-        return (await self.attempt(Attempt(picture, prompt, max_new_tokens))).result()
+        return (await self.attempt(attempt_of(picture, prompt, max_new_tokens))).result()
 
     async def attempt(self, attempt: Attempt, *, send: bool = True) -> Attempt:
         """As `ask`, but what became of it is returned: the stream, and the answer or the error."""
         return await self._drive((self._exchange.ask if send else self._exchange.code)(attempt))
 
     async def stream(
-        self, picture: Subject, prompt: str, *, max_new_tokens: int | None = None
+        self,
+        picture: Subject | Sequence[Subject],
+        prompt: str,
+        *,
+        max_new_tokens: int | None = None,
     ) -> AsyncIterator[str | QueryResponse]:
         """As `ask`, but the answer comes as it grows: pieces of text, last the whole answer."""
         reader = AnswerReader()
-        response = await self._drive(self._exchange.open(Attempt(picture, prompt, max_new_tokens)))
+        response = await self._drive(
+            self._exchange.open(attempt_of(picture, prompt, max_new_tokens))
+        )
         try:
             async for line in response.aiter_lines():
                 if (piece := reader.feed(line)) is not None:

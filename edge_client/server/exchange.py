@@ -13,10 +13,10 @@ each time it is coded, for another bundle may want another resolution.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 
@@ -37,7 +37,9 @@ from shared.errors import (
     Overloaded,
     RateLimited,
     ServerUnreachable,
+    UsageError,
 )
+from shared.prompt import check_pictures
 from shared.schemas import QueryResponse
 
 T = TypeVar("T")
@@ -74,17 +76,29 @@ class Attempt:
     """A question and how far it came.
 
     subject: a picture, or the stream of one, which is sent as it is. name: what messages call it.
-    stream, query: what was coded and sent last; None where it did not come to that.
+    others: what is shown after it, with the same question.
+    streams, query: what was coded and sent last; none where it did not come to that.
     """
 
     subject: Subject
     prompt: str
     max_new_tokens: int | None = None
     name: str = ""
-    stream: Bitstream | None = None
+    others: Sequence[Subject] = ()
+    streams: Sequence[Bitstream] = ()
     query: Query | None = None
     answer: QueryResponse | None = None
     error: CotamError | None = None
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """All that the question is about."""
+        return (self.subject, *self.others)
+
+    @property
+    def stream(self) -> Bitstream | None:
+        """What was coded of the picture, or of the first of several."""
+        return self.streams[0] if self.streams else None
 
     @property
     def can_wait(self) -> bool:
@@ -104,6 +118,17 @@ class Attempt:
             raise self.error
         assert self.answer is not None
         return self.answer
+
+
+def attempt_of(
+    picture: Subject | Sequence[Subject], prompt: str, max_new_tokens: int | None
+) -> Attempt:
+    """A question about a picture, or about a list of them. Raises UsageError for an empty one."""
+    if not isinstance(picture, (list, tuple)):
+        return Attempt(cast(Subject, picture), prompt, max_new_tokens)
+    check_pictures(len(picture), UsageError)
+    first, *others = picture
+    return Attempt(first, prompt, max_new_tokens, others=others)
 
 
 @dataclass(frozen=True)
@@ -158,10 +183,9 @@ class Exchange:
 
         Where it cannot be reached, code all the same, for the question can wait, and raise that.
         """
-        check_asked(attempt.prompt, attempt.max_new_tokens)
-        attempt.subject = yield partial(settle, attempt.subject, attempt.name)
+        yield from self._settle(attempt)
         unreachable: CotamError | None = None
-        if self._looks_first(attempt.subject):
+        if self._looks_first(attempt):
             try:
                 yield from self._patiently(Look(), self.served.keep)
             except (NotReady, Overloaded, RateLimited, ServerUnreachable) as error:
@@ -173,19 +197,32 @@ class Exchange:
         if unreachable is not None:
             raise unreachable
 
-    def _looks_first(self, subject: Subject) -> bool:
-        coded_already = isinstance(subject, Bitstream)
+    def _looks_first(self, attempt: Attempt) -> bool:
+        coded_already = all(isinstance(one, Bitstream) for one in attempt.subjects)
         return self.coder.follows_server and not coded_already and not self.served.known
 
-    def _code(self, attempt: Attempt) -> Steps[None]:
+    def _settle(self, attempt: Attempt) -> Steps[None]:
+        """Make pictures of its subjects that can be read again, or streams."""
         check_asked(attempt.prompt, attempt.max_new_tokens)
-        attempt.subject = subject = yield partial(settle, attempt.subject, attempt.name)
-        if isinstance(subject, Bitstream):
-            stream = subject
-        else:
-            stream = yield partial(self.coder.encode, subject, name=attempt.name)
-        attempt.stream = stream
-        attempt.query = Query(stream.to_bytes(), attempt.prompt, attempt.max_new_tokens)
+        check_pictures(len(attempt.subjects), UsageError)
+        attempt.subject = yield partial(settle, attempt.subject, attempt.name)
+        others = []
+        for subject in attempt.others:
+            others.append((yield partial(settle, subject, "")))
+        attempt.others = others
+
+    def _code(self, attempt: Attempt) -> Steps[None]:
+        yield from self._settle(attempt)
+        streams = []
+        names = [attempt.name, *[""] * len(attempt.others)]
+        for subject, name in zip(attempt.subjects, names, strict=True):
+            if isinstance(subject, Bitstream):
+                streams.append(subject)
+            else:
+                streams.append((yield partial(self.coder.encode, subject, name=name)))
+        attempt.streams = streams
+        first, *others = (stream.to_bytes() for stream in streams)
+        attempt.query = Query(first, attempt.prompt, attempt.max_new_tokens, others=tuple(others))
 
     def _send(
         self, attempt: Attempt, read: Callable[[httpx.Response], T], grows: bool = False
@@ -194,7 +231,8 @@ class Exchange:
         try:
             return (yield from self._patiently(Send(attempt.query, grows), read))
         except BundleUnknown as refused:
-            if isinstance(attempt.subject, Bitstream) or not self.coder.any_bundle:
+            fixed = any(isinstance(one, Bitstream) for one in attempt.subjects)
+            if fixed or not self.coder.any_bundle:
                 raise
             yield from self._agree_after(refused, attempt.stream)
         yield from self._code(attempt)

@@ -65,7 +65,7 @@ def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
         "method": "POST",
         "url": QUERY,
         "params": options,
-        "content": join_body(query.prompt, query.stream),
+        "content": join_body(query.prompt, query.streams),
         "headers": {"Content-Type": MEDIA_TYPE, KEY_HEADER: query.key},
     }
 

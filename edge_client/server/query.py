@@ -1,4 +1,4 @@
-"""What travels to the server: a coded picture and what is asked of it."""
+"""What travels to the server: coded pictures and what is asked of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.errors import UsageError
-from shared.prompt import check_new_tokens, check_prompt
+from shared.prompt import check_new_tokens, check_pictures, check_prompt
 
 KEY_BYTES: Final = 12  # 16 characters: enough that no caller meets one of its own again
 
@@ -16,6 +16,8 @@ KEY_BYTES: Final = 12  # 16 characters: enough that no caller meets one of its o
 class Query:
     """A coded picture and what is asked of it. Raises UsageError for what no server takes.
 
+    others: streams of pictures that are shown after it, with the same question.
+
     key: names this query for ever; a server that has answered it once need not do so again.
     """
 
@@ -23,9 +25,16 @@ class Query:
     prompt: str
     max_new_tokens: int | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(KEY_BYTES))
+    others: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         check_asked(self.prompt, self.max_new_tokens)
+        check_pictures(1 + len(self.others), UsageError)
+
+    @property
+    def streams(self) -> tuple[bytes, ...]:
+        """Of all its pictures, in their order."""
+        return (self.stream, *self.others)
 
 
 def check_asked(prompt: str, max_new_tokens: int | None) -> None:

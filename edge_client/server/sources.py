@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from edge_client.pictures.download import download, is_url
 from edge_client.pictures.images import Source, read_file
 from shared.bitstream import MAGIC, SUFFIX, Bitstream
 from shared.errors import UsageError
@@ -18,8 +19,11 @@ def settle(subject: Subject, name: str) -> Subject:
     """A stream where the subject is one; else a picture that can be read more than once.
 
     Streams are known by their first bytes, and files also by the name `*.cotam`. Raises
-    StreamError where one is damaged, PictureTooLarge for a pipe without an end.
+    StreamError where one is damaged, PictureTooLarge for a pipe without an end, PictureUnreadable
+    for a URL that cannot be fetched.
     """
+    if is_url(subject):
+        return _known(download(str(subject)))
     if isinstance(subject, (str, Path)):
         path = Path(subject)
         try:

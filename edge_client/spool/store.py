@@ -9,8 +9,9 @@ be listed, copied and read with ordinary tools; and there is no journal to keep.
     poison/<same name>.txt             why
     lock                               held by the process that sends
 
-A job is one line of JSON and the stream. A job is removed after its answer was handed over, so a
-process that dies in between sends it again, under the same key, and the server answers it once.
+A job is one line of JSON and the stream, or several as `shared.query_body` joins them. A job is
+removed after its answer was handed over, so a process that dies in between sends it again, under
+the same key, and the server answers it once.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ from pathlib import Path
 from typing import IO, Concatenate, Final, ParamSpec, TypeVar
 
 from edge_client.server.query import Query
-from shared.errors import CotamError, UsageError
+from shared.errors import CotamError, StreamError, UsageError
 from shared.files import sync_folder, write_atomically
+from shared.query_body import join_streams, split_streams
 
 MAX_BYTES: Final = 256 << 20
 MAX_AGE: Final = 7 * 24 * 3600.0
 MAX_TRIES: Final = 5
 MAX_HEADER_BYTES: Final = 1 << 17
 _SUFFIX = ".job"
+_DAMAGED: Final = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,7 +126,7 @@ class Spool:
             "picture": picture,
             "created": now,
         }
-        data = json.dumps(header).encode() + b"\n" + query.stream
+        data = json.dumps(header).encode() + b"\n" + join_streams(query.streams)
         waiting = self.entries()
         used = sum(entry.size for entry in waiting)
         if used + len(data) > self.max_bytes:
@@ -155,10 +158,11 @@ class Spool:
         try:
             with (self.root / entry.name).open("rb") as file:
                 header = json.loads(file.readline(MAX_HEADER_BYTES))
-                stream = file.read()
-            query = Query(stream, header["prompt"], header["max_new_tokens"], header["key"])
+                stream, *others = split_streams(file.read())
+            asked = header["prompt"], header["max_new_tokens"], header["key"]
+            query = Query(stream, *asked, tuple(others))
             return Job(query, str(header["picture"]), float(header["created"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        except (*_DAMAGED, StreamError, UsageError) as error:
             raise JobUnreadable(f"the job {entry.name} cannot be read: {error}") from error
 
     @_usable

@@ -22,6 +22,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from cloud_server.inference.decoder import Decoded
+from cloud_server.inference.mllm.base import Turn
 from cloud_server.inference.mllm.chat import prompt_text
 from cloud_server.inference.mllm.image_text import ImageText
 from scenes import Question
@@ -111,7 +112,7 @@ class PackedLlava:
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Tokens before and after the picture."""
-        text = prompt_text(self.processor, prompt)
+        text = prompt_text(self.processor, [Turn("user", prompt, 1)])
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         ids = self._tokenizer(text, add_special_tokens=not begins).input_ids
         at = ids.index(self._image)

@@ -15,7 +15,7 @@ def post(url: str, body: bytes, kind: str = MEDIA_TYPE, **headers: str) -> httpx
 
 def test_the_same_answer_as_of_a_form(server_url: str, stream: bytes) -> None:
     url, prompt = f"{server_url}/v1/query", "how many cars? 🚗"
-    raw = post(url, join_body(prompt, stream), f"{MEDIA_TYPE}; charset=utf-8").json()
+    raw = post(url, join_body(prompt, [stream]), f"{MEDIA_TYPE}; charset=utf-8").json()
     form = {"prompt": prompt}
     files = {"bitstream": ("picture.cotam", stream, MEDIA_TYPE)}
     other = httpx.post(url, data=form, files=files, timeout=300).json()
@@ -25,7 +25,7 @@ def test_the_same_answer_as_of_a_form(server_url: str, stream: bytes) -> None:
 
 
 def test_options_stand_in_the_url(server_url: str, stream: bytes) -> None:
-    body = join_body("how many cars?", stream)
+    body = join_body("how many cars?", [stream])
     one = post(f"{server_url}/v1/query?max_new_tokens=1", body)
     assert one.json()["usage"]["completion_tokens"] == 1
     grown = post(f"{server_url}/v1/query?stream=true&max_new_tokens=2", body)
@@ -69,7 +69,7 @@ def test_a_field_in_the_form_and_in_the_url(server_url: str, stream: bytes) -> N
 
 def test_a_key_is_one_for_both_forms(server_url: str, stream: bytes) -> None:
     url, key = f"{server_url}/v1/query", {"idempotency-key": "raw-and-form"}
-    raw = post(url, join_body("once?", stream), **key)
+    raw = post(url, join_body("once?", [stream]), **key)
     files = {"bitstream": ("picture.cotam", stream, MEDIA_TYPE)}
     form = httpx.post(url, data={"prompt": "once?"}, files=files, headers=key, timeout=300)
     assert form.json()["id"] == raw.json()["id"]

@@ -42,9 +42,9 @@ class Loaded:
         self.model: Any = AutoModelForImageTextToText.from_pretrained(folder).eval()
         self.processor: Any = AutoProcessor.from_pretrained(folder)
 
-    def reference(self, picture: np.ndarray, prompt: str, count: int) -> str:
-        image = {"type": "image", "image": Image.fromarray(picture)}
-        turns = [{"role": "user", "content": [image, {"type": "text", "text": prompt}]}]
+    def reference(self, pictures: Sequence[np.ndarray], prompt: str, count: int) -> str:
+        images = [{"type": "image", "image": Image.fromarray(one)} for one in pictures]
+        turns = [{"role": "user", "content": [*images, {"type": "text", "text": prompt}]}]
         inputs = self.processor.apply_chat_template(
             turns,
             add_generation_prompt=True,
@@ -81,7 +81,7 @@ def test_without_an_adapter_a_model_answers_as_it_does_elsewhere(kind: str, load
     together = ask(backend, seen, PROMPTS)
     texts = [answer.text for answer in together]
     wanted = [
-        loaded.reference(picture, prompt, 8)
+        loaded.reference([picture], prompt, 8)
         for picture, prompt in zip(pictures, PROMPTS, strict=True)
     ]
     assert texts == wanted
@@ -89,6 +89,30 @@ def test_without_an_adapter_a_model_answers_as_it_does_elsewhere(kind: str, load
     alone = [ask(backend, [s], [p])[0] for s, p in zip(seen, PROMPTS, strict=True)]
     assert alone == together
     assert {one.view for one in seen} == {"picture"}
+
+
+# LLaVA-OneVision's own processor takes no tiles of several pictures; here each is seen as alone.
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind != "onevision"])
+def test_several_pictures_in_one_prompt(kind: str, load: Load) -> None:
+    loaded = load(kind)
+    backend = ImageText(kind, loaded.model, loaded.processor, [])
+    pictures = [_picture(*shape, seed) for seed, shape in enumerate(SHAPES)]
+    first, second, third = backend.see([_decoded(picture) for picture in pictures])
+    pair = Work(None, PROMPTS[0], 8, visual=second, others=(Work(None, visual=third),))
+    swapped = Work(None, PROMPTS[2], 8, visual=third, others=(Work(None, visual=second),))
+    single = Work(None, PROMPTS[1], 8, visual=first)
+    works = [pair, swapped, single]
+    for work in works:
+        backend.check(work.turns(), 8)
+    backend.answer([work.request() for work in works])
+    wanted = [
+        loaded.reference([pictures[1], pictures[2]], PROMPTS[0], 8),
+        loaded.reference([pictures[2], pictures[1]], PROMPTS[2], 8),
+        loaded.reference([pictures[0]], PROMPTS[1], 8),
+    ]
+    assert [work.answer.text for work in works if work.answer] == wanted
+    assert pair.answer
+    assert pair.answer.prompt_tokens > len(second.content.ids) + len(third.content.ids)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from cloud_server.inference.decoder import Decoder
 from cloud_server.inference.engine import Engine
-from cloud_server.inference.mllm.base import Answer, GenerationRequest, VisualInput
+from cloud_server.inference.mllm.base import Answer, GenerationRequest, Turn, VisualInput
 from cloud_server.inference.mllm.circuit import Circuit
 from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from cloud_server.inference.work import Work
@@ -83,7 +83,7 @@ def stub() -> Iterator[Stub]:
             if body.get("logprobs") and not state.tells:
                 self._send(400, b'{"error": {"message": "logprobs are not supported"}}')
                 return
-            prompt = body["messages"][0]["content"][1]["text"]
+            prompt = body["messages"][0]["content"][-1]["text"]
             deltas: list[dict[str, Any]] = [
                 {"choices": [{"index": 0, "delta": {"content": f" {word}"}}]}
                 for word in prompt.split()
@@ -183,6 +183,27 @@ def test_an_upstream_without_probabilities_is_asked_without(
         assert work.answer
         assert (work.answer.text, work.answer.sureness) == ("how many cars?", None)
     assert ["logprobs" in body for body in stub.asked] == [True, False, False]
+
+
+def test_it_gets_several_pictures_each_with_its_turn(
+    engine: Engine, stub: Stub, streams: list[bytes]
+) -> None:
+    first, *others = (Work(Bitstream.from_bytes(stream)) for stream in streams)
+    first.prompt, first.max_new_tokens, first.others = "and now?", 9, tuple(others)
+    first.history = (Turn("user", "which is newer?", 2), Turn("assistant", "the first"))
+    engine.run([first])
+    assert first.answer
+    (body,) = stub.asked
+    kinds = [[part["type"] for part in message["content"]] for message in body["messages"]]
+    assert kinds == [["image_url", "image_url", "text"], ["text"], ["image_url", "text"]]
+    urls = [
+        part["image_url"]["url"]
+        for message in body["messages"]
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+    sizes = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size for url in urls]
+    assert sizes == [(256, 256), (256, 170), (100, 256)]
 
 
 def test_the_small_server_speaks_the_real_protocol(stub: Stub) -> None:
@@ -395,5 +416,5 @@ def test_a_model_that_answers_nothing_is_never_ready(stub: Stub) -> None:
 
 def _outcome(upstream: Upstream, prompt: str) -> Answer | CotamError | None:
     listener = Listener()
-    upstream.answer([GenerationRequest(VisualInput("picture", "data:,", 6), prompt, 4, listener)])
+    upstream.answer([GenerationRequest([VisualInput("picture", "data:,", 6)], prompt, 4, listener)])
     return listener.outcome

@@ -103,6 +103,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     fields: dict[str, bytes]
+    streams: list[bytes]
 
     @property
     def prompt(self) -> str:
@@ -178,9 +179,10 @@ def server() -> Iterator[Server]:
             body = self.rfile.read(int(self.headers["content-length"]))
             url = urlsplit(self.path)
             fields = {name: value.encode() for name, value in parse_qsl(url.query)}
-            fields["prompt"], fields["bitstream"] = split_body(body)
+            fields["prompt"], streams = split_body(body)
+            fields["bitstream"] = streams[0]
             headers = {k.lower(): v for k, v in self.headers.items()}
-            self._send(*state.reply(Seen(url.path, headers, fields)))
+            self._send(*state.reply(Seen(url.path, headers, fields, streams)))
 
         def do_GET(self) -> None:
             page = state.pages.get(self.path)

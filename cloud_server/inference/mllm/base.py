@@ -77,25 +77,37 @@ class AnswerSink(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """What was said before the prompt, by whom."""
+    """What was said, by whom. pictures: how many came with it; they stand before its text."""
 
     role: Literal["user", "assistant"]
     text: str
+    pictures: int = 0
+
+
+def talk_of(prompt: str, history: Sequence[Turn], pictures: int) -> list[Turn]:
+    """The whole talk, the prompt last. pictures: of all turns; those of no earlier one are its."""
+    earlier = sum(turn.pictures for turn in history)
+    return [*history, Turn("user", prompt, pictures - earlier)]
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A prompt about a picture, and who gets the answer.
+    """A prompt about one picture or more, and who gets the answer.
 
-    history: earlier turns, the user's first and the assistant's last; the picture came with the
-    first.
+    visuals: in the order in which they are shown. history: earlier turns, the user's first and the
+    assistant's last.
     """
 
-    visual: VisualInput
+    visuals: Sequence[VisualInput]
     prompt: str
     max_new_tokens: int
     sink: AnswerSink
     history: Sequence[Turn] = ()
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The whole talk, the prompt last."""
+        return talk_of(self.prompt, self.history, len(self.visuals))
 
 
 class Backend(Protocol):
@@ -112,8 +124,8 @@ class Backend(Protocol):
         """What the model sees of streams of that bundle."""
         ...
 
-    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
-        """Raise FieldInvalid for a prompt that this model cannot take."""
+    def check(self, turns: Sequence[Turn], max_new_tokens: int) -> None:
+        """Raise FieldInvalid for a talk that this model cannot take; the prompt comes last."""
         ...
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:

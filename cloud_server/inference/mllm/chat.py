@@ -12,18 +12,23 @@ from shared.errors import FieldInvalid
 from shared.nets.vision import image_token
 
 
-def prompt_text(processor: Any, prompt: str, history: Sequence[Turn] = ()) -> str:
-    """The user's turns with one picture in the first, open for the answer.
+def prompt_text(processor: Any, turns: Sequence[Turn]) -> str:
+    """The turns of a talk, each after its pictures, open for the answer.
 
-    Raises FieldInvalid where the model's template takes no earlier turns.
+    Raises FieldInvalid where the model's template does not take such turns.
     """
-    turns = [*history, Turn("user", prompt)]
     if not getattr(processor, "chat_template", None):
         return _vicuna(turns, image_token(processor))
     messages: list[dict[str, Any]] = [
-        {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+        {
+            "role": turn.role,
+            "content": [
+                *({"type": "image"} for _ in range(turn.pictures)),
+                {"type": "text", "text": turn.text},
+            ],
+        }
+        for turn in turns
     ]
-    messages[0]["content"].insert(0, {"type": "image"})
     try:
         text: str = processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
@@ -38,9 +43,11 @@ def prompt_text(processor: Any, prompt: str, history: Sequence[Turn] = ()) -> st
 def _vicuna(turns: Sequence[Turn], image: str) -> str:
     """The form that LLaVA-1.5 was trained with."""
     text = ""
-    for number, turn in enumerate(turns):
-        picture = f"{image}\n" if number == 0 else ""
+    for turn in turns:
+        pictures = f"{image}\n" * turn.pictures
         text += (
-            f"USER: {picture}{turn.text} " if turn.role == "user" else f"ASSISTANT: {turn.text}</s>"
+            f"USER: {pictures}{turn.text} "
+            if turn.role == "user"
+            else f"ASSISTANT: {turn.text}</s>"
         )
     return f"{text}ASSISTANT:"

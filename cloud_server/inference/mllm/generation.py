@@ -162,11 +162,23 @@ def refuse_control_tokens(texts: Iterable[str], tokenizer: Any) -> None:
                 )
 
 
+def check_shown(shown: int, sent: int) -> None:
+    """Raise FieldInvalid where a model's template shows more or fewer pictures than were sent."""
+    if shown == sent:
+        return
+    if sent > 1:
+        raise FieldInvalid(
+            f"{sent} pictures came with the question, and the model's template shows {shown}",
+            hint="ask about them one by one",
+        )
+    raise FieldInvalid("prompt does not fit the model's template: it changes its pictures")
+
+
 def check_context(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
     """Raise FieldInvalid where prompt and answer have more tokens than the context of a model."""
     if prompt_tokens + max_new_tokens > context:
         raise FieldInvalid(
-            f"prompt and picture have {prompt_tokens} tokens, and {max_new_tokens} new ones are "
+            f"prompt and pictures have {prompt_tokens} tokens, and {max_new_tokens} new ones are "
             f"asked for; the model takes {context} together",
-            hint="ask a shorter question or for fewer new tokens",
+            hint="ask a shorter question, about fewer pictures, or for fewer new tokens",
         )

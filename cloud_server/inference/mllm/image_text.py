@@ -20,6 +20,7 @@ from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInpu
 from cloud_server.inference.mllm.chat import prompt_text
 from cloud_server.inference.mllm.generation import (
     check_context,
+    check_shown,
     generate,
     refuse_control_tokens,
 )
@@ -56,10 +57,12 @@ class ImageText:
         """Adapted latents where the bundle has an adapter for this very tower."""
         return self.tower.view(bundle_id)
 
-    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
-        """Raise FieldInvalid for control tokens and for more text than the context holds."""
-        refuse_control_tokens([prompt, *(turn.text for turn in history)], self._tokenizer)
-        count = len(self._ids(prompt, history)) - 1 + self._fewest
+    def check(self, turns: Sequence[Turn], max_new_tokens: int) -> None:
+        """Raise FieldInvalid for control tokens, for more text than the context holds, and for
+        other pictures than the template shows."""
+        refuse_control_tokens((turn.text for turn in turns), self._tokenizer)
+        pictures = sum(turn.pictures for turn in turns)
+        count = len(self._ids(turns)) + pictures * (self._fewest - 1)
         check_context(count, max_new_tokens, self._context)
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
@@ -79,17 +82,16 @@ class ImageText:
             self._generate(*zip(*rows, strict=True))
 
     def _row(self, request: GenerationRequest) -> list[int]:
-        """Token ids of a prompt and its picture. Raises FieldInvalid where they do not fit."""
-        ids, looked = self._ids(request.prompt, request.history), request.visual.content
-        if ids.count(self._mark) != 1:
-            raise FieldInvalid("prompt does not fit the model's template: it changes its pictures")
-        at = ids.index(self._mark)
-        whole = [*ids[:at], *looked.ids, *ids[at + 1 :]]
+        """Token ids of a prompt and its pictures. Raises FieldInvalid where they do not fit."""
+        looks = iter(visual.content.ids for visual in request.visuals)
+        whole: list[int] = []
+        for token in self._ids(request.turns):
+            whole += next(looks) if token == self._mark else [token]
         check_context(len(whole), request.max_new_tokens, self._context)
         return whole
 
     def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[list[int]]) -> None:
-        looks: list[Looked] = [one.visual.content for one in requests]
+        looks: list[Looked] = [visual.content for one in requests for visual in one.visuals]
         longest = max(len(ids) for ids in rows)
         pad = self._tokenizer.pad_token_id or 0
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
@@ -111,15 +113,19 @@ class ImageText:
         def looked_of() -> list[NDArray[np.float32] | None]:
             attention = self._watch.take()
             if attention is None:
-                return [None] * len(looks)
-            return [self._looked(*one) for one in zip(rows, looks, attention, strict=True)]
+                return [None] * len(rows)
+            firsts = [one.visuals[0].content for one in requests]
+            return [self._looked(*one) for one in zip(rows, firsts, attention, strict=True)]
 
         generate(self._model, self._tokenizer, inputs, requests, looked_of)
 
     def _looked(
         self, row: list[int], looked: Looked, attention: torch.Tensor
     ) -> NDArray[np.float32] | None:
-        """Attention f32 [S] that ends with a row's tokens, as that of the picture's latents."""
+        """Attention f32 [S] that ends with a row's tokens, as that of the picture's latents.
+
+        None where the row shows several.
+        """
         nearest = self.tower.vision.tokens_of_latents(
             looked.height, looked.width, len(looked.features)
         )
@@ -132,10 +138,11 @@ class ImageText:
         found: NDArray[np.float32] = of_picture.float().cpu().numpy()[nearest]
         return found
 
-    def _ids(self, prompt: str, history: Sequence[Turn] = ()) -> list[int]:
-        """Token ids with one image token."""
-        text = prompt_text(self._processor, prompt, history)
+    def _ids(self, turns: Sequence[Turn]) -> list[int]:
+        """Token ids with one image token for each picture. Raises FieldInvalid for other ones."""
+        text = prompt_text(self._processor, turns)
         # A template may write the first token itself; the tokenizer must not do it again.
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not begins).input_ids
+        check_shown(ids.count(self._mark), sum(turn.pictures for turn in turns))
         return ids

@@ -13,9 +13,11 @@ from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInpu
 from cloud_server.inference.mllm.chat import prompt_text
 from cloud_server.inference.mllm.generation import (
     check_context,
+    check_shown,
     generate,
     refuse_control_tokens,
 )
+from shared.nets.vision import image_token
 from shared.schemas import View
 
 
@@ -35,11 +37,15 @@ class Plain:
         """Always the decoded picture."""
         return "picture"
 
-    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
-        """Raise FieldInvalid for control tokens and for more text than the context holds."""
+    def check(self, turns: Sequence[Turn], max_new_tokens: int) -> None:
+        """Raise FieldInvalid for control tokens, for more text than the context holds, and for
+        more pictures than the template shows."""
         tokenizer = self._processor.tokenizer
-        refuse_control_tokens([prompt, *(turn.text for turn in history)], tokenizer)
-        text = prompt_text(self._processor, prompt, history)
+        refuse_control_tokens((turn.text for turn in turns), tokenizer)
+        text = prompt_text(self._processor, turns)
+        pictures = sum(turn.pictures for turn in turns)
+        if pictures > 1:  # one is shown by some processors without a word in the text
+            check_shown(text.count(image_token(self._processor)), pictures)
         count = len(tokenizer(text, add_special_tokens=False).input_ids)
         check_context(count, max_new_tokens, self._context)
 
@@ -54,8 +60,8 @@ class Plain:
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
         inputs = self._processor(
-            text=[prompt_text(self._processor, one.prompt, one.history) for one in requests],
-            images=[[one.visual.content] for one in requests],
+            text=[prompt_text(self._processor, one.turns) for one in requests],
+            images=[[visual.content for visual in one.visuals] for one in requests],
             padding=True,
             padding_side="left",
             return_tensors="pt",

@@ -81,7 +81,7 @@ class RapidOcr:
         """Always the decoded picture."""
         return "picture"
 
-    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
+    def check(self, turns: Sequence[Turn], max_new_tokens: int) -> None:
         """Any prompt will do, for none is read."""
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
@@ -91,7 +91,7 @@ class RapidOcr:
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """The print of each picture, row by row; a token is a row here."""
         for request in requests:
-            content: list[str] = request.visual.content
+            content = _told([visual.content for visual in request.visuals])
             rows = content[: request.max_new_tokens]
             text = "\n".join(rows)
             request.sink.text(text)
@@ -102,6 +102,17 @@ class RapidOcr:
         rows = _rows(self._reader.read(decoded.picture))
         content = [FOUND, *rows] if rows else [NOTHING]
         return VisualInput("picture", content, sum(len(row.encode()) for row in content))
+
+
+def _told(contents: Sequence[list[str]]) -> list[str]:
+    """The rows of all pictures; each of several is named by its number."""
+    if len(contents) == 1:
+        return contents[0]
+    return [
+        row
+        for number, rows in enumerate(contents, 1)
+        for row in (f"Picture {number}: {rows[0]}", *rows[1:])
+    ]
 
 
 def _rows(lines: Sequence[ReadLine]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import math
 import time
@@ -92,7 +93,7 @@ class Upstream:
         """The decoded picture, or adapted latents where a tower here has an adapter."""
         return "picture" if self._tower is None else self._tower.view(bundle_id)
 
-    def check(self, prompt: str, max_new_tokens: int, history: Sequence[Turn] = ()) -> None:
+    def check(self, turns: Sequence[Turn], max_new_tokens: int) -> None:
         """The upstream knows its own limits."""
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
@@ -174,11 +175,17 @@ class Upstream:
         return b"logprob" in response.read()
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        turns = [*request.history, Turn("user", request.prompt)]
-        messages: list[dict[str, Any]] = [
-            {"role": turn.role, "content": [{"type": "text", "text": turn.text}]} for turn in turns
+        pictures = iter([visual.content for visual in request.visuals])
+        messages = [
+            {
+                "role": turn.role,
+                "content": [
+                    *itertools.islice(pictures, turn.pictures),
+                    {"type": "text", "text": turn.text},
+                ],
+            }
+            for turn in request.turns
         ]
-        messages[0]["content"].insert(0, request.visual.content)
         return {
             "model": self.name,
             "messages": messages,

@@ -129,9 +129,9 @@ class Asking:
             for start in range(0, len(todo), self._arguments.batch):
                 part = todo[start : start + self._arguments.batch]
                 room = self._arguments.max_new_tokens
-                for prompt in (prompts[i] for i in part):
-                    self._backend.check(prompt, room)
                 works = [Work(None, prompts[i], room, visual=visual) for i in part]
+                for work in works:
+                    self._backend.check(work.turns(), room)
                 self._backend.answer([work.request() for work in works])
                 for i, work in zip(part, works, strict=True):
                     if work.answer is None:
