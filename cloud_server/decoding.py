@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from PIL import Image
 
-from cloud_server.inference.decoder import Decoder, device_of
-from shared.bitstream import Bitstream, Limits
+from cloud_server.inference.decoder import Decoded, Decoder, device_of
+from shared.bitstream import Limits
 from shared.bundle import Bundle, embedded_bundles, find, open_bundle
 from shared.errors import BundleUnknown, UsageError
+from shared.layers.enhancement import Enhancement, read_layers
 
 FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of the pictures that are written. JPEG alone loses something."""
@@ -35,7 +36,7 @@ def decode(
     device: str = "cpu",
     limits: Limits | None = None,
 ) -> Image.Image:
-    """The picture of a stream, as an RGB image.
+    """The picture of a stream, as an RGB image; as its last layer has it where it has layers.
 
     stream: the bytes of one, or the path of its file. bundles: embedded names or folders, one of
     which decodes the stream; all embedded ones where none is named. device: "cpu", "cuda", "auto".
@@ -44,7 +45,7 @@ def decode(
     """
     limits = limits or Limits()
     raw = stream if isinstance(stream, bytes) else _read(Path(stream), limits)
-    parsed = Bitstream.from_bytes(raw, limits)
+    parsed, enhancements = read_layers(raw, limits)
     here = [open_bundle(place) for place in bundles] or embedded_bundles()
     try:
         bundle = find(here, parsed.codec_id)
@@ -53,7 +54,19 @@ def decode(
             error.message, hint="name the folder of a bundle of that codec"
         ) from error
     decoder = _decoder(bundle.root, device)
-    return Image.fromarray(decoder.decode(parsed).picture)
+    return Image.fromarray(decoder.decode(parsed, enhancements).picture)
+
+
+def continued(decoded: Decoded, enhancement: bytes, decoder: Decoder) -> Decoded:
+    """A decoded picture, finer by an enhancement of it.
+
+    decoder: the one that made `decoded`, told to keep what is needed, or that continued it. Raises
+    the StreamError that fits, EnhancementForeign among them.
+    """
+    if decoded.known is None:
+        raise UsageError("what an enhancement continues was not kept", hint="decode with keep=True")
+    parsed = Enhancement.from_bytes(enhancement)
+    return decoder.restore([decoder.read_on(decoded.known, parsed)])[0]
 
 
 def picture_file(image: Image.Image, suffix: str) -> bytes:

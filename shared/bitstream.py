@@ -24,6 +24,7 @@ from typing import Final
 from shared.coding.cursor import Cursor, check_range, varint
 from shared.errors import (
     StreamCorrupt,
+    StreamError,
     StreamForeign,
     StreamMalformed,
     StreamTooLarge,
@@ -33,6 +34,7 @@ from shared.errors import (
 )
 
 MAGIC: Final = b"\xc7T"
+ENHANCEMENT_MAGIC: Final = b"\xc7E"
 VERSION: Final = 5
 CODEC_ID_BYTES: Final = 4
 MAX_SIDE: Final = 65_535
@@ -146,6 +148,31 @@ class Bitstream:
         )
 
 
+def stream_end(data: bytes) -> int:
+    """Where the stream ends that `data` begins with, if an enhancement follows; else all of it.
+
+    It ends behind the first CRC of all before it that stands where a chunk could, the latents read.
+    """
+    end = len(data) - _CRC_BYTES
+    if not data.startswith(MAGIC) or zlib.crc32(data[:end]) == int.from_bytes(data[end:], "little"):
+        return len(data)
+    cursor, last, crc, checked = Cursor(data, _FIXED_BYTES, end), -1, 0, 0
+    try:
+        for side in ("width", "height"):
+            cursor.varint(side, 3)
+        cursor.take(3, "quality and check")
+        while (kind := cursor.byte("chunk type")) > last:
+            cursor.take(cursor.varint("chunk length", 5), "chunk")
+            crc, checked, last = zlib.crc32(data[checked : cursor.at], crc), cursor.at, kind
+            found = int.from_bytes(data[checked : checked + _CRC_BYTES], "little")
+            behind = checked + _CRC_BYTES
+            if kind >= CHUNK_LATENTS and found == crc:
+                return behind if data.startswith(ENHANCEMENT_MAGIC, behind) else len(data)
+    except StreamError:
+        pass
+    return len(data)
+
+
 class _Reader(Cursor):
     """A bounded cursor over the body of a stream whose frame (magic, version, CRC) is sound."""
 
@@ -170,6 +197,11 @@ class _Reader(Cursor):
         super().__init__(data, _FIXED_BYTES, len(data) - _CRC_BYTES)
         self._limits = limits
         if zlib.crc32(data[: self.end]) != int.from_bytes(data[self.end :], "little"):
+            if (end := stream_end(data)) < len(data):
+                raise StreamMalformed(
+                    "layers follow the stream, where one alone is taken",
+                    hint=f"its first {end} bytes are a stream",
+                )
             raise StreamCorrupt(
                 "the stream was cut or changed on its way: its CRC does not match",
                 hint="send it again",

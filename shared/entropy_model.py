@@ -117,6 +117,11 @@ class EntropyModel:
                 hint="fetch or export the bundle again",
             ) from error
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it can code onto what the reader has before."""
+        return self._network.goes_on
+
     def encode(
         self,
         latent: Array,

@@ -13,7 +13,11 @@
     |   |-- StreamMalformed      a field or chunk outside its range
     |   |-- StreamUnknownChunk   a required chunk that this version does not know
     |   |-- StreamTooLarge       over the limits of the reader
-    |   `-- DecoderMismatch      intact bytes that decode to other symbols than were coded
+    |   |-- DecoderMismatch      intact bytes that decode to other symbols than were coded
+    |   `-- EnhancementError     a sound enhancement that does not go with what is here
+    |       |-- EnhancementForeign   it continues another stream
+    |       |-- EnhancementCells     it names cells that the picture does not have
+    |       `-- EnhancementCoarse    nothing would become finer
     |-- BundleError
     |   |-- BundleUnknown        the stream names a bundle that is not here
     |   |-- BundleMissing        there is no bundle at the place that was named
@@ -113,6 +117,22 @@ class DecoderMismatch(StreamError):
     code = "decoder_mismatch"
 
 
+class EnhancementError(StreamError):
+    code = "enhancement"
+
+
+class EnhancementForeign(EnhancementError):
+    code = "enhancement_foreign"
+
+
+class EnhancementCells(EnhancementError):
+    code = "enhancement_cells"
+
+
+class EnhancementCoarse(EnhancementError):
+    code = "enhancement_coarse"
+
+
 class BundleError(CotamError):
     code = "bundle"
 
@@ -189,6 +209,8 @@ HTTP_STATUS: Final[dict[type[CotamError], int]] = {
     StreamError: 400,
     StreamTooLarge: 413,
     DecoderMismatch: 422,
+    EnhancementError: 422,
+    EnhancementForeign: 409,
     BundleError: 500,
     BundleUnknown: 409,
     RequestError: 400,

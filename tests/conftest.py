@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from shared.bundle import Bundle, embedded
+from tests.continuing import write_continuing
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +24,12 @@ Serve = Callable[..., str]
 def bundle() -> Bundle:
     """The bundle that ships in the package."""
     return embedded()
+
+
+@pytest.fixture(scope="session")
+def continuing_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same, but for a codec whose streams can be continued, by random layers."""
+    return write_continuing(bundle, tmp_path_factory.mktemp("bundles") / "continuing")
 
 
 @pytest.fixture(scope="session")

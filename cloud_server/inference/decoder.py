@@ -20,6 +20,8 @@ from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
+from shared.layers.enhancement import Enhancement
+from shared.layers.known import Known
 from shared.level_map import STRIDE, LevelMap, read_codes
 from shared.nets.codec import load_synthesis
 from shared.nets.fast_synthesis import FastSynthesis, Precision, dtype_of
@@ -52,7 +54,7 @@ class Decoded:
 
     picture: u8 [H, W, 3]. latent: f32 [C, h, w] in 8-bit units, h = ceil(H / 16).
     codes: i32 [h, w], quality codes 0..180. level_map: None where every cell has the same quality.
-    bundle_id: that of the decoder.
+    bundle_id: that of the decoder. known: what an enhancement continues, where it was kept.
     """
 
     picture: NDArray[np.uint8]
@@ -60,16 +62,21 @@ class Decoded:
     codes: NDArray[Any]
     level_map: LevelMap | None
     bundle_id: bytes
+    known: Known | None = None
 
 
 @dataclass(frozen=True)
 class Latents:
-    """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w]."""
+    """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w].
+
+    known: what an enhancement continues, where it was kept.
+    """
 
     stream: Bitstream
     latent: NDArray[np.float32]
     codes: NDArray[Any]
     level_map: LevelMap | None
+    known: Known | None = None
 
 
 class Decoder:
@@ -85,18 +92,35 @@ class Decoder:
         synthesis = load_synthesis(bundle.path(bundles.DECODER))
         self._synthesis = FastSynthesis(synthesis, dtype_of(precision, device)).to(device)
 
-    def decode(self, stream: Bitstream) -> Decoded:
-        """Decode a stream of this codec. Raises StreamMalformed or DecoderMismatch.
+    def decode(
+        self, stream: Bitstream, enhancements: Sequence[Enhancement] = (), keep: bool = False
+    ) -> Decoded:
+        """Decode a stream of this codec, with what continues it; raises as `read`.
 
         The stream's size has been checked against the limits when it was parsed.
         """
-        return self.restore([self.read(stream)])[0]
+        return self.restore([self.read(stream, enhancements, keep)])[0]
 
-    def read(self, stream: Bitstream) -> Latents:
-        """The exact half: integers alone. Raises StreamMalformed or DecoderMismatch."""
+    def read(
+        self, stream: Bitstream, enhancements: Sequence[Enhancement] = (), keep: bool = False
+    ) -> Latents:
+        """The exact half: integers alone. keep: what another enhancement needs, too.
+
+        Raises StreamMalformed, DecoderMismatch or EnhancementError.
+        """
+        if keep or enhancements:
+            return self._latents(Known.read(stream, self.entropy, enhancements))
         codes, level_map = read_codes(stream)
         found = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
         return Latents(stream, found, codes, level_map)
+
+    def read_on(self, known: Known, enhancement: Enhancement) -> Latents:
+        """The exact half of what continues a picture; raises as `Known.continued`."""
+        return self._latents(known.continued(enhancement, self.entropy))
+
+    def _latents(self, known: Known) -> Latents:
+        latent, codes = known.latent(self.entropy), known.latents.codes
+        return Latents(known.stream, latent, codes, known.level_map, known)
 
     @torch.inference_mode()
     def restore(self, batch: Sequence[Latents]) -> list[Decoded]:
@@ -111,6 +135,7 @@ class Decoder:
                 one.codes,
                 one.level_map,
                 self.bundle.id,
+                one.known,
             )
             for one, picture, latent in zip(batch, pixels, latents, strict=True)
         ]

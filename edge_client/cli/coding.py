@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,10 @@ from edge_client.pictures.download import is_url
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import UsageError
+from shared.layers.enhancement import Enhancement
+
+Layers = tuple[Bitstream, Sequence[Enhancement]]
+"""The stream of a picture and what continues it."""
 
 if TYPE_CHECKING:
     from edge_client.coding.picture_coder import PictureCoder
@@ -23,10 +28,12 @@ def named_source(picture: str) -> tuple[str | BinaryIO, str]:
     return (sys.stdin.buffer, "standard input") if picture == STDIN else (picture, picture)
 
 
-def encode_named(coder: PictureCoder, picture: str) -> Bitstream:
-    """The stream of a file, or of standard input for -."""
+def layers_named(coder: PictureCoder, picture: str, qualities: Sequence[float]) -> Layers:
+    """The stream of a file or of standard input, and what continues it at each further quality."""
     source, name = named_source(picture)
-    return coder.encode(source, name=name)
+    coded = coder.code(source, name=name)
+    later = (coded.enhancement(None, quality) for quality in qualities)
+    return coded.stream, [Enhancement.from_bytes(each) for each in later]
 
 
 def pixels_named(coder: PictureCoder, picture: str) -> Picture:
@@ -64,23 +71,40 @@ class Places:
         return Path(name + (f"-{count}" if count > 1 else "") + SUFFIX)
 
 
-def describe(picture: str, stream: Bitstream) -> str:
-    """A line about a coded picture."""
-    size = len(stream.to_bytes())
+def describe(picture: str, stream: Bitstream, later: Sequence[Enhancement] = ()) -> str:
+    """A line about a coded picture: quality and bytes, with each layer that continues it."""
+    sizes = _sizes(stream, later)
+    qualities = [stream.quality, *(layer.quality for layer in later)]
     return (
-        f"{picture}: {stream.width}x{stream.height} at quality {stream.quality:g} in "
-        f"{size} bytes, {8 * size / (stream.width * stream.height):.3f} bpp"
+        f"{picture}: {stream.width}x{stream.height} at quality "
+        f"{', '.join(f'{quality:g}' for quality in qualities)} in "
+        f"{', '.join(map(str, sizes))} bytes, {_bpp(stream, sizes[-1]):.3f} bpp"
     )
 
 
-def record_of(stream: Bitstream) -> dict[str, Any]:
+def record_of(stream: Bitstream, later: Sequence[Enhancement] = ()) -> dict[str, Any]:
     """A coded picture for `--json`."""
-    size = len(stream.to_bytes())
-    return {
+    sizes = _sizes(stream, later)
+    qualities = [stream.quality, *(layer.quality for layer in later)]
+    record = {
         "width": stream.width,
         "height": stream.height,
-        "quality": stream.quality,
-        "bytes": size,
-        "bpp": round(8 * size / (stream.width * stream.height), 5),
+        "quality": qualities[-1],
+        "bytes": sizes[-1],
+        "bpp": round(_bpp(stream, sizes[-1]), 5),
         "codec": stream.codec_id.hex(),
     }
+    if later:
+        pairs = zip(qualities, sizes, strict=True)
+        record["layers"] = [{"quality": quality, "bytes": size} for quality, size in pairs]
+    return record
+
+
+def _sizes(stream: Bitstream, later: Sequence[Enhancement]) -> list[int]:
+    """Bytes up to the end of each layer."""
+    layers = [stream.to_bytes(), *(layer.to_bytes() for layer in later)]
+    return list(itertools.accumulate(map(len, layers)))
+
+
+def _bpp(stream: Bitstream, size: int) -> float:
+    return 8 * size / (stream.width * stream.height)

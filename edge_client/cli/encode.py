@@ -10,11 +10,10 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, encode_named, record_of
+from edge_client.cli.coding import Layers, Places, describe, layers_named, record_of
 from edge_client.cli.console import streams
 from edge_client.cli.console.output import Output, error_record
 from edge_client.pictures.inputs import expand
-from shared.bitstream import Bitstream
 from shared.errors import CotamError, UsageError, batch_exit_code
 from shared.files import write_named
 
@@ -34,6 +33,7 @@ def encode(
     output: Target = None,
     quality: options.Quality = None,
     budget: options.Budget = None,
+    layers: options.Layers = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
     bundle: options.BundleName = None,
@@ -50,12 +50,15 @@ def encode(
 
     edge_client encode photo.jpg --budget 1500B -o small.cotam
 
+    edge_client encode photo.jpg --layers 0,2,4
+
     edge_client encode holiday/ -o streams/ --json
 
     edge_client encode - -o - < photo.jpg | wc -c
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
+    qualities = options.parse_layers(layers, quality, budget)
     settings = options.resolve_options(bundle=bundle).settings
     pictures = expand(picture or [])
     if not pictures:
@@ -66,7 +69,7 @@ def encode(
 
     coder = PictureCoder(
         bundle=settings.bundle,
-        quality=quality,
+        quality=qualities[0] if qualities else quality,
         budget=most,
         resolution=size,
         guidance=not no_guidance,
@@ -75,18 +78,20 @@ def encode(
     places = Places(pictures, None if output in (None, "-") else Path(output or ""))
     naming = threading.Lock()
 
-    def one(name: str) -> tuple[str, Path | None, Bitstream | CotamError]:
+    def one(name: str) -> tuple[str, Path | None, Layers | CotamError]:
         try:
-            stream = encode_named(coder, name)
+            coded = layers_named(coder, name, qualities[1:])
+            stream, later = coded
+            data = b"".join([stream.to_bytes(), *(layer.to_bytes() for layer in later)])
             if dry_run:
-                return name, None, stream
+                return name, None, coded
             if output == "-":
-                streams.write_bytes(stream.to_bytes())
-                return name, None, stream
+                streams.write_bytes(data)
+                return name, None, coded
             with naming:
                 place = places.of(name)
-            write_named(place, stream.to_bytes())
-            return name, place, stream
+            write_named(place, data)
+            return name, place, coded
         except CotamError as error:
             return name, None, error
 
@@ -101,9 +106,9 @@ def encode(
                     talk.record({"picture": name, "error": error_record(result)})
             elif talk.json:
                 stream_name = None if place is None else str(place)
-                talk.record({"picture": name, "stream": stream_name, **record_of(result)})
+                talk.record({"picture": name, "stream": stream_name, **record_of(*result)})
             else:
                 written = "" if place is None else f", written to {place}"
-                talk.say(f"{describe(name, result)}{written}")
+                talk.say(f"{describe(name, *result)}{written}")
     if errors:
         raise typer.Exit(batch_exit_code(errors, len(pictures)))

@@ -70,6 +70,13 @@ def _lines(found: Inspection) -> list[str]:
         f"check      {stream.check:04x}",
     ]
     lines += [f"chunk {kind:<4} {name}, {size} bytes" for kind, name, size in found.chunks()]
+    for number, layer in enumerate(found.layers(), start=2):
+        where = "the whole picture"
+        if cells := layer["cells"]:
+            where = f"{cells['chosen']} of {cells['of']} cells of {cells['pixels']} pixels"
+        lines.append(
+            f"layer {number:<4} quality {layer['quality']:g}, {where}, {layer['bytes']} bytes"
+        )
     lines += [
         f"total      {found.size} bytes, {found.bpp:.4f} bpp",
         f"overhead   {found.overhead} bytes that are not entropy-coded payload",

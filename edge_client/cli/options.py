@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from edge_client.settings import Resolved, resolve, xdg
 from edge_client.spool.store import MAX_AGE, MAX_BYTES, Spool
 from shared.errors import UsageError
+from shared.layers.enhancement import MAX_LAYERS
 
 if TYPE_CHECKING:
     from edge_client.pictures.images import Resolution
@@ -56,6 +58,15 @@ Budget = Annotated[
         "--budget",
         metavar="BYTES",
         help="The best quality that fits, as 1500, 1500B, 1.5kB or 2KiB; instead of --quality.",
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="Q,Q,...",
+        help="Rising qualities, as 0,2,4: one file, of which each beginning by whole layers is a "
+        "picture; instead of --quality.",
     ),
 ]
 ResolutionText = Annotated[
@@ -134,6 +145,27 @@ def parse_budget(text: str | None, quality: float | None) -> int | None:
     if quality is not None:
         raise UsageError("--budget and --quality exclude each other", hint="give one of them")
     return parse_bytes(text, "--budget")
+
+
+def parse_layers(text: str | None, quality: float | None, budget: str | None) -> list[float]:
+    """Qualities of --layers, none where it is not given.
+
+    Raises UsageError, also where --quality or --budget was given as well.
+    """
+    if text is None:
+        return []
+    if quality is not None or budget is not None:
+        raise UsageError("--layers names the qualities itself", hint="no --quality, no --budget")
+    try:
+        layers = [float(part) for part in text.split(",")]
+    except ValueError:
+        layers = []
+    rising = all(low < high for low, high in itertools.pairwise(layers))
+    if not layers or not rising or len(layers) > MAX_LAYERS:
+        raise UsageError(
+            f"--layers is {text!r}", hint=f"up to {MAX_LAYERS} rising qualities, as 0,2,4"
+        )
+    return layers
 
 
 def resolve_options(

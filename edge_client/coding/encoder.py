@@ -61,12 +61,9 @@ class Analysed:
 
     def code(self, quality: float) -> Bitstream:
         """The stream at a quality of 0 (smallest) to 9 (best). Raises UsageError outside."""
-        if not 0.0 <= quality <= MAX_QUALITY:
-            raise UsageError(
-                f"the quality is {quality:g}", hint=f"0 to {MAX_QUALITY:g} can be coded"
-            )
+        code = quality_code(quality)
         with _timed(self.timings_ms, "coding"):
-            return self._code(round(quality * 20))[0]
+            return self._code(code)[0]
 
     def code_within(self, budget: int) -> Bitstream:
         """A stream of at most `budget` bytes that fills 95 % of it, in at most 6 coding passes.
@@ -197,6 +194,13 @@ class Encoder:
         return onnxruntime.InferenceSession(
             str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"]
         )
+
+
+def quality_code(quality: float) -> int:
+    """Twentieths of a quality of 0 to 9. Raises UsageError outside."""
+    if not 0.0 <= quality <= MAX_QUALITY:
+        raise UsageError(f"the quality is {quality:g}", hint=f"0 to {MAX_QUALITY:g} can be coded")
+    return round(quality * 20)
 
 
 def _cores() -> int:

@@ -13,6 +13,9 @@ from shared.bitstream import CHUNK_LATENTS, CHUNK_LEVEL_MAP, Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import BundleUnknown
+from shared.layers.cells import Cells
+from shared.layers.enhancement import Enhancement, read_layers
+from shared.layers.known import Known
 from shared.level_map import LevelMap, read_codes
 
 _SIGNS: Final = {2: "-+", 3: "-.+", 5: "=-.+#"}
@@ -23,13 +26,15 @@ _CHUNKS: Final = {CHUNK_LEVEL_MAP: "level map", CHUNK_LATENTS: "latents"}
 class Inspection:
     """A stream, the quality codes i32 [h, w] of its latents, and the level map behind them.
 
-    level_map: None for one quality everywhere. size: bytes of it all.
+    level_map: None for one quality everywhere. size: bytes of it all. later: the layers that
+    continue it.
     """
 
     stream: Bitstream
     codes: NDArray[np.int32]
     level_map: LevelMap | None
     size: int
+    later: tuple[Enhancement, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -39,7 +44,27 @@ class Inspection:
     @property
     def overhead(self) -> int:
         """Bytes that are not entropy-coded payload."""
-        return self.size - len(self.stream.latents) - len(self.stream.level_map)
+        later = sum(len(layer.cells) + len(layer.latents) for layer in self.later)
+        return self.size - len(self.stream.latents) - len(self.stream.level_map) - later
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Quality, cells, check and bytes of each layer that continues the stream."""
+        return [
+            {
+                "quality": layer.quality,
+                "cells": self._cells(layer),
+                "check": layer.check,
+                "bytes": len(layer.to_bytes()),
+            }
+            for layer in self.later
+        ]
+
+    def _cells(self, layer: Enhancement) -> dict[str, int] | None:
+        """How many cells of which size are chosen; None for the whole picture."""
+        if not layer.cells:
+            return None
+        cells = Cells.decode(layer.cells, self.stream.width, self.stream.height)
+        return {"chosen": int(cells.chosen.sum()), "of": cells.chosen.size, "pixels": cells.cell}
 
     def chunks(self) -> list[tuple[int, str, int]]:
         """Type, name and payload bytes of each chunk, in the order of the stream."""
@@ -85,21 +110,22 @@ class Inspection:
                 "step": level_map.step / 20,
                 "rows": self.rows(),
             },
+            **({"layers": self.layers()} if self.later else {}),
         }
 
 
 def inspect(data: bytes) -> Inspection:
     """Parse a stream. Raises the StreamError that fits."""
-    stream = Bitstream.from_bytes(data)
+    stream, later = read_layers(data)
     codes, level_map = read_codes(stream)
-    return Inspection(stream, codes, level_map, len(data))
+    return Inspection(stream, codes, level_map, len(data), later)
 
 
 def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
-    """Decode the symbols of a stream with a bundle of its codec, which is returned.
+    """Decode the symbols of a stream and its layers with a bundle of its codec, which is returned.
 
     Raises BundleUnknown where none of `bundles` has its codec, DecoderMismatch where the symbols
-    are not those that were coded.
+    are not those that were coded, EnhancementError where a layer does not continue the one before.
     """
     from shared.bundle import ENTROPY, find
 
@@ -108,5 +134,5 @@ def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
         raise BundleUnknown("there is no bundle to verify the stream with")
     bundle = find(bundles, stream.codec_id)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    model.decode(stream.latents, stream.check, inspection.codes, stream.quality_code)
+    Known.read(stream, model, inspection.later)
     return bundle

@@ -12,6 +12,7 @@ from shared.bundle import Bundle
 from shared.errors import PictureTooLarge
 
 if TYPE_CHECKING:
+    from edge_client.coding.continuing import CodedPicture
     from edge_client.coding.encoder import Encoder
 
 
@@ -80,13 +81,20 @@ class PictureCoder:
 
         Raises PictureError, or UsageError for a quality or budget that cannot be had.
         """
+        return self.code(picture, name=name).stream
+
+    def code(self, picture: Source, *, name: str = "") -> CodedPicture:
+        """The same, kept so that enhancements can continue the stream."""
+        from edge_client.coding.continuing import CodedPicture
+
         encoder = self.encoder  # `use` may exchange it, but not between scaling and coding
         pixels = self._pixels(picture, name, encoder.bundle)
         analysed = encoder.analyse(pixels, self.guidance)
         if self.budget is not None:
-            return analysed.code_within(self.budget)
+            return CodedPicture(analysed, analysed.code_within(self.budget))
         default = encoder.bundle.manifest.quality
-        return analysed.code(default if self.quality is None else self.quality)
+        quality = default if self.quality is None else self.quality
+        return CodedPicture(analysed, analysed.code(quality))
 
     def _pixels(self, picture: Source, name: str, bundle: Bundle) -> Picture:
         model = self.served_resolution or bundle.manifest.resolution

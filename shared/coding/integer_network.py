@@ -120,6 +120,11 @@ class IntegerNetwork:
         self._groups = _groups(arrays)
         self._context_width = len(self._layers["context"].bias)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was made to go on from latents that are there before."""
+        return "before1" in self._layers
+
     def features(self, z: Array, quality: Array, mask: Array | None = None) -> Array:
         """Shared features u8 [h, w, F] of an integer hyper latent and quality codes [h, w].
 
@@ -239,7 +244,7 @@ class IntegerNetwork:
     ) -> _Seen:
         """What all passes see of latents that were there before: of `mask`, which `near` has the
         neighbours of; of all where these are None."""
-        if "before1" not in self._layers or steps is None:
+        if not self.goes_on or steps is None:
             raise ValueError("this network was not made to go on from other latents")
         height, width = quality.shape
         whole = np.broadcast_to(True, quality.shape)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.bundle import ENTROPY, Bundle
-from shared.coding.integer_layers import GROUPS, PASSES
 from shared.entropy_model import EntropyModel
+from tests.continuing import with_random_layers
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,16 +40,4 @@ def entropy(network: Arrays) -> EntropyModel:
 @pytest.fixture(scope="session")
 def continuing(network: Arrays) -> EntropyModel:
     """The same network, but what it makes of latents that are there before is random."""
-    chance = np.random.default_rng(0)
-    channels, hidden = len(network["context.weight"]), len(network["hidden.0.bias"])
-    sides = {"before1": (2 * channels + 1, 96), "before2": (9 * 96, 64)}
-    for k in range(len(PASSES)):
-        sides[f"before.{k}"] = (64, hidden)
-        for g in range(GROUPS):
-            sides[f"gate.{k}.{g}"] = (hidden, len(network[f"mean.{k}.{g}.bias"]))
-    arrays = dict(network)
-    for name, (inputs, outputs) in sides.items():
-        arrays[f"{name}.weight"] = chance.integers(-60, 61, (inputs, outputs)).astype(np.int8)
-        arrays[f"{name}.bias"] = chance.integers(0, 60_000, outputs).astype(np.int32)
-        arrays[f"{name}.shift"] = np.full(outputs, 9, np.int8)
-    return EntropyModel(arrays)
+    return EntropyModel(with_random_layers(network))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shared.bundle import ENTROPY, Bundle, open_bundle
-from shared.coding.integer_network import knows_before
+from shared.coding.integer_layers import knows_before
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
 from shared.level_map import flat_codes
