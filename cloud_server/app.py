@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     for part in (probes, models, query.router, chat.router, bundle_files.router):
         app.include_router(part)
     if service.settings.playground:
-        app.state.edge = EdgeProcess(service.bundles[0])
+        app.state.edge = EdgeProcess(service.bundles[0], service.processes)
         app.include_router(routes.router)
         app.include_router(pages.pages())
 

@@ -11,6 +11,7 @@ from cloud_server.calibration import calibration_of
 from cloud_server.guard.idempotency import AnswerStore
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
+from cloud_server.guard.processes import Processes
 from cloud_server.inference.image_store import ImageStore
 from cloud_server.inference.work import Dispatcher, Work
 from cloud_server.inference.worker import Worker
@@ -48,6 +49,7 @@ class Service:
         self.admission = Admission(settings.max_requests)
         self.answers = AnswerStore(settings.replays, settings.replay_ttl_s)
         self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
+        self.processes = Processes()
         self.metrics = Metrics()
         self.tracing = Tracing.of(settings)
         self.metrics.gauge(

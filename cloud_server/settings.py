@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(16 << 20, ge=1024, description="largest request body")
     max_pixels: int = Field(1 << 22, ge=1, description="largest picture that is decoded")
+    plain_pictures: bool = Field(
+        False,
+        description="take PNG, JPEG and WebP as well; the model sees them as they are",
+    )
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="name=SHA-256 of each key, with commas, as `cloud_server key` prints them; "

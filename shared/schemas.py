@@ -15,8 +15,9 @@ _OPENAI_TYPE: Final = {
     429: "rate_limit_error",
 }
 
-View = Literal["adapter", "picture"]
-"""What the language model saw: adapted latents on top of the picture, or the picture alone."""
+View = Literal["adapter", "picture", "original"]
+"""What the language model saw: adapted latents on top of the decoded picture, that alone, or an
+ordinary picture as it was sent."""
 
 
 class _Model(BaseModel):
@@ -24,7 +25,8 @@ class _Model(BaseModel):
 
 
 class ImageInfo(_Model):
-    """The picture of a stream: pixels, bytes on the wire, bits per pixel, codec id."""
+    """A picture: pixels, bytes on the wire, bits per pixel, and the id of its codec; of an ordinary
+    one png, jpeg or webp."""
 
     width: int
     height: int
@@ -53,7 +55,9 @@ class QueryResponse(_Model):
     id: str = Field(description="request id, also in the x-request-id header")
     answer: str
     model: str
-    view: View = Field(description="whether adapted latents or the decoded picture alone was seen")
+    view: View = Field(
+        description="what was seen: adapted latents, the decoded picture alone, or an ordinary one"
+    )
     image: ImageInfo = Field(description="the picture, the first where several were sent")
     images: list[ImageInfo] = Field(default=[], description="all of several pictures")
     usage: Usage

@@ -65,6 +65,11 @@ class Decoded:
     known: Known | None = None
 
 
+def undecoded(picture: NDArray[np.uint8]) -> Decoded:
+    """A picture u8 [H, W, 3] that came as it is: without latents, and so without an adapter."""
+    return Decoded(picture, torch.empty(0), np.empty(0, np.int32), None, b"")
+
+
 @dataclass(frozen=True)
 class Latents:
     """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w].

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
-from cloud_server.inference.decoder import decoders_of, device_of
+from cloud_server.inference.decoder import decoders_of, device_of, undecoded
 from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.load import Weights, load_backend
 from cloud_server.inference.mllm.upstream import UpstreamOptions
@@ -120,7 +121,9 @@ class Engine:
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
                 self.backend.check(work.turns(), work.max_new_tokens)
-            if work.visual is None and work.decoded is None:
+            if work.original is not None:
+                work.decoded = undecoded(work.original)
+            elif work.visual is None and work.decoded is None:
                 assert work.stream is not None
                 start = time.perf_counter()
                 work.latents = self._decoders[work.stream.codec_id].read(work.stream)
@@ -161,6 +164,8 @@ class Engine:
         looks = self.backend.see([work.decoded for work in batch if work.decoded is not None])
         for work, visual in zip(batch, looks, strict=True):
             work.visual = visual
+            if work.original is not None:
+                work.visual, work.original = replace(visual, view="original"), None
             if not work.keeps_decoded:
                 work.decoded = None
             work.took("vision", start)

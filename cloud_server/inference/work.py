@@ -19,6 +19,9 @@ from shared.errors import CotamError
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cloud_server.inference.decoder import Decoded, Latents
 
 
@@ -47,6 +50,7 @@ class Work:
 
     It is the AnswerSink of its own answer: it keeps the outcome, then passes it on to `sink`.
 
+    original: an ordinary picture u8 [H, W, 3] in place of a stream, seen as it is.
     prompt: None to look at the picture only. history: see `mllm.base.GenerationRequest`.
     others: works without a prompt that look at the pictures which are shown after this one's.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
@@ -60,6 +64,7 @@ class Work:
     max_new_tokens: int = 0
     history: tuple[Turn, ...] = ()
     others: tuple[Work, ...] = ()
+    original: NDArray[np.uint8] | None = None
     visual: VisualInput | None = None
     latents: Latents | None = None
     decoded: Decoded | None = None

@@ -30,7 +30,7 @@ from cloud_server.routes.documented import WORK, problems
 from cloud_server.routes.works import work_on
 from cloud_server.service import Service
 from shared.bitstream import MEDIA_TYPE
-from shared.errors import PictureTooLarge, PictureUnreadable, RequestError
+from shared.errors import RequestError
 from shared.level_map import LevelMap
 from shared.schemas import ImageInfo
 
@@ -81,7 +81,7 @@ class Shown(BaseModel):
     "/pictures",
     response_model=Shown,
     openapi_extra=_BODY,
-    responses=problems(*WORK, PictureUnreadable, PictureTooLarge),
+    responses=problems(*WORK),
 )
 async def show(
     request: Request,
@@ -106,7 +106,7 @@ async def show(
         body = await edge.encode(png(picture), quality, guidance, _left(ticket))
     elif kind != MEDIA_TYPE:
         raise RequestError(f"the body is {kind[:64]!r}", hint=f"send {PNG} or {MEDIA_TYPE}")
-    work, (image,) = work_on(service, ticket.caller, [body])
+    work, (image,) = await work_on(service, ticket, [body])
     work.keeps_decoded = True
     await results.finish(service, request, ticket, work)
     return await asyncio.to_thread(_shown, work, image, body, picture)

@@ -112,7 +112,7 @@ class Decoders:
     def decode(self, work: Work) -> Work:
         """`work` with its pictures, or with what is wrong with one of its streams."""
         for look in (work, *work.others):
-            if look.visual is None:
+            if look.visual is None and look.original is None:
                 self._decode(look)
             if look.error is not None:
                 work.finish(look.error)
@@ -219,8 +219,11 @@ def _arrived(work: Work, device: torch.device, sink: AnswerSink) -> Work:
         )
     if visual is not None:
         visual = _moved(visual, device)
+    original = None if work.original is None else work.original.copy()
     others = tuple(_arrived(other, device, NOBODY) for other in work.others)
-    return replace(work, decoded=decoded, visual=visual, others=others, sink=sink)
+    return replace(
+        work, decoded=decoded, visual=visual, original=original, others=others, sink=sink
+    )
 
 
 def _departing(work: Work) -> Work:

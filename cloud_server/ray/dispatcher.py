@@ -85,8 +85,9 @@ class ReplicaDispatcher:
     async def _ask(self, work: Work, transcript: Transcript) -> None:
         """One try. Replicas report what is wrong with a request; they raise only when they die."""
         bare = replace(work, sink=NOBODY)
-        kept = all(look.visual is not None for look in (work, *work.others))
-        decoded = bare if kept else self._decoders.decode.remote(bare)
+        looks = (work, *work.others)
+        seen = all(look.visual is not None or look.original is not None for look in looks)
+        decoded = bare if seen else self._decoders.decode.remote(bare)
         answers = self._answers.answer.remote(decoded, work.streams)
         transcript.restart()
         try:

@@ -1,7 +1,8 @@
 """POST /v1/chat/completions: the form that OpenAI's clients speak, pictures as our streams.
 
-A picture is a `data:application/vnd.cotam;base64,` URL. No other URL is ever looked at: a server
-that fetches URLs for strangers is a way into the network that it stands in.
+A picture is a `data:application/vnd.cotam;base64,` URL, or one of PNG, JPEG or WebP where the
+settings allow it. Nothing is ever fetched: a server that fetches URLs for strangers is a way into
+the network that it stands in.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ async def chat(request: Request, ticket: Admitted) -> Any:
     body = await _read(request, service)
     model = service.require_model(body.model) if body.model else service.model()
     prompt, history = body.conversation()
-    work, _ = work_on(service, ticket.caller, body.pictures())
+    pictures = body.pictures(plain=service.settings.plain_pictures)
+    work, _ = await work_on(service, ticket, pictures)
     work.prompt, work.history = prompt, history
     work.max_new_tokens = body.count()
     head: dict[str, Any] = {

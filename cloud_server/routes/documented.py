@@ -16,6 +16,8 @@ from shared.errors import (
     KeyRefused,
     NotReady,
     Overloaded,
+    PictureTooLarge,
+    PictureUnreadable,
     RateLimited,
     RequestError,
     StreamCorrupt,
@@ -46,7 +48,8 @@ _STREAM: Final = (
     StreamTooLarge,
     DecoderMismatch,
 )
-WORK: Final = (*KEY, *_PLACE, *_STREAM, FieldInvalid, UpstreamError)
+_PICTURE: Final = (PictureUnreadable, PictureTooLarge)
+WORK: Final = (*KEY, *_PLACE, *_STREAM, *_PICTURE, FieldInvalid, UpstreamError)
 """Errors of every operation that takes a picture."""
 
 

@@ -59,7 +59,7 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     """
     service: Service = request.app.state.service
     form = await read_form(request, QuestionForm)
-    work, images = work_on(service, ticket.caller, form.pictures)
+    work, images = await work_on(service, ticket, form.pictures)
     work.prompt, work.max_new_tokens = form.prompt, form.max_new_tokens
     if form.stream:
         pieces = await results.stream(service, request, ticket, work)
@@ -87,7 +87,7 @@ async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
     """Look at a picture once and keep it for questions by `image_id`."""
     service: Service = request.app.state.service
     form = await read_form(request, PictureForm)
-    work, (image,) = work_on(service, ticket.caller, [form.bitstream])
+    work, (image,) = await work_on(service, ticket, [form.bitstream])
     await results.finish(service, request, ticket, work)
     assert work.visual is not None
     image_id = service.images.put(ticket.caller, work.visual, image)

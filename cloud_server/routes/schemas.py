@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from cloud_server.guard.plain_picture import DATA_URLS
 from cloud_server.inference.image_store import ID_PREFIX
 from cloud_server.inference.mllm.base import Turn
 from shared.bitstream import MEDIA_TYPE
@@ -127,23 +128,27 @@ class ChatRequest(_Part):
         *history, last = turns
         return check_prompt(last.text, FieldInvalid), tuple(history)
 
-    def pictures(self) -> list[bytes | str]:
-        """The streams of the pictures, or the ids of kept ones. Raises FieldInvalid."""
+    def pictures(self, plain: bool = False) -> list[bytes | str]:
+        """The streams of the pictures, or the ids of kept ones. Raises FieldInvalid.
+
+        plain: files of ordinary pictures are taken as well.
+        """
         urls = [url for message in self.messages for url in message.pictures()]
         check_pictures(len(urls), FieldInvalid)
-        return [_picture(url) for url in urls]
+        kinds = (DATA_URL, *DATA_URLS) if plain else (DATA_URL,)
+        return [_picture(url, kinds) for url in urls]
 
 
-def _picture(url: str) -> bytes | str:
+def _picture(url: str, kinds: tuple[str, ...]) -> bytes | str:
     if url.startswith(ID_PREFIX):
         return url
-    if not url.startswith(DATA_URL):
+    if not url.startswith(kinds):
         raise FieldInvalid(
             "the picture is no CoTAM stream; this server fetches no URLs",
             hint=f"send {DATA_URL}... with what edge_client encode writes",
         )
     try:
-        return base64.b64decode(url[len(DATA_URL) :], validate=True)
+        return base64.b64decode(url.partition(",")[2], validate=True)
     except ValueError as error:
         raise FieldInvalid("the picture's base64 is damaged") from error
 

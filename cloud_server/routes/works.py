@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from cloud_server.guard.plain_picture import kind_of, read_plain
 from cloud_server.inference.work import Work
+from cloud_server.routes.admission import Ticket
 from cloud_server.service import Service
 from shared.bitstream import Bitstream
 from shared.errors import StreamTooLarge
 from shared.schemas import ImageInfo
 
 
-def work_on(
-    service: Service, caller: str, pictures: Sequence[bytes | str]
+async def work_on(
+    service: Service, ticket: Ticket, pictures: Sequence[bytes | str]
 ) -> tuple[Work, list[ImageInfo]]:
     """A work on streams, or on the kept pictures of those ids, and what the pictures are.
 
-    Raises a StreamError, BundleUnknown, or NotFound where the caller has kept none.
+    Where the settings allow it, files of ordinary pictures are taken as well. Raises a StreamError,
+    BundleUnknown, PictureError, or NotFound where the caller has kept none.
     """
-    works, images = zip(*(_of_one(service, caller, one) for one in pictures), strict=True)
+    works, images = zip(*[await _of_one(service, ticket, one) for one in pictures], strict=True)
     pixels = sum(image.width * image.height for image in images)
     if len(images) > 1 and pixels > service.limits.pixels:
         raise StreamTooLarge(
@@ -31,10 +35,15 @@ def work_on(
     return work, list(images)
 
 
-def _of_one(service: Service, caller: str, picture: bytes | str) -> tuple[Work, ImageInfo]:
+async def _of_one(service: Service, ticket: Ticket, picture: bytes | str) -> tuple[Work, ImageInfo]:
     if isinstance(picture, str):
-        kept = service.images.get(caller, picture)
+        kept = service.images.get(ticket.caller, picture)
         return Work(None, visual=kept.visual), kept.image
+    if service.settings.plain_pictures and kind_of(picture):
+        left = max(0.0, ticket.deadline - asyncio.get_running_loop().time())
+        plain = await read_plain(service.processes, picture, service.limits.pixels, left)
+        height, width = plain.pixels.shape[:2]
+        return Work(None, original=plain.pixels), _info(width, height, len(picture), plain.kind)
     stream = service.parse(picture)
     image = image_info(stream, len(picture))
     service.metrics.received(image)
@@ -43,10 +52,14 @@ def _of_one(service: Service, caller: str, picture: bytes | str) -> tuple[Work, 
 
 def image_info(stream: Bitstream, size: int) -> ImageInfo:
     """What a stream of `size` bytes is."""
+    return _info(stream.width, stream.height, size, stream.codec_id.hex())
+
+
+def _info(width: int, height: int, size: int, codec: str) -> ImageInfo:
     return ImageInfo(
-        width=stream.width,
-        height=stream.height,
+        width=width,
+        height=height,
         bytes=size,
-        bpp=round(8 * size / (stream.width * stream.height), 6),
-        codec=stream.codec_id.hex(),
+        bpp=round(8 * size / (width * height), 6),
+        codec=codec,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloud_server.playground.edge import run_edge
+from cloud_server.guard.processes import run
 from cloud_server.playground.pages import STATIC, examples
 from cloud_server.playground.pictures import (
     jpeg_as_good,
@@ -176,13 +176,13 @@ def test_the_edge_process_has_no_settings_of_the_service(
 ) -> None:
     monkeypatch.setenv("COTAM_UPSTREAM_KEY", "secret")
     tell = "import os; print(sorted(k for k in os.environ if k.startswith('COTAM_')))"
-    assert run_edge([sys.executable, "-c", tell], b"", 60.0) == b"['COTAM_CONFIG']\n"
+    assert run([sys.executable, "-c", tell], b"", 60.0) == b"['COTAM_CONFIG']\n"
 
 
 def test_the_edge_process_is_ended_in_time_and_may_fail() -> None:
     with pytest.raises(DeadlineExceeded):
-        run_edge([sys.executable, "-c", "while True: pass"], b"", 0.05)
+        run([sys.executable, "-c", "while True: pass"], b"", 0.05)
     with pytest.raises(PictureUnreadable):
-        run_edge([sys.executable, "-c", "raise SystemExit(3)"], b"", 60.0)
+        run([sys.executable, "-c", "raise SystemExit(3)"], b"", 60.0)
     with pytest.raises(CotamError, match="ended with 1: oh"):
-        run_edge([sys.executable, "-c", "raise SystemExit('oh')"], b"", 60.0)
+        run([sys.executable, "-c", "raise SystemExit('oh')"], b"", 60.0)
