@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from shared.errors import CotamError, exit_code
 
@@ -52,12 +53,7 @@ def main() -> None:
         # Commands import torch, some transformers: load what was asked for alone.
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
-    room, text = COMMANDS[chosen.command]
-    module = importlib.import_module(f"evaluation.commands.{room}.{chosen.command}")
-    own = argparse.ArgumentParser(prog=f"python -m evaluation {chosen.command}", description=text)
-    module.add_arguments(own)
-    own.add_argument("--report", type=Path, default=Path("docs/results.md"))
-    own.add_argument("--results", type=Path, default=Path("runs/results"), help="raw numbers")
+    module, own = loaded(chosen.command)
     arguments = own.parse_args(rest)
     arguments.words = (chosen.command, *rest)
     try:
@@ -65,6 +61,17 @@ def main() -> None:
     except CotamError as error:
         print(f"python -m evaluation: {error}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from error
+
+
+def loaded(command: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """A command's module and the parser of its options."""
+    room, text = COMMANDS[command]
+    module = importlib.import_module(f"evaluation.commands.{room}.{command}")
+    parser = argparse.ArgumentParser(prog=f"python -m evaluation {command}", description=text)
+    module.add_arguments(parser)
+    parser.add_argument("--report", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--results", type=Path, default=Path("runs/results"), help="raw numbers")
+    return module, parser
 
 
 if __name__ == "__main__":

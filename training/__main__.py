@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from types import ModuleType
 
 from shared.errors import CotamError, UsageError, exit_code
 
@@ -30,11 +31,8 @@ def main() -> None:
         # Trainers import torch, some transformers: load what was asked for alone.
         commands.add_parser(name, help=text, add_help=False)
     chosen, rest = parser.parse_known_args()
-    name, text = TRAINERS[chosen.command]
     try:
-        module = importlib.import_module(f"training.{name}")
-        own = argparse.ArgumentParser(prog=f"python -m training {chosen.command}", description=text)
-        module.add_arguments(own)
+        module, own = loaded(chosen.command)
         module.main(own.parse_args(rest))
     except ModuleNotFoundError as error:
         if error.name != "scenes":
@@ -49,6 +47,15 @@ def main() -> None:
         print(f"python -m training: {error}", file=sys.stderr)
         code = exit_code(error) if isinstance(error, CotamError) else exit_code(UsageError(""))
         raise SystemExit(code) from error
+
+
+def loaded(command: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """A command's module and the parser of its options."""
+    name, text = TRAINERS[command]
+    module = importlib.import_module(f"training.{name}")
+    parser = argparse.ArgumentParser(prog=f"python -m training {command}", description=text)
+    module.add_arguments(parser)
+    return module, parser
 
 
 if __name__ == "__main__":

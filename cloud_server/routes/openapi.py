@@ -58,7 +58,8 @@ def page(api: dict[str, Any]) -> str:
         "what to do, `instance` is the request id, which is also in the header `x-request-id` of",
         "every answer; `error` says the same in the form that OpenAI's clients read. Where a key",
         "is asked for, it is sent as `Authorization: Bearer KEY`. Line and headers of a request",
-        f"have at most {MOST_BYTES} bytes together.",
+        f"have at most {MOST_BYTES} bytes together. Requests to paste into a shell are in [HTTP by",
+        "example](http.md).",
     ]
     for name, operation in _operations(api):
         method, path = name.split(" ")
