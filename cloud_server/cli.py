@@ -77,7 +77,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port; 0 picks a free one")] = None,
     bundle: Annotated[
-        str | None, typer.Option(help="bundles: embedded names or folders, with commas")
+        str | None,
+        typer.Option(help="bundles: embedded names, folders, URLs or hf:ORG/NAME"),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of torch")] = None,
@@ -120,7 +121,8 @@ def decode(
         bool, typer.Option("--force", "-f", help="write over pictures that are there")
     ] = False,
     bundle: Annotated[
-        str, typer.Option(help="bundles: embedded names or folders, with commas; default: all")
+        str,
+        typer.Option(help="bundles, as for serve, with commas; default: all embedded"),
     ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but errors")] = False,
 ) -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from cloud_server.inference.decoder import Decoded, Decoder, device_of
 from shared.bitstream import Limits
-from shared.bundle import Bundle, embedded_bundles, find, open_bundle
+from shared.bundle import Bundle, embedded_bundles, find
 from shared.errors import BundleUnknown, UsageError
 from shared.layers.enhancement import Enhancement, read_layers
+from shared.remote.places import WHOLE, open_place
 
 FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of the pictures that are written. JPEG alone loses something."""
@@ -38,15 +39,16 @@ def decode(
 ) -> Image.Image:
     """The picture of a stream, as an RGB image; as its last layer has it where it has layers.
 
-    stream: the bytes of one, or the path of its file. bundles: embedded names or folders, one of
-    which decodes the stream; all embedded ones where none is named. device: "cpu", "cuda", "auto".
+    stream: the bytes of one, or the path of its file. bundles: embedded names, folders, URLs
+    or hf:ORG/NAME, one of which decodes the stream; all embedded ones where none is named. device:
+    "cpu", "cuda", "auto".
     Raises UsageError for a file that cannot be read, the StreamError that fits, BundleUnknown,
     BundleMissing and BundleCorrupt.
     """
     limits = limits or Limits()
     raw = stream if isinstance(stream, bytes) else _read(Path(stream), limits)
     parsed, enhancements = read_layers(raw, limits)
-    here = [open_bundle(place) for place in bundles] or embedded_bundles()
+    here = [open_place(place, WHOLE) for place in bundles] or embedded_bundles()
     try:
         bundle = find(here, parsed.codec_id)
     except BundleUnknown as error:

@@ -19,8 +19,9 @@ from cloud_server.observe.metrics import Metrics
 from cloud_server.observe.tracing import Tracing
 from cloud_server.settings import Settings
 from shared.bitstream import Bitstream, Limits
-from shared.bundle import Bundle, find, open_bundle
+from shared.bundle import Bundle, find
 from shared.errors import CotamError, NotFound, NotReady
+from shared.remote.places import WHOLE, open_place
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Service:
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
         self.settings = settings
-        self.bundles: list[Bundle] = [open_bundle(place) for place in settings.bundle]
+        self.bundles: list[Bundle] = [open_place(place, WHOLE) for place in settings.bundle]
         self.calibration = calibration_of(settings, self.bundles)
         self.limits = Limits(settings.max_pixels, settings.max_body_bytes, settings.max_body_bytes)
         self.keys = KeyRing.of(settings)

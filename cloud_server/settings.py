@@ -27,7 +27,8 @@ class Settings(BaseSettings):
     bundle: Annotated[tuple[str, ...], NoDecode] = Field(
         (DEFAULT,),
         min_length=1,
-        description="bundles whose streams are taken: embedded names or folders, with commas",
+        description="bundles whose streams are taken: embedded names, folders, https://... or "
+        "hf:ORG/NAME[@REVISION], with commas",
     )
     mllm: str = Field(
         "",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.errors import UsageError
+from shared.files import xdg
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8000"
 ENVIRONMENT: Final = {
@@ -48,18 +49,6 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
     if named:
         return Path(named)
     return xdg("XDG_CONFIG_HOME", ".config", environment) / "config.toml"
-
-
-def xdg(variable: str, fallback: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Our folder below one of the XDG base directories; `fallback` is relative to the home.
-
-    Raises UsageError where this user has none.
-    """
-    base = environment.get(variable)
-    try:
-        return (Path(base) if base else Path.home() / fallback) / "cotam"
-    except RuntimeError as error:  # a user without a name, as containers have them
-        raise UsageError("there is no home directory", hint=f"set HOME or {variable}") from error
 
 
 def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Resolved:

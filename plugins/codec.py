@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from shared.bitstream import Bitstream
-from shared.bundle import DEFAULT, open_bundle
+from shared.bundle import DEFAULT
 
 if TYPE_CHECKING:
     from edge_client.coding.encoder import Encoder
@@ -27,8 +27,8 @@ def encode(
     """The stream of a picture at its own size: a path, bytes, a PIL image or an array.
 
     quality: 0 to 9, default the bundle's own. budget: bytes, instead of a quality. bundle: an
-    embedded name or a folder. Raises PictureError, BundleError, and UsageError for a quality or
-    budget that cannot be had.
+    embedded name, a folder, a URL or hf:ORG/NAME. Raises PictureError, BundleError, and UsageError
+    for a quality or budget that cannot be had.
     """
     from edge_client.pictures.images import load
 
@@ -42,6 +42,7 @@ def encode(
 @functools.lru_cache(maxsize=4)
 def _encoder(bundle: str) -> Encoder:
     """The networks of a bundle, kept for the next picture."""
+    from edge_client.coding.bundles import find_named
     from edge_client.coding.encoder import Encoder
 
-    return Encoder(open_bundle(bundle))
+    return Encoder(find_named(bundle))

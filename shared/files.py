@@ -1,9 +1,9 @@
-"""Files that are never half there."""
+"""Files that are never half there, and the folders that are the user's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -60,3 +60,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def xdg(variable: str, fallback: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Our folder below one of the XDG base directories; `fallback` is relative to the home.
+
+    Raises UsageError where this user has none.
+    """
+    base = environment.get(variable)
+    try:
+        return (Path(base) if base else Path.home() / fallback) / "cotam"
+    except RuntimeError as error:  # a user without a name, as containers have them
+        raise UsageError("there is no home directory", hint=f"set HOME or {variable}") from error

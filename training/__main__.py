@@ -19,6 +19,7 @@ TRAINERS = {
     "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
     "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),
     "export": ("bundle.export", "make a bundle of finished runs and check it"),
+    "publish": ("bundle.publish", "write a bundle as a repository of Hugging Face's hub"),
 }
 """Command: its module in this package, and what it makes."""
 

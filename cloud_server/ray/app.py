@@ -41,8 +41,8 @@ from cloud_server.ray.dispatcher import ReplicaDispatcher
 from cloud_server.ray.settings import RaySettings, load_ray_settings
 from cloud_server.service import Service
 from cloud_server.settings import Settings, load_settings
-from shared.bundle import open_bundle
 from shared.errors import CotamError, exit_code
+from shared.remote.places import WHOLE, open_place
 from shared.schemas import ModelInfo
 
 APP: Final = "cotam"
@@ -101,7 +101,7 @@ class Decoders:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = device_of(settings.device)
-        bundles = [open_bundle(place) for place in settings.bundle]
+        bundles = [open_place(place, WHOLE) for place in settings.bundle]
         self._decoders = decoders_of(bundles, device, settings.synthesis)
         self._lock = threading.Lock()
 

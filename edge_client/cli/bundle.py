@@ -28,13 +28,18 @@ def list_(json: options.Json = False) -> None:
 @app.command()
 def fetch(
     bundle_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="(default: all that the server takes)")
+        str | None,
+        typer.Argument(
+            metavar="ID|URL",
+            help="One of the server's, https://... or hf:ORG/NAME. (default: all that the server "
+            "takes)",
+        ),
     ] = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
     json: options.Json = False,
 ) -> None:
-    """Fetch bundles from the server into the cache, hashes checked.
+    """Fetch bundles from the server, or from elsewhere, into the cache, hashes checked.
 
     [bold]Example[/bold]
 
@@ -46,8 +51,12 @@ def fetch(
     from edge_client.coding.bundles import local_bundles
     from edge_client.server.bundles import fetch_bundle, server_bundle_ids
     from edge_client.server.connection import Connection
+    from shared.remote.places import EDGE, is_remote, open_place
 
     talk = Output(json)
+    if bundle_id is not None and is_remote(bundle_id):
+        _show(talk, open_place(bundle_id, EDGE))
+        return
     connection = Connection(settings.server, settings.api_key)
     local = {bundle.hex_id: bundle for bundle in local_bundles()}
     try:

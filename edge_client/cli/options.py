@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_client.settings import Resolved, resolve, xdg
+from edge_client.settings import Resolved, resolve
 from edge_client.spool.store import MAX_AGE, MAX_BYTES, Spool
 from shared.errors import UsageError
+from shared.files import xdg
 from shared.layers.enhancement import MAX_LAYERS
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ BundleName = Annotated[
     typer.Option(
         "--bundle",
         "-b",
-        metavar="NAME|ID|DIR",
-        help="Weights to code with. (env: COTAM_EDGE_BUNDLE; default: those that the server takes)",
+        metavar="NAME|ID|DIR|URL",
+        help="Weights to code with, also https://... or hf:ORG/NAME[@REVISION]. (env: "
+        "COTAM_EDGE_BUNDLE; default: those that the server takes)",
     ),
 ]
 Quality = Annotated[

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
-from edge_client.settings import xdg
-from shared.bundle import DEFAULT, EMBEDDED, MANIFEST, Bundle, embedded, open_bundle
+from shared.bundle import DEFAULT, EMBEDDED, MANIFEST, Bundle, embedded
 from shared.errors import BundleCorrupt, BundleMissing
+from shared.remote.places import EDGE, cache_folder, is_remote, open_place
 
 AUTO: Final = "auto"
 """The name that stands for: the embedded bundle, or another where the server does not take it."""
-
-
-def cache_folder() -> Path:
-    """Where fetched bundles lie, side by side, each under its id."""
-    return xdg("XDG_CACHE_HOME", ".cache") / "bundles"
 
 
 def local_bundles() -> list[Bundle]:
@@ -31,12 +25,17 @@ def local_bundles() -> list[Bundle]:
 
 
 def find_named(name: str) -> Bundle:
-    """A bundle by "auto", embedded name, id or directory. Raises BundleMissing, BundleCorrupt."""
+    """A bundle by "auto", embedded name, id or directory, or one that is fetched from a URL or hub.
+
+    Raises BundleMissing, BundleCorrupt.
+    """
     if name == AUTO:
         return embedded(DEFAULT)
     try:
-        return open_bundle(name)
+        return open_place(name, EDGE)
     except BundleMissing:
+        if is_remote(name):
+            raise
         for bundle in local_bundles():
             if name in (bundle.hex_id, bundle.manifest.name):
                 return bundle

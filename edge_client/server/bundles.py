@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Final
 
 import httpx
 
-from edge_client.coding.bundles import cache_folder, local_bundles
+from edge_client.coding.bundles import local_bundles
 from edge_client.server.connection import Connection
 from edge_client.server.protocol import check_status, model_of
-from shared.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, manifest_id, parse_manifest
-from shared.errors import BundleCorrupt, BundleMissing, BundleUnknown, UsageError
+from shared.bundle import MANIFEST, Bundle
+from shared.errors import BundleUnknown
+from shared.remote.keeping import keep
+from shared.remote.places import EDGE, MOST_BYTES, cache_folder
 from shared.schemas import ModelList
-
-MAX_EDGE_BYTES: Final = 1 << 30
 
 
 def server_bundle_ids(http: httpx.Client) -> list[str]:
@@ -45,28 +39,14 @@ def choose_bundle(connection: Connection, current: Bundle) -> Bundle:
 def fetch_bundle(http: httpx.Client, hex_id: str) -> Bundle:
     """Fetch the edge part of a bundle into the cache; one that is there already is returned.
 
-    The manifest must hash to the id, and each file to the manifest's hash of it. The bundle
-    appears whole or not at all. Raises BundleCorrupt, UsageError where it cannot be written, and
-    what the server reports.
+    Raises BundleCorrupt, UsageError where it cannot be written, and what the server reports.
     """
-    folder = cache_folder()
-    with suppress(BundleMissing):
-        return Bundle.open(folder / hex_id)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{hex_id}-", dir=folder))
-        try:
-            _fetch_into(beside, http, hex_id)
-            with suppress(OSError):  # another process was quicker: its bundle is the same
-                beside.rename(folder / hex_id)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    except OSError as error:
-        raise UsageError(
-            f"the bundle {hex_id} cannot be kept in {folder}: {error.strerror}",
-            hint="XDG_CACHE_HOME names another folder",
-        ) from error
-    return Bundle.open(folder / hex_id)
+
+    def read(name: str) -> Iterator[bytes]:
+        url = f"/v1/bundles/{hex_id}"
+        return _download(http, url if name == MANIFEST else f"{url}/files/{name}")
+
+    return keep(cache_folder(), read, EDGE, MOST_BYTES["edge"], hex_id)
 
 
 def _of_models(http: httpx.Client) -> tuple[list[str], list[str]]:
@@ -77,39 +57,9 @@ def _of_models(http: httpx.Client) -> tuple[list[str], list[str]]:
     return list(ids), list(codecs)
 
 
-def _fetch_into(beside: Path, http: httpx.Client, hex_id: str) -> None:
-    url = f"/v1/bundles/{hex_id}"
-    raw = b"".join(_download(http, url, MAX_MANIFEST_BYTES, "its manifest"))
-    if manifest_id(raw).hex() != hex_id:
-        raise BundleCorrupt(f"the server's manifest is not that of the bundle {hex_id}")
-    manifest = parse_manifest(raw)
-    edge = {name: entry for name, entry in manifest.files.items() if entry.part == "edge"}
-    if sum(entry.bytes for entry in edge.values()) > MAX_EDGE_BYTES:
-        raise BundleCorrupt(f"the bundle {hex_id} has over {MAX_EDGE_BYTES} bytes")
-    for name, entry in edge.items():
-        path = beside / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with path.open("wb") as file:
-            for block in _download(http, f"{url}/files/{name}", entry.bytes, name):
-                digest.update(block)
-                file.write(block)
-        if digest.hexdigest() != entry.sha256:
-            raise BundleCorrupt(
-                f"{name} came over the wire with another hash than the manifest's",
-                hint="fetch it again",
-            )
-    (beside / MANIFEST).write_bytes(raw)
-
-
-def _download(http: httpx.Client, url: str, most: int, what: str) -> Iterator[bytes]:
+def _download(http: httpx.Client, url: str) -> Iterator[bytes]:
     with http.stream("GET", url) as response:
         if not response.is_success:
             response.read()
         check_status(response)
-        size = 0
-        for block in response.iter_bytes():
-            size += len(block)
-            if size > most:
-                raise BundleCorrupt(f"{what} is larger than the {most} bytes that it may have")
-            yield block
+        yield from response.iter_bytes()

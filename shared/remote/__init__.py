@@ -1,0 +1,1 @@
+"""Bundles that lie elsewhere: fetched, every hash checked, kept, and used offline afterwards."""
