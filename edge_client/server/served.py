@@ -17,10 +17,10 @@ from typing import Final
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge_client.coding.bundles import cache_folder
 from edge_client.server.protocol import model_of
 from shared.errors import CotamError, UpstreamError, UsageError
 from shared.files import write_atomically
+from shared.remote.places import cache_folder
 from shared.schemas import ModelInfo, ModelList, QueryResponse, View
 
 MODELS: Final = "/v1/models"
