@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from shared.coding import intervals
 from shared.coding.ans import open_coder
 from shared.coding.integer_layers import (
     CODES,
@@ -36,7 +37,8 @@ from shared.coding.integer_layers import (
     Product,
 )
 from shared.coding.integer_network import Before, Here, IntegerNetwork, SymbolsOf, blocks
-from shared.coding.symbol_coder import BIT_PRICE, SymbolCoder, bits_of_one, dead_zones
+from shared.coding.intervals import told_by
+from shared.coding.symbol_coder import BIT_PRICE, Allowed, SymbolCoder, bits_of_one, dead_zones
 from shared.errors import BundleCorrupt, DecoderMismatch
 
 SYMBOL_LIMIT: Final = 30_000
@@ -64,13 +66,14 @@ class Encoded:
 class Symbols:
     """What a payload holds, in integers.
 
-    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16. Both are 0
-    where latents were not coded.
+    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16. told: u8
+    [h, w, C], of `intervals.told_by`. All are 0 where latents were not coded.
     """
 
     hyper: Array
     values: Array
     means: Array
+    told: Array
 
 
 class EntropyModel:
@@ -130,13 +133,16 @@ class EntropyModel:
         price: float = BIT_PRICE,
         before: Before | None = None,
         mask: Array | None = None,
+        told_price: int = 0,
         keep: bool = False,
     ) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180).
 
         price: squared error, in squared quantiser steps, that a bit must save to be written.
         before: what the reader has already. mask: bool [h, w], the latents to be coded, where
-        `before` has all others; `quality` counts in it alone. keep: give `Encoded.symbols`, too.
+        `before` has all others; `quality` counts in it alone. told_price: where `before` are these
+        very latents, coarser, and the price of a bit at which they were coded, in sixteenths of
+        BIT_PRICE: each symbol is then among the few that they allow. keep: give `Encoded.symbols`.
         """
         zones = dead_zones(self._bits_of_one, price)
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
@@ -145,7 +151,8 @@ class EntropyModel:
         z = self._analyse_hyper(latent, quality, base_code) if known is None else known
         values = np.zeros(latent.shape, np.int16)
         means = np.zeros(latent.shape, np.int16) if keep else None
-        passes: list[tuple[Array, Array]] = []
+        told = np.zeros(latent.shape, np.uint8) if keep else None
+        passes: list[tuple[Array, Array, Allowed | None]] = []
         steps: list[tuple[Array, Array]] = []
 
         def quantise(here: Here, mean: Array, index: Array) -> Array:
@@ -153,21 +160,28 @@ class EntropyModel:
             gains = self._gains[quality[rows, columns], channels]
             gained = latent[here] * gains
             symbols = _quantise(gained, mean, index, zones)
+            allowed = self._allowed(before, quality, here, mean, index, told_price)
+            if allowed is not None:
+                low, count = allowed
+                inside = np.clip(symbols, low, low + count - 1)
+                symbols = np.where(count > 0, inside, symbols).astype(np.int16)
             values[here] = symbols
-            if means is not None:
-                means[here] = mean
-            passes.append((symbols, index))
+            if means is not None and told is not None:
+                means[here], told[here] = mean, told_by(symbols, index)
+            passes.append((symbols, index, allowed))
             steps.append(self._steps(gained, mean, index, symbols))
             return symbols
 
         self._walk(z, quality, quantise, before, mask)
         coder = open_coder()
-        for symbols, index in reversed(passes):
-            self._coder.push(coder, symbols, index)
+        for symbols, index, allowed in reversed(passes):
+            self._coder.push(coder, symbols, index, allowed)
         if known is None:
             self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
         prices, bits = (np.concatenate(each) for each in zip(*steps, strict=True))
-        kept = None if means is None else Symbols(z, values.astype(np.int32), means)
+        kept = None
+        if means is not None and told is not None:
+            kept = Symbols(z, values.astype(np.int32), means, told)
         return Encoded(coder.payload(), _check(z, values, mask), prices, bits, kept)
 
     def _steps(
@@ -211,11 +225,13 @@ class EntropyModel:
         if onto is None or mask is None:
             values = _sixteenths(symbols).astype(np.int64)
             values *= self._step_sizes[quality]
-            return Before(values, quality, symbols.hyper)
+            return Before(values, quality, symbols.hyper, symbols.told)
         values = onto.values.copy()
         coded = MEAN_UNIT * symbols.values[mask].astype(np.int64) + symbols.means[mask]
         values[mask] = coded * self._step_sizes[quality[mask]]
-        return Before(values, _merged(quality, onto, mask), symbols.hyper)
+        told = np.zeros_like(symbols.told) if onto.told is None else onto.told.copy()
+        told[mask] = symbols.told[mask]
+        return Before(values, _merged(quality, onto, mask), symbols.hyper, told)
 
     def latent(self, known: Before) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of what was read: of a picture, that of `decode`."""
@@ -235,10 +251,11 @@ class EntropyModel:
         base_code: int,
         before: Before | None = None,
         mask: Array | None = None,
+        told_price: int = 0,
     ) -> Symbols:
         """The integers of a payload. Raises DecoderMismatch as `decode` does.
 
-        before, mask: those with which it was written, where it goes on from something.
+        before, mask, told_price: those with which it was written, where it goes on from something.
         """
         height, width = quality.shape
         quality = _merged(quality, before, mask)
@@ -253,11 +270,13 @@ class EntropyModel:
             z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
             z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
         values = np.zeros((height, width, self.latent_channels), np.int32)
-        means = np.zeros(values.shape, np.int16)
+        means, told = np.zeros(values.shape, np.int16), np.zeros(values.shape, np.uint8)
 
         def read(here: Here, mean: Array, index: Array) -> Array:
+            allowed = self._allowed(before, quality, here, mean, index, told_price)
             means[here] = mean
-            values[here] = symbols = self._coder.pop(coder, index)
+            values[here] = symbols = self._coder.pop(coder, index, allowed)
+            told[here] = told_by(symbols, index)
             return symbols
 
         self._walk(z, quality, read, before, mask)
@@ -266,7 +285,30 @@ class EntropyModel:
                 "the decoded symbols do not match the stream's check",
                 hint="encode again with the bundle that the stream names",
             )
-        return Symbols(z, values, means)
+        return Symbols(z, values, means, told)
+
+    def _allowed(
+        self,
+        before: Before | None,
+        quality: Array,
+        here: Here,
+        mean: Array,
+        index: Array,
+        told_price: int,
+    ) -> Allowed | None:
+        """What `before` leaves of the symbols of a group of a pass, where it tells of them."""
+        if before is None or before.told is None or not told_price:
+            return None
+        rows, columns, channels = here
+        low, count = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
+        told, values = before.told[here], before.values[here]
+        codes = before.codes[rows, columns], quality[rows, columns]
+        for part in blocks(*mean.shape[:2]):
+            known, own = (self._step_sizes[each[part], channels] for each in codes)
+            low[part], count[part] = intervals.allowed(
+                told[part], values[part], known, own, mean[part], index[part], told_price
+            )
+        return low, count
 
     def _walk(
         self,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from edge_client.coding.encoder import Analysed, quality_code
 from shared.bitstream import Bitstream
+from shared.coding.intervals import USUAL
+from shared.coding.symbol_coder import BIT_PRICE
 from shared.layers.cells import Cells
 from shared.layers.enhancement import Enhancement
 from shared.layers.known import Known
@@ -20,9 +22,11 @@ class CodedPicture:
     are never continued.
     """
 
-    def __init__(self, analysed: Analysed, stream: Bitstream) -> None:
+    def __init__(self, analysed: Analysed, stream: Bitstream, price: float = BIT_PRICE) -> None:
+        """price: of a bit, at which the stream was coded."""
         self.stream = stream
         self._analysed = analysed
+        self._told_price = min(round(USUAL * price / BIT_PRICE), 255)
         self._known: Known | None = None
         self._unread: list[Enhancement] = []
 
@@ -36,15 +40,26 @@ class CodedPicture:
         """
         model, known, code = self._analysed.model, self._read(), quality_code(quality)
         codes, mask = known.plan(cells, code, model)
-        coded = model.encode(self._analysed.latent, codes, code, before=known.latents, mask=mask)
+        told = self._told_price
+        coded = model.encode(
+            self._analysed.latent,
+            codes,
+            code,
+            before=known.latents,
+            mask=mask,
+            told_price=told,
+        )
         made = Enhancement(
             base=known.check,
             quality_code=code,
+            told_price=told,
             check=coded.check,
             cells=b"" if cells is None else cells.encode(),
             latents=coded.payload,
         )
         self._unread.append(made)
+        if told != USUAL:
+            self._told_price = 0  # of latents that were coded at two prices, neither is told
         return made.to_bytes()
 
     def _read(self) -> Known:

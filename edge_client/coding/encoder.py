@@ -72,6 +72,10 @@ class Analysed:
         are as short as of faint noise. Raises UsageError, which names the smallest possible size,
         where the budget is below it.
         """
+        return self.code_within_price(budget)[0]
+
+    def code_within_price(self, budget: int) -> tuple[Bitstream, float]:
+        """The same, and the price of a bit at which it was coded."""
         with _timed(self.timings_ms, "coding"):
             search = Search(budget, self._expected_sizes())
             best, most = None, 0
@@ -80,7 +84,7 @@ class Analysed:
                 size = len(stream.to_bytes())
                 search.passes.append(Pass(*wanted, size, encoded))
                 if most < size <= budget:
-                    best, most = stream, size
+                    best, most = (stream, wanted[1]), size
         if best is None:
             raise UsageError(
                 f"the picture does not fit into {budget} bytes: the smallest possible stream "

@@ -91,7 +91,7 @@ class PictureCoder:
         pixels = self._pixels(picture, name, encoder.bundle)
         analysed = encoder.analyse(pixels, self.guidance)
         if self.budget is not None:
-            return CodedPicture(analysed, analysed.code_within(self.budget))
+            return CodedPicture(analysed, *analysed.code_within_price(self.budget))
         default = encoder.bundle.manifest.quality
         quality = default if self.quality is None else self.quality
         return CodedPicture(analysed, analysed.code(quality))

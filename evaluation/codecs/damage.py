@@ -1,4 +1,5 @@
-"""Ways to damage a stream, from a seed: what noise, cuts and ill will make of good ones."""
+"""Ways to damage streams and enhancements, from a seed: what noise, cuts and ill will make of good
+ones."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from shared.bitstream import MAGIC, MAX_SIDE, VERSION, Bitstream
+from shared.bitstream import MAGIC, MAX_QUALITY_CODE, MAX_SIDE, VERSION, Bitstream
+from shared.layers.enhancement import Enhancement
 
 Chance = np.random.Generator
 CRC_BYTES = 4
@@ -31,6 +33,17 @@ def damaged(streams: Sequence[bytes], chance: Chance) -> bytes:
         way = WAYS[chance.integers(len(WAYS))]
         data = way(data, other, chance)
     return sealed(data[:-CRC_BYTES]) if chance.random() < 0.7 else data
+
+
+def damaged_enhancement(enhancements: Sequence[bytes], chance: Chance) -> tuple[bytes, int]:
+    """Likewise one of the good enhancements, and its number."""
+    number = int(chance.integers(len(enhancements)))
+    data, other = enhancements[number], enhancements[chance.integers(len(enhancements))]
+    if chance.random() < 0.5:
+        return _fields(data, other, chance), number
+    for _ in range(int(chance.integers(1, 4))):
+        data = INSIDE[chance.integers(len(INSIDE))](data, other, chance)
+    return (sealed(data[:-CRC_BYTES]) if chance.random() < 0.7 else data), number
 
 
 def sealed(body: bytes) -> bytes:
@@ -103,6 +116,24 @@ def _payloads(data: bytes, other: bytes, chance: Chance) -> bytes:
         bad = replace(bad, width=_side(chance), height=_side(chance))
     if chance.random() < 0.3:
         bad = replace(bad, quality_code=int(chance.integers(181)))
+    return bad.to_bytes()
+
+
+def _fields(data: bytes, other: bytes, chance: Chance) -> bytes:
+    """A sound enhancement of damaged payloads, or of cells of another; its quality sometimes."""
+    good, strange = Enhancement.from_bytes(data), Enhancement.from_bytes(other)
+    way = INSIDE[chance.integers(len(INSIDE))]
+    kind = chance.random()
+    if kind < 0.5:
+        bad = replace(good, latents=way(good.latents or _noise(chance), other, chance))
+    elif kind < 0.8:
+        bad = replace(good, cells=way(good.cells or _noise(chance), other, chance))
+    else:
+        bad = replace(good, cells=strange.cells)
+    if chance.random() < 0.2:
+        bad = replace(bad, quality_code=int(chance.integers(MAX_QUALITY_CODE + 1)))
+    if chance.random() < 0.2:
+        bad = replace(bad, told_price=int(chance.integers(256)))
     return bad.to_bytes()
 
 

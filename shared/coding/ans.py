@@ -10,7 +10,9 @@ integers, which writes the same bytes and reads the same symbols, of damaged pay
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Final, Protocol
 
@@ -50,10 +52,7 @@ class Table:
     @cached_property
     def bounds(self) -> NDArray[np.int64]:
         """i64 [n + 1]: symbol k has the parts bounds[k] to bounds[k + 1] of 2**24, at least one."""
-        before = np.concatenate([[0], np.cumsum(self._counts)])
-        spare = _PARTS - len(self._counts)
-        bounds: NDArray[np.int64] = before * spare // self._total + np.arange(len(before))
-        return bounds
+        return bounds_of(self._counts)
 
     @cached_property
     def model(self) -> Any:
@@ -64,6 +63,19 @@ class Table:
         return models.Categorical(self._counts / self._total, perfect=False)
 
 
+def bounds_of(counts: Array) -> NDArray[np.int64]:
+    """Of counts i64 [..., n] the parts that each symbol begins with, and the end: i64 [..., n + 1].
+
+    Their sum is a power of two.
+    """
+    symbols = counts.shape[-1]
+    before = np.zeros((*counts.shape[:-1], symbols + 1), np.int64)
+    np.cumsum(counts, -1, out=before[..., 1:])
+    total = before[..., -1:]
+    bounds: NDArray[np.int64] = before * (_PARTS - symbols) // total + np.arange(symbols + 1)
+    return bounds
+
+
 class Coder(Protocol):
     """A stack: what was pushed last is popped first. Made by `open_coder`."""
 
@@ -72,6 +84,12 @@ class Coder(Protocol):
 
     def pop(self, table: Table, count: int) -> NDArray[np.int32]:
         """The next symbols i32 [count]; a payload that has no more of them yields any."""
+
+    def push_rows(self, symbols: Array, rows: Array) -> None:
+        """As `push`, but each symbol under counts of its own, i64 [N, n], that sum to 2**24."""
+
+    def pop_rows(self, rows: Array) -> NDArray[np.int32]:
+        """As `pop`, under the same counts."""
 
     def is_empty(self) -> bool:
         """Whether nothing is left, as after popping all that was pushed."""
@@ -101,6 +119,20 @@ class ConstrictionCoder:
         symbols: NDArray[np.int32] = self._coder.decode(table.model, count)
         return symbols
 
+    def push_rows(self, symbols: Array, rows: Array) -> None:
+        """As in `Coder`."""
+        coded = np.ascontiguousarray(symbols, np.int32)
+        self._coder.encode_reverse(coded, self._rows(), rows / _PARTS)
+
+    def pop_rows(self, rows: Array) -> NDArray[np.int32]:
+        """As in `Coder`."""
+        symbols: NDArray[np.int32] = self._coder.decode(self._rows(), rows / _PARTS)
+        return symbols
+
+    @staticmethod
+    def _rows() -> Any:
+        return constriction.stream.model.Categorical(perfect=False)
+
     def is_empty(self) -> bool:
         """As in `Coder`."""
         return bool(self._coder.is_empty())
@@ -122,30 +154,49 @@ class PlainCoder:
     def push(self, symbols: Array, table: Table) -> None:
         """As in `Coder`."""
         low, share = table.bounds[:-1], np.diff(table.bounds)
-        limit = share.astype(np.uint64) << np.uint64(STATE - PRECISION)
-        state, words = self._state, self._words
         for stop in range(len(symbols), 0, -_BLOCK):
-            block = symbols[max(0, stop - _BLOCK) : stop][::-1]
-            columns = (limit, share, _PARTS - share, low)
-            rows = zip(*(column[block].tolist() for column in columns), strict=True)
-            for most, parts, others, first in rows:
-                if state >= most:
-                    words.append(state & 0xFFFFFFFF)
-                    state >>= WORD
-                # (state // parts) * 2**24 + first + state % parts, with one division
-                state += state // parts * others + first
+            block = symbols[max(0, stop - _BLOCK) : stop]
+            self._push(low[block], share[block])
+
+    def push_rows(self, symbols: Array, rows: Array) -> None:
+        """As in `Coder`."""
+        bounds = bounds_of(rows)
+        every = np.arange(len(symbols))
+        low = bounds[every, symbols]
+        self._push(low, bounds[every, symbols + 1] - low)
+
+    def _push(self, low: Array, share: Array) -> None:
+        """Code symbols by their first parts and how many parts they have, i64 [N] each."""
+        limit = share.astype(np.uint64) << np.uint64(STATE - PRECISION)
+        columns = (limit, share, _PARTS - share, low)
+        state, words = self._state, self._words
+        rows = zip(*(column[::-1].tolist() for column in columns), strict=True)
+        for most, parts, others, first in rows:
+            if state >= most:
+                words.append(state & 0xFFFFFFFF)
+                state >>= WORD
+            # (state // parts) * 2**24 + first + state % parts, with one division
+            state += state // parts * others + first
         self._state = state
 
     def pop(self, table: Table, count: int) -> NDArray[np.int32]:
         """As in `Coder`."""
-        bounds, share = table.bounds.tolist(), np.diff(table.bounds).tolist()
+        bounds = table.bounds.tolist()
+        return self._pop(itertools.repeat(bounds, count))
+
+    def pop_rows(self, rows: Array) -> NDArray[np.int32]:
+        """As in `Coder`."""
+        return self._pop(bounds_of(rows).tolist())
+
+    def _pop(self, tables: Iterable[list[int]]) -> NDArray[np.int32]:
+        """The next symbol under each of these bounds."""
         symbols = []
         state, words = self._state, self._words
-        for _ in range(count):
+        for bounds in tables:
             part = state & (_PARTS - 1)
             k = bisect_right(bounds, part) - 1
             symbols.append(k)
-            state = (state >> PRECISION) * share[k] + part - bounds[k]
+            state = (state >> PRECISION) * (bounds[k + 1] - bounds[k]) + part - bounds[k]
             if state < _FULL and words:
                 state = state << WORD | words.pop()
         self._state = state

@@ -76,11 +76,13 @@ class Before:
     values: i64 [h, w, C], in 4096ths of an 8-bit unit: sixteenths of the steps that they were coded
     in. codes: i32 [h, w], the quality codes of these; -1 where nothing is there. hyper: their
     hyper latent i32 [h/4, w/4, Cz] where it stands for the own one, which is not coded then.
+    told: u8 [h, w, C], of `intervals.told_by`, where they were coded and nothing was done to them.
     """
 
     values: Array
     codes: Array
     hyper: Array | None = None
+    told: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Symbols are grouped by scale index, so that each call codes thousands of them under one table.
 Index 0 is not coded at all: nearly all of such symbols are zero. A symbol outside of its table is
-an escape; the excess of all escapes follows the groups.
+an escape; the excess of all escapes follows the groups. Where few values are left to a symbol, it
+is coded among them, after all others: by the counts of its table, as they stand to one another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.coding.ans import Coder, Table
 from shared.coding.integer_layers import SCALES
+from shared.coding.intervals import WIDEST
 
 LOG_SCALE_MIN: Final = math.log(0.08)
 LOG_SCALE_STEP: Final = math.log(80.0 / 0.08) / (SCALES - 1)
@@ -25,6 +27,8 @@ BIT_PRICE: Final = 0.015
 LEAST_BITS: Final = 1e-4
 
 Array = NDArray[Any]
+Allowed = tuple[Array, Array]
+"""The lowest value of each symbol, and how many there are: 0 for any, 1 for one that is known."""
 
 
 class SymbolCoder:
@@ -38,11 +42,24 @@ class SymbolCoder:
         _check_form(tables, ends)
         counts = np.split(tables, ends[:-1])
         self._tables = [Table(each) for each in counts]
+        self._counts = tables.astype(np.int64)
+        self._starts = np.concatenate([[0], ends[:-1]])
         self._reach = np.array([(len(each) - 2) // 2 for each in counts], np.int16)
         self._escape = Table(np.ones(1 << ESCAPE_BITS))
 
-    def push(self, coder: Coder, symbols: Array, index: Array) -> None:
-        """Code symbols so that `pop` with the same indices (any shape) reads them."""
+    def push(
+        self, coder: Coder, symbols: Array, index: Array, allowed: Allowed | None = None
+    ) -> None:
+        """Code symbols so that `pop` with the same indices (any shape) reads them.
+
+        allowed: as of `intervals.allowed`; symbols are among them.
+        """
+        if allowed is not None:
+            low, few = allowed[0].ravel(), np.flatnonzero(allowed[1] > 1)
+            if len(few):
+                rows = self._rows(index.ravel()[few], low[few], allowed[1].ravel()[few])
+                coder.push_rows(symbols.ravel()[few] - low[few], rows)
+            index = np.where(allowed[1] > 0, 0, index)
         order, groups = _groups(index)
         # Narrow integers throughout: of a large picture, these arrays are most of the memory.
         values, reach = symbols.ravel()[order], self._reach[index.ravel()[order]]
@@ -54,8 +71,33 @@ class SymbolCoder:
         for scale, start, stop in reversed(groups):
             coder.push(coded[start:stop], self._tables[scale])
 
-    def pop(self, coder: Coder, index: Array) -> Array:
+    def pop(self, coder: Coder, index: Array, allowed: Allowed | None = None) -> Array:
         """Symbols i32 of the shape of `index`; 0 where the index is 0."""
+        if allowed is None:
+            return self._pop(coder, index)
+        low, count = allowed
+        symbols = self._pop(coder, np.where(count > 0, 0, index)).ravel()
+        few, only = np.flatnonzero(count > 1), np.flatnonzero(count == 1)
+        symbols[only] = low.ravel()[only]
+        if len(few):
+            lowest = low.ravel()[few]
+            rows = self._rows(index.ravel()[few], lowest, count.ravel()[few])
+            symbols[few] = lowest + coder.pop_rows(rows)
+        return symbols.reshape(index.shape)
+
+    def _rows(self, index: Array, low: Array, count: Array) -> Array:
+        """Counts i64 [n, WIDEST] of `count` values from `low` on; they sum to 2**24."""
+        step = np.arange(WIDEST)
+        value, reach = low[:, None] + step, self._reach[index].astype(np.int64)[:, None]
+        inside = np.abs(value) <= reach
+        place = self._starts[index][:, None] + reach + np.where(inside, value, 0)
+        counts = np.where(inside, self._counts[place], 1)
+        counts *= step < count[:, None]
+        ends = np.cumsum(counts, -1)
+        ends = ends * TABLE_TOTAL // ends[:, -1:]
+        return np.diff(ends, axis=-1, prepend=0)
+
+    def _pop(self, coder: Coder, index: Array) -> Array:
         order, groups = _groups(index)
         coded = np.empty(len(order), np.int32)
         for scale, start, stop in groups:

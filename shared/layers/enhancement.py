@@ -5,6 +5,7 @@ specification.
     version  1  that of the bitstream
     base     2  little-endian; the check of the stream or enhancement that it continues
     quality  1  0..180, twentieths of a quality step, of the cells
+    told     1  at which price of a bit the base was coded, in sixteenths of the usual; 0: not told
     check    2  little-endian; CRC-32 of the decoded symbols, lowest 16 bits
     cells    v  length and payload: which they are; empty for the whole picture
     latents  v  length and payload
@@ -45,13 +46,14 @@ _LENGTH_BYTES: Final = 5
 class Enhancement:
     """What makes some cells of a picture finer.
 
-    base: the check of what it continues, 0..65535. quality_code: 0..180, of the cells. check: as of
-    a stream. cells: payload of `shared.layers.cells`, empty for the whole picture. latents: ANS
-    payload.
+    base: the check of what it continues, 0..65535. quality_code: 0..180, of the cells. told_price:
+    0..255, as for `EntropyModel.read`. check: as of a stream. cells: payload of
+    `shared.layers.cells`, empty for the whole picture. latents: ANS payload.
     """
 
     base: int
     quality_code: int
+    told_price: int
     check: int
     cells: bytes
     latents: bytes
@@ -65,9 +67,10 @@ class Enhancement:
         """The bytes that travel. Raises StreamMalformed for a field outside its range."""
         check_range("base", self.base, 0, 0xFFFF)
         check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
+        check_range("price", self.told_price, 0, 0xFF)
         check_range("check", self.check, 0, 0xFFFF)
         out = MAGIC + bytes([VERSION]) + self.base.to_bytes(2, "little")
-        out += bytes([self.quality_code]) + self.check.to_bytes(2, "little")
+        out += bytes([self.quality_code, self.told_price]) + self.check.to_bytes(2, "little")
         for payload in (self.cells, self.latents):
             out += varint(len(payload)) + payload
         return out + zlib.crc32(out).to_bytes(_CRC_BYTES, "little")
@@ -81,12 +84,13 @@ class Enhancement:
         base = int.from_bytes(cursor.take(2, "base"), "little")
         quality_code = cursor.byte("quality")
         check_range("quality", quality_code, 0, MAX_QUALITY_CODE)
+        told_price = cursor.byte("price")
         check = int.from_bytes(cursor.take(2, "check"), "little")
         cells = _payload(cursor, "cells", limits)
         latents = _payload(cursor, "latents", limits)
         if cursor.at < cursor.end:
             raise StreamMalformed("the enhancement goes on behind its latents")
-        return cls(base, quality_code, check, cells, latents)
+        return cls(base, quality_code, told_price, check, cells, latents)
 
 
 def read_layers(
@@ -130,7 +134,7 @@ def _ends(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _enhancement_end(data: bytes, start: int) -> int:
     """Where the enhancement that begins there ends; with the data where that is not told."""
-    cursor = Cursor(data, start + _FIXED_BYTES + 5, len(data) - _CRC_BYTES)
+    cursor = Cursor(data, start + _FIXED_BYTES + 6, len(data) - _CRC_BYTES)
     try:
         for name in ("cells", "latents"):
             cursor.take(cursor.varint(name, _LENGTH_BYTES), name)

@@ -71,7 +71,13 @@ class Known:
         code = enhancement.quality_code
         codes, mask = self.plan(cells, code, model)
         symbols = model.read(
-            enhancement.latents, enhancement.check, codes, code, self.latents, mask
+            enhancement.latents,
+            enhancement.check,
+            codes,
+            code,
+            self.latents,
+            mask,
+            enhancement.told_price,
         )
         latents = model.before(symbols, codes, self.latents, mask)
         return replace(self, check=enhancement.check, latents=latents)

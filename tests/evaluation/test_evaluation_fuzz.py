@@ -10,6 +10,7 @@ from evaluation.commands.service import fuzz
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import EntropyModel
+from shared.layers.enhancement import Enhancement
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_a_seed_is_always_the_same_damage(streams: list[bytes]) -> None:
 def test_a_batch_reaches_all_of_the_reader_and_nothing_fails(
     model: EntropyModel, streams: list[bytes]
 ) -> None:
-    found = fuzz.batch(model, streams, seed=1, number=0)
+    found = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
     assert found["failures"] == []
     assert sum(found["ends"].values()) == fuzz.BATCH
     assert found["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
@@ -52,5 +53,33 @@ def test_what_a_reader_must_not_raise_is_a_failure(
         raise IndexError("out of it")
 
     monkeypatch.setattr(model, "decode", broken)
-    found = fuzz.batch(model, streams, seed=1, number=0)
-    assert found["failures"][0].startswith("IndexError: out of it: c754")
+    found = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
+    assert found["failures"][0].startswith("IndexError: out of it: 0: c754")
+
+
+@pytest.fixture(scope="module")
+def enhancements(continuing_bundle: Bundle) -> fuzz.Enhancements:
+    model = EntropyModel.load(continuing_bundle.path(ENTROPY))
+    return fuzz.Enhancements(model, continuing_bundle.codec_id)
+
+
+def test_the_enhancements_to_damage_are_good(enhancements: fuzz.Enhancements) -> None:
+    cases = [fuzz.Case(data, base) for base, data in enumerate(enhancements.good)]
+    assert [enhancements.read(case) for case in cases] == ["decoded"] * len(cases)
+    parsed = [Enhancement.from_bytes(data) for data in enhancements.good]
+    assert {bool(each.cells) for each in parsed} == {False, True}
+    assert {each.told_price for each in parsed} == {0, 16}
+
+
+def test_damaged_enhancements_end_in_every_error_and_nothing_fails(
+    enhancements: fuzz.Enhancements,
+) -> None:
+    found = fuzz.batch(enhancements, seed=1, number=0)
+    assert found["failures"] == []
+    assert found == fuzz.batch(enhancements, seed=1, number=0) | {
+        name: found[name] for name in ("slowest", "peak_mb")
+    }
+    assert found["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
+    wanted = ("cells", "coarse", "foreign")
+    assert {f"enhancement_{end}" for end in wanted} <= set(found["ends"])
+    assert {f"stream_{end}" for end in ("truncated", "corrupt", "foreign")} <= set(found["ends"])

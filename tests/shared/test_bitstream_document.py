@@ -11,6 +11,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -190,14 +191,52 @@ def test_the_second_reader_reads_level_maps(count: int) -> None:
         assert all(values[row, column] == level for _, row, column, _, level in read)
 
 
+class Known(NamedTuple):
+    """Section 4.6: the hyper latent, values in 4096ths, their codes, and which are coded now.
+
+    4.7: scale indices and symbols of the last layer that coded each, and the price.
+    """
+
+    z: np.ndarray
+    values: np.ndarray
+    codes: np.ndarray
+    mask: np.ndarray
+    scales: np.ndarray
+    symbols: np.ndarray
+    price: int
+
+
+def halves(u: np.ndarray) -> np.ndarray:
+    return np.clip((u + 4) >> 3, -127, 127)
+
+
+def around(x: np.ndarray) -> np.ndarray:
+    """The 3x3 neighbourhood, zero outside: rows, columns, channels."""
+    h, w = x.shape[:2]
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return np.concatenate([padded[r : r + h, c : c + w] for r in range(3) for c in range(3)], -1)
+
+
+class Scaled(NamedTuple):
+    """What the network says of a group of a pass."""
+
+    scale: np.ndarray
+    mean: np.ndarray
+
+
 class Network:
     """Section 4: the latents, in 64-bit integers."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = {k: v.astype(np.int64) for k, v in arrays.items() if v.dtype.kind in "iu"}
+        if "steps" not in arrays:
+            steps = np.round(256 / arrays["gains"].astype(np.float64))
+            self.arrays["steps"] = steps.astype(np.int64)
         starts = [0, *self.arrays["table_ends"].tolist()]
         counts = self.arrays["tables"].tolist()
-        self.tables = [bounds_of(counts[a:b]) for a, b in itertools.pairwise(starts)]
+        self.counts = [counts[a:b] for a, b in itertools.pairwise(starts)]
+        self.tables = [bounds_of(each) for each in self.counts]
+        self.zones = {int(i): int(z) for i, z in table("<!-- zones -->") if i.isdigit()}
         self.uniform = [k << 8 for k in range((1 << 16) + 1)]
         ways = {
             **{"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)},
@@ -211,7 +250,7 @@ class Network:
 
     def layer(self, name: str, x: np.ndarray) -> np.ndarray:
         weight, bias, shift = (self.arrays[f"{name}.{k}"] for k in ("weight", "bias", "shift"))
-        signed = name.startswith(("hidden", "own", "mean"))
+        signed = name.startswith(("hidden", "own", "mean", "before."))
         low, high = (-2047, 2047) if signed else (0, 255)
         high = 63 if name.startswith("scale") else high
         return np.clip((x @ weight + bias) >> shift, low, high)
@@ -232,17 +271,72 @@ class Network:
             values[place] = -size if e % 2 else size
         return values.reshape(scale.shape)
 
-    def read(self, payload: bytes, codes: np.ndarray, q: int) -> tuple[np.ndarray, ...]:
-        """Hyper latent, symbols and means (sixteenths)."""
+    def few(
+        self, reader: Reader, known: Known, here: tuple[slice, ...], codes: np.ndarray, now: Scaled
+    ) -> np.ndarray:
+        """Section 4.7: symbols of which few values are left, after all others of their array."""
+        zone = [0, *(self.zones.get(i, 0) for i in range(1, 64))]
+        group = here[-1]
+        earlier, own = (self.steps(c[here[:2]])[..., group] for c in (known.codes, codes))
+        columns = (known.scales[here], known.symbols[here], known.values[here], earlier, own)
+        places, rest = [], now.scale.copy().ravel()
+        symbols = np.zeros(rest.size, np.int64)
+        every = zip(*(c.ravel().tolist() for c in (*columns, now.scale, now.mean)), strict=True)
+        for place, (told, y, v, t_before, t, i, mean) in enumerate(every):
+            if not told or not i or not known.price:
+                continue
+            z = zone[told] * known.price >> 4
+            low = 16 * v - (128 - z if y > 0 else 128 + z) * t_before
+            high = 16 * v + (128 - z if y < 0 else 128 + z) * t_before
+            ends = []
+            for d in (low // t - 16 * mean, -(-high // t) - 16 * mean):
+                ends.append((d - min(max(d, -zone[i]), zone[i]) + 128) >> 8)
+            n = ends[1] - ends[0] + 1
+            if n > 8 or ends[0] < -30_000 or ends[1] > 30_000:
+                continue
+            symbols[place], rest[place] = ends[0], 0
+            if n > 1:
+                places.append((place, i, ends[0], n))
+        symbols += self.symbols(reader, rest)
+        for place, i, first, n in places:
+            counts = self.counts[i]
+            reach = (len(counts) - 2) // 2
+            a = [counts[first + k + reach] if abs(first + k) <= reach else 1 for k in range(n)]
+            sums = [sum(a[:k]) << 24 for k in range(9)]
+            parts = [total // sum(a) for total in sums]
+            symbols[place] += reader.symbol(bounds_of(np.diff(parts).tolist()))
+        return symbols.reshape(now.scale.shape)
+
+    def steps(self, codes: np.ndarray) -> np.ndarray:
+        """Quantiser steps in 256ths."""
+        return self.arrays["steps"][codes]
+
+    def before(self, codes: np.ndarray, known: Known) -> tuple[np.ndarray, np.ndarray]:
+        """Section 4.6: u and b."""
+        t = self.steps(codes)
+        u = np.clip((2 * known.values + t) // (2 * t), -16383, 16383)
+        m = halves(u)
+        r = np.round(256 * 30 ** ((known.codes - codes) / 180)).astype(np.int64)
+        near = np.minimum(127, (64 * r + 128) >> 8)[..., None]
+        f = self.layer("before1", np.concatenate([m, abs(m), near], -1))
+        return u, self.layer("before2", around(f))
+
+    def read(
+        self, payload: bytes, codes: np.ndarray, q: int, known: Known | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """Hyper latent, symbols and means (sixteenths); those that stay, with what is known."""
         reader = Reader(payload)
         h, w = codes.shape
         rows, columns = -(-h // 4), -(-w // 4)
-        scale = self.arrays["hyper_scales"][q]
-        z = self.symbols(reader, np.tile(scale, (rows, columns, 1)))
-        z = np.clip(z, -127, 127)
-        padded = np.pad(z, ((1, 1), (1, 1), (0, 0)))
-        taps = [padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)]
-        d = self.layer("hyper1", np.concatenate(taps, -1))
+        mask = np.ones((h, w), bool)
+        if known is None:
+            scale = self.arrays["hyper_scales"][q]
+            z = np.clip(self.symbols(reader, np.tile(scale, (rows, columns, 1))), -127, 127)
+        else:
+            z, mask = known.z, known.mask
+            codes = np.where(mask, codes, known.codes)
+            u, b = self.before(codes, known)
+        d = self.layer("hyper1", around(z))
         for name in ("hyper2", "hyper3"):
             a = self.layer(name, d)
             d = np.zeros((2 * a.shape[0], 2 * a.shape[1], a.shape[2] // 4), np.int64)
@@ -254,27 +348,42 @@ class Network:
         ends = np.cumsum([0, *(len(self.arrays[f"mean.0.{j}.bias"]) for j in range(6))])
         groups = [slice(*pair) for pair in itertools.pairwise(ends)]
         channels = ends[-1]
-        symbols, means = (np.zeros((h, w, channels), np.int64) for _ in range(2))
+        symbols, means, self.scales = (np.zeros((h, w, channels), np.int64) for _ in range(3))
         g = np.zeros((h + 2, w + 2, self.arrays["context.bias"].shape[0]), np.int64)
+        if known is not None:
+            g[1:-1, 1:-1] = self.layer("context", halves(u)) * ~mask[..., None]
         padded_codes = np.pad(codes, 1)
         for k, row, column, near in self.passes:
-            known = []
+            near_by = []
             for y, x in near:
                 there = slice(1 + y, 1 + y + h), slice(1 + x, 1 + x + w)
                 r = np.round(256 * 30 ** ((codes - padded_codes[there]) / 180)).astype(np.int64)
-                known.append(np.minimum(255, (g[there] * r[..., None] + 128) >> 8))
+                near_by.append(np.minimum(255, (g[there] * r[..., None] + 128) >> 8))
             here = slice(row, None, 2), slice(column, None, 2)
-            e = self.layer(f"hidden.{k}", np.concatenate([features, *known], -1)[here])
+            e = self.layer(f"hidden.{k}", np.concatenate([features, *near_by], -1)[here])
+            if known is not None:
+                e = e + self.layer(f"before.{k}", b[here])
             for j, group in enumerate(groups):
                 x = np.clip(e, 0, 255)
-                means[(*here, group)] = self.layer(f"mean.{k}.{j}", x)
-                read = self.symbols(reader, self.layer(f"scale.{k}.{j}", x))
+                mean = self.layer(f"mean.{k}.{j}", x)
+                if known is not None:
+                    share = self.layer(f"gate.{k}.{j}", x)
+                    share = share + (share >> 7)
+                    mean = mean + ((share * (u[(*here, group)] - mean) + 128) >> 8)
+                means[(*here, group)] = mean * mask[here][..., None]
+                scale = self.layer(f"scale.{k}.{j}", x) * mask[here][..., None]
+                self.scales[(*here, group)] = scale
+                if known is None:
+                    read = self.symbols(reader, scale)
+                else:
+                    read = self.few(reader, known, (*here, group), codes, Scaled(scale, mean))
                 symbols[(*here, group)] = read
                 if j < 5:
                     s = np.clip(read, -127, 127)
                     e = e + self.layer(f"own.{k}.{j}", np.concatenate([s, abs(s)], -1))
-            n = np.clip((16 * symbols[here] + means[here] + 4) >> 3, -127, 127)
-            g[1:-1, 1:-1][here] = self.layer("context", n)
+            n = halves(16 * symbols[here] + means[here])
+            told = self.layer("context", n)
+            g[1:-1, 1:-1][here] = np.where(mask[here][..., None], told, g[1:-1, 1:-1][here])
         assert reader.done
         return z, symbols, means
 

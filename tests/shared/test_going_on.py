@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.coding.integer_layers import CODES
+from shared.coding.integer_layers import CODES, SCALES
 from shared.coding.integer_network import Before
+from shared.coding.intervals import USUAL, WIDEST, ZONES, allowed, told_by
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch
 
@@ -32,12 +33,13 @@ def coded(
     codes: np.ndarray,
     before: Before | None = None,
     mask: np.ndarray | None = None,
+    price: int = 0,
 ) -> tuple[Before, bytes]:
     """What a reader has after another payload, read and kept alike, and the payload."""
-    made = model.encode(latent, codes, 60, before=before, mask=mask, keep=True)
-    read = model.read(made.payload, made.check, codes, 60, before, mask)
+    made = model.encode(latent, codes, 60, before=before, mask=mask, told_price=price, keep=True)
+    read = model.read(made.payload, made.check, codes, 60, before, mask, price)
     assert made.symbols is not None
-    for name in ("hyper", "values", "means"):
+    for name in ("hyper", "values", "means", "told"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made.symbols, name))
     return model.before(read, codes, before, mask), made.payload
 
@@ -54,7 +56,8 @@ def test_layers_and_places_go_on_exactly(
     for _ in range(3):
         codes = chance.integers(0, CODES, shape)
         mask = chance.random(shape) < chance.random()
-        after, payload = coded(continuing, latent, codes, known, mask)
+        price = int(chance.choice([0, USUAL, 255]))
+        after, payload = coded(continuing, latent, codes, known, mask, price)
         np.testing.assert_array_equal(after.values[~mask], known.values[~mask])
         np.testing.assert_array_equal(after.codes, np.where(mask, codes, known.codes))
         np.testing.assert_array_equal(after.hyper, known.hyper)
@@ -129,6 +132,47 @@ def test_what_is_neither_coded_nor_there_is_refused(continuing: EntropyModel) ->
         continuing.encode(latent, codes, 60, before=holes, mask=mask)
     inside = Before(known.values, np.where(mask, -1, 60), known.hyper)
     continuing.encode(latent, codes, 60, before=inside, mask=mask)
+
+
+def test_a_base_leaves_few_symbols_and_the_right_one(continuing: EntropyModel) -> None:
+    """So what is told costs nothing but bytes that are saved."""
+    shape = (6, 6)
+    # Of a size at which most symbols are small, as those of pictures are.
+    latent = drawn(continuing, shape, 10).clip(-300, 300)
+    known, _ = coded(continuing, latent, np.full(shape, 40))
+    fine = np.full(shape, 90)
+    (plain, much), (told, little) = (
+        coded(continuing, latent, fine, known, price=price) for price in (0, USUAL)
+    )
+    assert len(little) < 0.98 * len(much)
+    error, same = (np.abs(continuing.latent(each) - latent) for each in (plain, told))
+    assert same.mean() < 1.01 * error.mean()
+
+
+def test_what_a_base_allows_holds_every_symbol_that_fits() -> None:
+    """Quantisers as the encoder has them, in floats, at all scales: the interval never lies."""
+    chance = np.random.default_rng(0)
+    count = 20_000
+    index, finer = chance.integers(1, SCALES, (2, count))
+    mean, own_mean = chance.integers(-2047, 2048, (2, count))
+    steps, own_steps = np.full(count, 90_000), chance.integers(3_584, 90_000, count)
+    latent = (mean / 16 + chance.laplace(0, 1, count)) * steps / 256
+
+    def quantised(mean: np.ndarray, index: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        distance = latent * 256 / steps - mean / 16
+        zone = ZONES[index] / 256
+        return np.floor(distance - np.clip(distance, -zone, zone) + 0.5).astype(np.int64)
+
+    coarse, fine = quantised(mean, index, steps), quantised(own_mean, finer, own_steps)
+    values = (16 * coarse + mean) * steps
+    low, left = allowed(told_by(coarse, index), values, steps, own_steps, own_mean, finer, USUAL)
+    few = left > 0
+    assert few.mean() > 0.5
+    assert left.max() <= WIDEST
+    assert (fine >= low)[few].all()
+    assert (fine < low + left)[few].all()
+    untold = np.zeros(count, np.uint8)
+    assert not allowed(untold, values, steps, own_steps, own_mean, finer, USUAL)[1].any()
 
 
 def test_another_base_mask_or_quality_is_a_mismatch(continuing: EntropyModel) -> None:

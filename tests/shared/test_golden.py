@@ -82,8 +82,8 @@ def test_the_symbols_of_golden_streams_are_coded_to_the_same_bytes(model: Entrop
     popped: list[tuple[np.ndarray, np.ndarray]] = []
     pop = model._coder.pop
 
-    def watched(coder: ans.Coder, index: np.ndarray) -> np.ndarray:
-        popped.append((pop(coder, index), index))
+    def watched(coder: ans.Coder, index: np.ndarray, allowed: None = None) -> np.ndarray:
+        popped.append((pop(coder, index, allowed), index))
         return popped[-1][0]
 
     model._coder.pop = watched  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shared.bitstream import ENHANCEMENT_MAGIC as MAGIC
 from shared.bitstream import MAGIC as STREAM_MAGIC
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream, Limits
+from shared.coding.intervals import USUAL
 from shared.entropy_model import EntropyModel
 from shared.errors import (
     DecoderMismatch,
@@ -37,6 +38,7 @@ enhancements = st.builds(
     Enhancement,
     base=st.integers(0, 0xFFFF),
     quality_code=st.integers(0, MAX_QUALITY_CODE),
+    told_price=st.integers(0, 255),
     check=st.integers(0, 0xFFFF),
     cells=st.binary(max_size=40),
     latents=st.binary(max_size=400),
@@ -64,7 +66,7 @@ def sealed(body: bytes) -> bytes:
 
 
 @given(enhancements)
-@example(Enhancement(0, 0, 0, b"", b""))
+@example(Enhancement(0, 0, 0, 0, b"", b""))
 def test_an_enhancement_comes_back(enhancement: Enhancement) -> None:
     data = enhancement.to_bytes()
     assert Enhancement.from_bytes(data) == enhancement
@@ -106,7 +108,7 @@ def test_under_a_right_crc_anything_ends_in_an_error_or_has_one_form(body: bytes
 
 
 def test_each_fault_of_the_bytes_has_its_error() -> None:
-    plain = Enhancement(0x1234, 80, 0x5678, b"abc", b"latents")
+    plain = Enhancement(0x1234, 80, 16, 0x5678, b"abc", b"latents")
     good = plain.to_bytes()
     body = good[:-4]
     for data, error, words in (
@@ -116,12 +118,12 @@ def test_each_fault_of_the_bytes_has_its_error() -> None:
         (MAGIC + b"\x04" + bytes(20), StreamVersion, "version 4"),
         (good[:5], StreamTruncated, "header"),
         (good[:-1], StreamCorrupt, "CRC"),
-        (sealed(body[:6]), StreamTruncated, "check"),
+        (sealed(body[:7]), StreamTruncated, "check"),
         (sealed(body + b"!"), StreamMalformed, "goes on"),
         (sealed(body[:-1]), StreamTruncated, "latents"),
         (sealed(body[:5] + b"\xb5" + body[6:]), StreamMalformed, "quality"),
-        (sealed(body[:8] + b"\x83\x00" + body[9:]), StreamMalformed, "padded"),
-        (sealed(body[:8] + b"\xff\xff\xff\xff\x0f"), StreamTooLarge, "limit"),
+        (sealed(body[:9] + b"\x83\x00" + body[10:]), StreamMalformed, "padded"),
+        (sealed(body[:9] + b"\xff\xff\xff\xff\x0f"), StreamTooLarge, "limit"),
     ):
         with pytest.raises(error, match=words):
             Enhancement.from_bytes(data)
@@ -133,7 +135,7 @@ def test_each_fault_of_the_bytes_has_its_error() -> None:
 
 def test_a_file_has_so_many_layers_at_most() -> None:
     stream = Bitstream(b"here", 16, 16, 0, 0, b"", b"")
-    layer = Enhancement(0, 9, 0, b"", b"").to_bytes()
+    layer = Enhancement(0, 9, 0, 0, b"", b"").to_bytes()
     data = stream.to_bytes() + layer * (MAX_LAYERS - 1)
     assert len(split_layers(data)) == MAX_LAYERS
     with pytest.raises(StreamTooLarge, match="layers"):
@@ -144,7 +146,7 @@ def test_a_file_has_so_many_layers_at_most() -> None:
 
 def test_what_follows_a_stream_and_is_no_enhancement_is_refused() -> None:
     stream = Bitstream(b"here", 16, 16, 0, 0, b"", b"\x01")
-    layer = Enhancement(0, 9, 0, b"", b"\x02").to_bytes()
+    layer = Enhancement(0, 9, 0, 0, b"", b"\x02").to_bytes()
     for tail, error in (
         (b"rubbish", StreamCorrupt),
         (layer[:-3], StreamCorrupt),
@@ -226,9 +228,9 @@ def enhanced(
     model: EntropyModel, latent: np.ndarray, known: Known, cells: Cells | None, code: int
 ) -> Enhancement:
     codes, mask = known.plan(cells, code, model)
-    made = model.encode(latent, codes, code, before=known.latents, mask=mask)
+    made = model.encode(latent, codes, code, before=known.latents, mask=mask, told_price=USUAL)
     payload = b"" if cells is None else cells.encode()
-    return Enhancement(known.check, code, made.check, payload, made.payload)
+    return Enhancement(known.check, code, USUAL, made.check, payload, made.payload)
 
 
 def test_layers_make_chosen_cells_finer_and_leave_the_others(continuing: EntropyModel) -> None:
@@ -278,6 +280,7 @@ def test_each_thing_that_does_not_go_together_has_its_error(continuing: EntropyM
         (known, replace(good, cells=Cells.at([(0, 0)], *SIZE).encode()), DecoderMismatch),
         (known, replace(good, quality_code=0), EnhancementCoarse),
         (known, replace(good, quality_code=99), DecoderMismatch),
+        (known, replace(good, told_price=0), DecoderMismatch),
         (known, replace(good, check=good.check ^ 1), DecoderMismatch),
         (known, replace(good, latents=good.latents[:-1]), DecoderMismatch),
     ):
