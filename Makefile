@@ -9,7 +9,7 @@ SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check docs clean
-.PHONY: results results-answers results-parts web-check
+.PHONY: results results-answers results-parts web web-check
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,9 +100,17 @@ vllm-check: $(READY) $(VLLM)/.ready ## ask a real vLLM on the CPU, by picture, f
 
 # Node builds and tests the edge in TypeScript; nothing in Python needs it.
 WEB := edge_client/web
+PLAYGROUND := cloud_server/playground
 $(WEB)/node_modules/.ready: $(WEB)/package-lock.json
 	cd $(WEB) && npm ci --no-audit --no-fund
 	@touch $@
+
+# For the wheel, the image and the playground. The wasm lies packed, as it is sent.
+web: $(WEB)/node_modules/.ready ## build the edge for browsers, with which the playground codes in the page (needs Node 20)
+	cd $(WEB) && npm run --silent build
+	rm -rf $(PLAYGROUND)/web && mkdir $(PLAYGROUND)/web
+	cp $(WEB)/dist/cotam-edge.js $(WEB)/dist/cotam-edge.js.LEGAL.txt $(PLAYGROUND)/web
+	gzip -9 -n -c $(WEB)/dist/ort-wasm-simd-threaded.wasm > $(PLAYGROUND)/web/ort-wasm-simd-threaded.wasm.gz
 
 web-check: $(READY) $(WEB)/node_modules/.ready ## test the edge for browsers against Python's (needs Node 20)
 	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py
