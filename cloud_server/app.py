@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from cloud_server.guard import problems
+from cloud_server.guard import cross_origin, problems
 from cloud_server.guard.http_head import bounded
 from cloud_server.guard.request_id import RequestIds
 from cloud_server.observe.tracing import Traces
@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     app.add_middleware(
         RequestIds, unexpected=problems.unexpected, answered=service.metrics.answered
     )
+    cross_origin.allow(app, service.settings.cors_origins)
     problems.install(app)
     for part in (probes, models, query.router, chat.router, bundle_files.router):
         app.include_router(part)

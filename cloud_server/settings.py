@@ -13,6 +13,7 @@ from shared.errors import UsageError
 
 PREFIX: Final = "COTAM_"
 Kind = TypeVar("Kind", bound=BaseSettings)
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s*]+)$")]
 
 
 class Settings(BaseSettings):
@@ -115,8 +116,13 @@ class Settings(BaseSettings):
         "(needs cotam[otel]); empty: none",
     )
     playground: bool = Field(True, description="serve a page for trying at /")
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
+        (),
+        description="origins whose pages may ask, as https://example.org, with commas; `*`: all; "
+        "empty: none but the playground",
+    )
 
-    @field_validator("bundle", mode="before")
+    @field_validator("bundle", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
