@@ -15,6 +15,8 @@ from PIL import Image
 
 from cloud_server import decode
 from cloud_server.guard.keys import hash_key, new_key
+from cloud_server.playground.pages import MODULE, WEB
+from shared.bitstream import Bitstream
 
 Serve = Callable[..., str]
 KEY = new_key()
@@ -64,6 +66,54 @@ def page(url: str) -> Iterator[Any]:
 
 def shown(page: Any, state: str = "shown") -> None:
     page.wait_for_selector(f"body[data-state={state}]")
+
+
+@pytest.mark.skipif(not (WEB / MODULE).is_file(), reason="needs the edge for browsers: make web")
+def test_nothing_but_streams_leaves_a_page_that_codes(page: Any, tmp_path: Path) -> None:
+    assert page.inner_text("#place") == "It is coded here, and never leaves this page."
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (300, 400, 3), np.uint8)).save(photo)
+    page.evaluate(
+        """() => {
+            window.sent = [];
+            const fetch = window.fetch;
+            window.fetch = async (url, options) => {
+                if (options?.body) {
+                    const bytes = new Uint8Array(await options.body.arrayBuffer());
+                    window.sent.push(Array.from(bytes));
+                }
+                return fetch(url, options);
+            };
+            document.body.dataset.state = "";
+        }"""
+    )
+    page.set_input_files("#file", photo)
+    shown(page)
+    page.fill("#prompt", "hm?")
+    page.press("#prompt", "Enter")
+    shown(page, "answered")
+    stream, question = map(bytes, page.evaluate("window.sent"))
+    assert Bitstream.from_bytes(stream).width == 256
+    assert question == b"hm?" + stream
+    size = f"{len(stream):,} B"
+    assert page.inner_text("#where") == f"Coded in this page: {size} leave it, and your questions."
+    assert page.inner_text("#size-ours") == size
+
+
+def test_a_page_that_cannot_code_says_why(page: Any) -> None:
+    why = page.evaluate(
+        """async () => {
+            Object.defineProperty(window, "isSecureContext", {value: false});
+            const { openEdge } = await import("/playground/edge.js");
+            return (await openEdge("")).why;
+        }"""
+    )
+    built = (WEB / MODULE).is_file()
+    assert why == (
+        "this page came without https, so nothing can be checked"
+        if built
+        else "this server was installed without the edge for browsers"
+    )
 
 
 def test_from_a_picture_to_an_answer_that_streams(page: Any) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import re
 import struct
 import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from cloud_server.guard.processes import run
-from cloud_server.playground.pages import STATIC, examples
+from cloud_server.playground.pages import STATIC, examples, pages
 from cloud_server.playground.pictures import (
     jpeg_as_good,
     jpeg_as_small,
@@ -53,13 +57,41 @@ def test_the_page_allows_nothing_from_elsewhere(server_url: str) -> None:
     response = httpx.get(f"{server_url}/")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    policy = response.headers["content-security-policy"]
+    policy = response.headers["content-security-policy"].replace(" 'wasm-unsafe-eval'", "")
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "unsafe" not in policy
     assert response.headers["x-content-type-options"] == "nosniff"
-    for name in ("index.html", "playground.css", "playground.js"):
-        assert not re.search(r"https?://|@import|innerHTML|eval\(", (STATIC / name).read_text())
+    for file in STATIC.iterdir():
+        if file.suffix in (".html", ".css", ".js"):
+            assert not re.search(r"https?://|@import|innerHTML|eval\(", file.read_text())
     assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", response.text)
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_the_edge_for_browsers_is_served_where_it_was_built(tmp_path: Path, built: bool) -> None:
+    wasm = b"\0asm" * 1000
+    if built:
+        (tmp_path / "cotam-edge.js").write_text("export const EdgeClient = 1;")
+        (tmp_path / "runtime.wasm.gz").write_bytes(gzip.compress(wasm))
+    app = FastAPI()
+    app.include_router(pages(tmp_path))
+    with TestClient(app) as client:
+        policy = client.get("/").headers["content-security-policy"]
+        assert ("script-src 'self' 'wasm-unsafe-eval';" in policy) == built
+        assert "unsafe" not in policy.replace("'wasm-unsafe-eval'", "")
+        told = client.get("/playground/edge.json").json()
+        assert told == {"module": "./web/cotam-edge.js" if built else None}
+        if not built:
+            assert client.get("/playground/web/cotam-edge.js").status_code == 404
+            return
+        script = client.get("/playground/web/cotam-edge.js")
+        assert script.headers["content-type"].startswith("text/javascript")
+        for encoding in ("gzip", "identity"):
+            answer = client.get(
+                "/playground/web/runtime.wasm", headers={"accept-encoding": encoding}
+            )
+            assert (answer.content, answer.headers["content-type"]) == (wasm, "application/wasm")
+            assert (answer.headers.get("content-encoding") == "gzip") == (encoding == "gzip")
 
 
 def test_what_the_page_names_is_served(server_url: str) -> None:

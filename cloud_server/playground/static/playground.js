@@ -1,17 +1,24 @@
-// The playground: picture -> PNG of the model's size -> stream -> panels; stream, question -> answer.
+// The playground: picture -> stream -> panels; stream, question -> answer.
 //
+// Streams are made in this page where that can be (edge.js); else a PNG goes to the server for it.
 // Everything that comes from a server or a file becomes text or pixels, never markup.
+
+import { jpegs, psnr } from "./compare.js";
+import { openEdge } from "./edge.js";
 
 const $ = (id) => document.getElementById(id);
 const COOL = [31, 127, 149];
 const WARM = [255, 122, 46];
 const OPACITY = 0.55;
+const STREAM = "application/vnd.cotam";
 
 const state = {
   key: "",
   side: 256, // pixels of the long side at which the bundle codes
   name: "picture", // of the file that was chosen, without its suffix
-  sent: null, // Blob: PNG, or a stream that was chosen as such
+  edge: null, // codes in this page; null: the server codes
+  picture: null, // its pixels, where this page codes
+  sent: null, // Blob: PNG, or a stream
   stream: null, // Blob of the stream that answers are asked about
   truth: new Map(), // right answers of the example by question
   showing: null, // AbortController of the picture under way
@@ -53,9 +60,9 @@ function blob(text, type) {
   return new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
 }
 
-function show(image, file, type) {
+function show(image, file) {
   if (image.src) URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(blob(file, type));
+  image.src = URL.createObjectURL(file);
 }
 
 // What a click on the link saves, and under which name.
@@ -79,10 +86,21 @@ async function start() {
   $("bundle").textContent = model.bundles[0];
   $("server").hidden = false;
   $("door").hidden = true;
+  await loadEdge();
   const examples = await (await fetch("playground/examples.json")).json();
   const buttons = Object.entries(examples).map(([name, questions]) => example(name, questions));
   $("examples").replaceChildren(...buttons);
   buttons[0].click();
+}
+
+async function loadEdge() {
+  $("where").textContent = "The edge is loading.";
+  const { edge, why, pixels } = await openEdge(state.key);
+  state.edge = edge ? { client: edge, pixels } : null;
+  $("place").textContent = edge
+    ? "It is coded here, and never leaves this page."
+    : `It is scaled before it leaves this page: the server codes it, for ${why}.`;
+  $("where").textContent = "";
 }
 
 // The models, once there is one.
@@ -139,13 +157,29 @@ async function take(file, questions = [], name = file.name) {
   for (const button of $("examples").children) button.setAttribute("aria-pressed", "false");
   const isStream = name.endsWith(".cotam");
   state.name = name.replace(/\.\w+$/, "");
-  state.sent = isStream ? new Blob([file], { type: "application/vnd.cotam" }) : await scaled(file);
+  state.picture = null;
+  if (isStream) state.sent = new Blob([file], { type: STREAM });
+  else if (state.edge) state.picture = await drawn(file);
+  else state.sent = await scaled(file);
   $("about-picture").textContent = isStream
     ? "a stream: the picture stayed where it was"
     : `${$("picture").width} × ${$("picture").height}, file of ${bytes(file.size)}`;
   suggest(questions);
   $("answers").replaceChildren();
   await travel();
+}
+
+// The pixels that the edge codes, drawn as "The picture" on the way.
+async function drawn(file) {
+  const picture = await state.edge.client.pixels(file);
+  const { width, height, pixels } = picture;
+  const canvas = $("picture");
+  [canvas.width, canvas.height] = [width, height];
+  const image = new ImageData(width, height);
+  image.data.fill(255);
+  for (let i = 0; i < width * height; i++) image.data.set(pixels.subarray(3 * i, 3 * i + 3), 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return picture;
 }
 
 // A PNG of the picture at the model's size, drawn as "The picture" on the way. Pixels alone are
@@ -178,17 +212,19 @@ async function travel() {
   $("panels").classList.add("busy");
   document.body.dataset.state = "coding";
   try {
-    const query = new URLSearchParams({
-      quality: $("quality").value,
-      guidance: $("guidance").checked,
-    });
+    const coding = { quality: $("quality").value, guidance: $("guidance").checked };
+    if (state.picture) state.sent = await coded(coding);
+    const query = new URLSearchParams(coding);
     const response = await ask(`playground/pictures?${query}`, {
       method: "POST",
       body: state.sent,
       headers: { "content-type": state.sent.type },
       signal: showing.signal,
     });
-    await draw(await response.json());
+    const found = await response.json();
+    if (state.picture) await compare(found);
+    await draw(found);
+    $("where").textContent = leaves();
     $("send").disabled = false;
     document.body.dataset.state = "shown";
   } catch (error) {
@@ -199,10 +235,38 @@ async function travel() {
   }
 }
 
+async function coded({ quality, guidance }) {
+  const options = { quality: Number(quality), guidance, resolution: "native" };
+  return new Blob([await state.edge.client.encode(state.picture, options)], { type: STREAM });
+}
+
+// What the server tells of a picture that it got, told here of one that it did not get.
+async function compare(found) {
+  const { pixels } = state.edge;
+  const decoded = await pixels(blob(found.decoded, "image/png"));
+  found.psnr = psnr(decoded, state.picture);
+  const { asGood, asSmall } = await jpegs(
+    $("picture"),
+    state.picture,
+    pixels,
+    found.psnr,
+    found.image.bytes,
+  );
+  found.jpeg_as_good = asGood;
+  found.jpeg_as_small = asSmall;
+}
+
+function leaves() {
+  const size = bytes(state.sent.size);
+  if (state.picture) return `Coded in this page: ${size} leave it, and your questions.`;
+  if (state.sent.type === STREAM) return `${size} leave this page, and your questions.`;
+  return `Coded by the server: a PNG of ${size} leaves this page.`;
+}
+
 async function draw(found) {
   const { image, levels, psnr } = found;
-  state.stream = blob(found.stream, "application/vnd.cotam");
-  show($("decoded"), found.decoded, "image/png");
+  state.stream = blob(found.stream, STREAM);
+  show($("decoded"), blob(found.decoded, "image/png"));
   await $("decoded").decode();
   save($("save-stream"), state.stream, `${state.name}.cotam`);
   save($("save-decoded"), blob(found.decoded, "image/png"), `${state.name}.decoded.png`);
@@ -252,7 +316,7 @@ function jpeg(found, size) {
     $("about-jpeg").textContent = "needs the picture";
     return;
   }
-  show($("jpeg"), found.file, "image/jpeg");
+  show($("jpeg"), found.blob ?? blob(found.file, "image/jpeg"));
   const told = found.bytes > size ? "the smallest there is" : "the best that fits";
   $("about-jpeg").textContent = `${bytes(found.bytes)}, ${found.psnr.toFixed(1)} dB: ${told}`;
 }
@@ -267,7 +331,8 @@ function weigh(ours, asGood) {
   }
   const factor = document.createElement("b");
   factor.textContent = `${(asGood.bytes / ours).toFixed(1)}×`;
-  $("factor").replaceChildren("A JPEG of equal PSNR takes ", factor, " the bytes.");
+  const coder = state.picture ? "A JPEG of equal PSNR, by this browser," : "A JPEG of equal PSNR";
+  $("factor").replaceChildren(`${coder} takes `, factor, " the bytes.");
 }
 
 // --- The question ---
@@ -276,11 +341,11 @@ async function question(prompt) {
   const line = entry(prompt);
   document.body.dataset.state = "answering";
   try {
-    const form = new FormData();
-    form.append("bitstream", state.stream, "picture.cotam");
-    form.append("prompt", prompt);
-    form.append("stream", "true");
-    const response = await ask("v1/query", { method: "POST", body: form });
+    const response = await ask("v1/query?stream=true", {
+      method: "POST",
+      body: new Blob([prompt, state.stream]),
+      headers: { "content-type": STREAM },
+    });
     for await (const [name, data] of events(response.body)) {
       if (name === "text") line.answer.textContent += data.text;
       if (name === "done") finish(line, prompt, data);
@@ -357,7 +422,7 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 
 $("quality").addEventListener("input", () => ($("level").textContent = $("quality").value));
 for (const id of ["quality", "guidance"]) {
-  $(id).addEventListener("change", () => state.sent && travel());
+  $(id).addEventListener("change", () => (state.sent || state.picture) && travel());
 }
 
 $("question").addEventListener("submit", (event) => {
