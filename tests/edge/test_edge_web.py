@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import Picture, fit, load
 from shared.bitstream import Bitstream
 from shared.bundle import embedded
 from shared.entropy_model import EntropyModel
@@ -36,19 +37,36 @@ pytestmark = pytest.mark.skipif(
 
 
 class Cases:
-    """Latents and the streams that Python makes of them, as files."""
+    """Latents and the streams that Python makes of them, pictures before and after scaling."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names: list[dict[str, str]] = []
+        self._streams: list[dict[str, str | int | None]] = []
+        self._pictures: list[dict[str, str | int | list[int]]] = []
 
-    def add(self, bundle: str, latent: np.ndarray, stream: Bitstream) -> None:
-        """latent: f32 [C, h, w]."""
-        name = f"{len(self._names):02}-{bundle}-{stream.width}x{stream.height}"
-        self._names.append({"name": name, "bundle": bundle})
+    def add_stream(
+        self, bundle: str, latent: np.ndarray, stream: Bitstream, budget: int | None = None
+    ) -> None:
+        """latent: f32 [C, h, w]. budget: bytes that the stream was made to fit in."""
+        name = f"{len(self._streams):02}-{bundle}-{stream.width}x{stream.height}"
+        self._streams.append({"name": name, "bundle": bundle, "budget": budget})
         np.moveaxis(latent, 0, -1).astype("<f4").tofile(self._folder / f"{name}.f32")
         (self._folder / f"{name}.cotam").write_bytes(stream.to_bytes())
-        (self._folder / "cases.json").write_text(json.dumps(self._names))
+
+    def add_scaled(self, picture: Picture, longest: int, scaled: Picture) -> None:
+        """A picture as it was, and at `longest` pixels of its long side."""
+        height, width = picture.shape[:2]
+        high, wide = scaled.shape[:2]
+        name = f"{width}x{height}-{longest}"
+        sizes: dict[str, str | int | list[int]] = {"from": [width, height], "to": [wide, high]}
+        self._pictures.append({"name": name, "longest": longest, **sizes})
+        (self._folder / f"{name}.from").write_bytes(picture.tobytes())
+        (self._folder / f"{name}.to").write_bytes(scaled.tobytes())
+
+    def write(self) -> None:
+        """Write the list of all."""
+        cases = {"streams": self._streams, "pictures": self._pictures}
+        (self._folder / "cases.json").write_text(json.dumps(cases))
 
 
 class Watched:
@@ -75,7 +93,7 @@ def add_golden(cases: Cases) -> None:
     for number, name in enumerate(sorted(path.name for path in GOLDEN.glob("*.cotam"))):
         stream = make.stream(model, number, chance)
         assert stream.to_bytes() == (GOLDEN / name).read_bytes()
-        cases.add("golden", model.latent, stream)
+        cases.add_stream("golden", model.latent, stream)
 
 
 def add_pictures(cases: Cases) -> None:
@@ -86,18 +104,34 @@ def add_pictures(cases: Cases) -> None:
         for guidance in (True, False):
             analysed = encoder.analyse(picture, guidance)
             for quality in (0.0, 3.0, 9.0):
-                cases.add("tiny", analysed.latent, analysed.code(quality))
+                cases.add_stream("tiny", analysed.latent, analysed.code(quality))
+            for budget in (400, 1500):
+                stream = analysed.code_within(budget)
+                cases.add_stream("tiny", analysed.latent, stream, budget)
+
+
+def add_scaled(cases: Cases) -> None:
+    """Noise, of which every weight of a filter can be told."""
+    chance = np.random.default_rng(5)
+    for width, height, longest in (
+        *((300, 200, 256), (257, 31, 256), (1100, 700, 256), (640, 1280, 320), (90, 1000, 100)),
+        *((1024, 513, 256), (5, 900, 64)),
+    ):
+        picture = chance.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        cases.add_scaled(picture, longest, fit(load(picture, longest=longest), longest, longest))
 
 
 def test_typescript_codes_as_python_does(tmp_path: Path) -> None:
     cases = Cases(tmp_path)
     add_golden(cases)
     add_pictures(cases)
+    add_scaled(cases)
+    cases.write()
     for command in (["tsc", "--project", "."], ["vitest", "run"]):
         done = subprocess.run(
             [str(WEB / "node_modules" / ".bin" / command[0]), *command[1:]],
             cwd=WEB,
-            env={**os.environ, "COTAM_LATENTS": str(tmp_path), "NO_COLOR": "1"},
+            env={**os.environ, "COTAM_CASES": str(tmp_path), "NO_COLOR": "1"},
             capture_output=True,
             text=True,
         )
