@@ -42,7 +42,7 @@ def test_a_named_origin_may_ask(serve: Serve, stream: bytes) -> None:
     assert ALLOWED not in may_ask(url, "https://other.example").headers
 
     headers = {"origin": PAGE, "content-type": MEDIA_TYPE}
-    body = join_body("how many cars?", stream)
+    body = join_body("how many cars?", [stream])
     answer = httpx.post(f"{url}/v1/query", content=body, headers=headers, timeout=300)
     assert (answer.status_code, answer.headers[ALLOWED]) == (200, PAGE)
     refused = httpx.post(f"{url}/v1/query", content=b"no stream", headers=headers)
