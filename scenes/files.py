@@ -65,9 +65,9 @@ def render_files(
         "version": version,
         "split": split,
         "size": list(size),
-        "photographs": _digest(backgrounds),
+        "photographs": digest_of(backgrounds),
     }
-    return _write_folder(out, world, drawn())[QUESTIONS]
+    return write_folder(out, world, drawn())[QUESTIONS]
 
 
 def render_page_files(
@@ -106,13 +106,13 @@ def render_page_files(
         "version": PAGES_VERSION,
         "split": split,
         "size": list(size),
-        "photographs": _digest(backgrounds),
+        "photographs": digest_of(backgrounds),
         "fonts": fonts.digest,
     }
-    return _write_folder(out, world, drawn())[QUESTIONS]
+    return write_folder(out, world, drawn())[QUESTIONS]
 
 
-def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) -> dict[str, int]:
+def write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) -> dict[str, int]:
     """Write what is drawn where nothing else is; returns the rows of each JSON lines file."""
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST
@@ -133,11 +133,16 @@ def _write_folder(out: Path, world: Mapping[str, Any], drawn: Iterator[Rows]) ->
 def _picture(out: Path, split: str, index: int, picture: Any) -> str:
     """The name of a picture's file, which is there afterwards."""
     path = out / f"{split}-{index:06d}.png"
+    write_picture(path, picture)
+    return path.name
+
+
+def write_picture(path: Path, picture: Any) -> None:
+    """Write a picture u8 [H, W, 3] where none is yet."""
     if not path.exists():
         png = io.BytesIO()
         Image.fromarray(picture).save(png, "PNG")
         _write(path, png.getvalue())
-    return path.name
 
 
 def _asked(
@@ -155,7 +160,8 @@ def _asked(
     ]
 
 
-def _digest(backgrounds: Backgrounds) -> str:
+def digest_of(backgrounds: Backgrounds) -> str:
+    """Names the photographs that may be drawn."""
     names = ",".join(path.name for path in backgrounds.paths)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
