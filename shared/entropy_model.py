@@ -202,6 +202,12 @@ class EntropyModel:
         found = (np.abs(row * self._gains[codes]) >= 0.5 for row, codes in rows)
         return sum(int(np.count_nonzero(each)) for each in found)
 
+    def squared_steps(self, change: Array, quality: Array) -> Array:
+        """Squares f32 [h, w] of latents f32 [C, h, w], summed over channels, in quantiser steps."""
+        steps = np.moveaxis(change, 0, -1) * self._gains[quality]
+        squares: Array = np.einsum("hwc,hwc->hw", steps, steps)
+        return squares
+
     def decode(self, payload: bytes, check: int, quality: Array, base_code: int) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of a payload.
 

@@ -9,6 +9,8 @@ either, and the stream's length:
 
     which is newer?  F8  8A 02 00 00  C7 54 05 ...  F8  10 03 00 00  C7 54 05 ...
     `--- UTF-8 ---'      `- u32 le -  `- stream -
+
+A clip (`shared.frames`) begins with C7 46, which occurs in no UTF-8 either, and stands alone.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Final
 
 from shared.bitstream import MAGIC
 from shared.errors import StreamForeign, StreamTruncated
+from shared.frames import MAGIC as CLIP_MAGIC
 
 MARK: Final = b"\xf8"
 _LENGTH_BYTES: Final = 4
@@ -33,7 +36,8 @@ def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
 
     Raises StreamForeign where it has none, StreamTruncated where the last of several was cut.
     """
-    start = min((at for at in (body.find(MAGIC), body.find(MARK)) if at >= 0), default=-1)
+    starts = (body.find(mark) for mark in (MAGIC, CLIP_MAGIC, MARK))
+    start = min((at for at in starts if at >= 0), default=-1)
     if start < 0:
         raise _foreign()
     return body[:start], split_streams(body[start:])

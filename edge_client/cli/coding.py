@@ -19,6 +19,7 @@ Layers = tuple[Bitstream, Sequence[Enhancement]]
 """The stream of a picture and what continues it."""
 
 if TYPE_CHECKING:
+    from edge_client.coding.coded_clip import CodedClip
     from edge_client.coding.picture_coder import PictureCoder
     from edge_client.pictures.images import Picture
 
@@ -58,8 +59,8 @@ class Places:
             except OSError as error:
                 raise UsageError(f"{target} is no folder: {error.strerror}") from error
 
-    def of(self, picture: str) -> Path:
-        """The place of a picture's stream; pictures of the same name get numbers."""
+    def of(self, picture: str, suffix: str = SUFFIX) -> Path:
+        """The place of a picture's or clip's stream; those of the same name get numbers."""
         path = Path("stdin" if picture == STDIN else picture)
         if is_url(picture):
             path = Path(Path(urlsplit(picture).path).name or "picture")
@@ -68,11 +69,14 @@ class Places:
         folder = path.parent if self._target is None else self._target
         name = str(folder / path.stem)
         self._taken[name] = count = self._taken.get(name, 0) + 1
-        return Path(name + (f"-{count}" if count > 1 else "") + SUFFIX)
+        return Path(name + (f"-{count}" if count > 1 else "") + suffix)
 
 
-def describe(picture: str, stream: Bitstream, later: Sequence[Enhancement] = ()) -> str:
-    """A line about a coded picture: quality and bytes, with each layer that continues it."""
+def describe(picture: str, stream: Bitstream | CodedClip, later: Sequence[Enhancement] = ()) -> str:
+    """A line about a coded picture: quality and bytes, with each layer that continues it; or about
+    a clip."""
+    if not isinstance(stream, Bitstream):
+        return f"{picture}: {stream.describe()}"
     sizes = _sizes(stream, later)
     qualities = [stream.quality, *(layer.quality for layer in later)]
     return (
@@ -82,8 +86,10 @@ def describe(picture: str, stream: Bitstream, later: Sequence[Enhancement] = ())
     )
 
 
-def record_of(stream: Bitstream, later: Sequence[Enhancement] = ()) -> dict[str, Any]:
-    """A coded picture for `--json`."""
+def record_of(stream: Bitstream | CodedClip, later: Sequence[Enhancement] = ()) -> dict[str, Any]:
+    """A coded picture or clip for `--json`."""
+    if not isinstance(stream, Bitstream):
+        return stream.as_dict()
     sizes = _sizes(stream, later)
     qualities = [stream.quality, *(layer.quality for layer in later)]
     record = {

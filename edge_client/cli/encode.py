@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,15 @@ import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Layers, Places, describe, layers_named, record_of
+from edge_client.cli.coding import Places, describe, layers_named, record_of
 from edge_client.cli.console import streams
 from edge_client.cli.console.output import Output, error_record
-from edge_client.pictures.inputs import expand
+from edge_client.pictures.inputs import expand, is_clip
+from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, UsageError, batch_exit_code
 from shared.files import write_named
+from shared.frames import SUFFIX as CLIP_SUFFIX
+from shared.layers.enhancement import Enhancement
 
 Target = Annotated[
     str | None,
@@ -36,6 +40,10 @@ def encode(
     layers: options.Layers = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
+    frames: options.Frames = None,
+    on_change: options.OnChange = False,
+    rate: options.Rate = None,
+    key_every: options.KeyEvery = 60,
     bundle: options.BundleName = None,
     concurrency: options.Concurrency = 1,
     dry_run: options.DryRun = False,
@@ -55,16 +63,22 @@ def encode(
     edge_client encode holiday/ -o streams/ --json
 
     edge_client encode - -o - < photo.jpg | wc -c
+
+    edge_client encode gate.mp4 --frames 2fps --rate 2kB/s    [dim]writes gate.cotamf[/dim]
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
     qualities = options.parse_layers(layers, quality, budget)
     settings = options.resolve_options(bundle=bundle).settings
-    pictures = expand(picture or [])
+    clip = options.parse_clip(frames, on_change, key_every, rate, most, quality)
+    folders = frames is not None or on_change
+    pictures = expand(picture or [], clips=folders)
     if not pictures:
         raise UsageError("no picture is named", hint="edge_client encode photo.jpg")
     if output == "-" and len(pictures) > 1:
         raise UsageError(f"{len(pictures)} streams do not fit into one pipe", hint="-o DIR")
+    from edge_client.coding.clip_coder import ClipCoder
+    from edge_client.coding.coded_clip import CodedClip
     from edge_client.coding.picture_coder import PictureCoder
 
     coder = PictureCoder(
@@ -74,14 +88,23 @@ def encode(
         resolution=size,
         guidance=not no_guidance,
     )
+    clips = ClipCoder(coder, clip)
     talk = Output(json and output != "-", quiet)
     places = Places(pictures, None if output in (None, "-") else Path(output or ""))
     naming = threading.Lock()
 
-    def one(name: str) -> tuple[str, Path | None, Layers | CotamError]:
+    def one(
+        name: str,
+    ) -> tuple[str, Path | None, tuple[Bitstream | CodedClip, Sequence[Enhancement]] | CotamError]:
         try:
-            coded = layers_named(coder, name, qualities[1:])
-            stream, later = coded
+            moves = is_clip(name, folders)
+            later: Sequence[Enhancement]
+            stream: Bitstream | CodedClip
+            if moves:
+                stream, later = clips.encode(name), ()
+            else:
+                stream, later = layers_named(coder, name, qualities[1:])
+            coded = stream, later
             data = b"".join([stream.to_bytes(), *(layer.to_bytes() for layer in later)])
             if dry_run:
                 return name, None, coded
@@ -89,7 +112,7 @@ def encode(
                 streams.write_bytes(data)
                 return name, None, coded
             with naming:
-                place = places.of(name)
+                place = places.of(name, CLIP_SUFFIX if moves else SUFFIX)
             write_named(place, data)
             return name, place, coded
         except CotamError as error:

@@ -12,9 +12,11 @@ from edge_client.cli import options
 from edge_client.cli.console.output import Output
 from shared.errors import UsageError
 from shared.files import write_named
+from shared.frames import MAGIC as CLIP_MAGIC
 
 if TYPE_CHECKING:
     from edge_client.coding.inspection import Inspection
+    from shared.bundle import Bundle
 
 
 def inspect(
@@ -29,7 +31,7 @@ def inspect(
     bundle: options.BundleName = None,
     json: options.Json = False,
 ) -> None:
-    """Show the header, chunks, overhead and level map of a stream.
+    """Show the header, chunks, overhead and level map of a stream, or the frames of a clip.
 
     [bold]Examples[/bold]
 
@@ -37,20 +39,22 @@ def inspect(
 
     edge_client encode photo.jpg -o - | edge_client inspect - --json
     """
+    data = _read(stream)
+    if data.startswith(CLIP_MAGIC):
+        if picture is not None:
+            raise UsageError("--map is of pictures", hint="edge_client map CLIP shows what is sent")
+        _inspect_clip(stream, data, verify, bundle, Output(json))
+        return
     from edge_client.coding import inspection
 
-    found = inspection.inspect(_read(stream))
+    found = inspection.inspect(data)
     if picture is not None:
         from edge_client.coding.overlay import png
 
         write_named(picture, png(found.picture()))
     verified = ""
     if verify:
-        from edge_client.coding.bundles import AUTO, find_named, local_bundles
-
-        name = options.resolve_options(bundle=bundle).settings.bundle
-        candidates = local_bundles() if name == AUTO else [find_named(name)]
-        verified = inspection.verify(found, candidates).manifest.name
+        verified = inspection.verify(found, _candidates(bundle)).manifest.name
     talk = Output(json)
     if json:
         talk.record({"stream": stream, **found.as_dict()})
@@ -59,6 +63,28 @@ def inspect(
         talk.data(line)
     if verified:
         talk.data(f"verified   the symbols are those that were coded, by the bundle {verified}")
+
+
+def _inspect_clip(name: str, data: bytes, verify: bool, bundle: str | None, talk: Output) -> None:
+    from edge_client.coding.clip_inspection import inspect_clip, verify_clip
+
+    found = inspect_clip(data)
+    verified = verify_clip(found, _candidates(bundle)).manifest.name if verify else ""
+    if talk.json:
+        talk.record({"stream": name, **found.as_dict()})
+        return
+    for line in found.lines():
+        talk.data(line)
+    if verified:
+        talk.data(f"verified   the symbols are those that were coded, by the bundle {verified}")
+
+
+def _candidates(bundle: str | None) -> list[Bundle]:
+    """Bundles that may verify a stream."""
+    from edge_client.coding.bundles import AUTO, find_named, local_bundles
+
+    name = options.resolve_options(bundle=bundle).settings.bundle
+    return local_bundles() if name == AUTO else [find_named(name)]
 
 
 def _lines(found: Inspection) -> list[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_client.cli import options
 from edge_client.cli.console.output import Output
-from edge_client.pictures.inputs import STDIN
+from edge_client.pictures.inputs import STDIN, is_clip
 from shared.files import write_named
+
+if TYPE_CHECKING:
+    from edge_client.coding.clip_coder import ClipOptions
+    from edge_client.pictures.images import Resolution
 
 
 def map_(
@@ -23,12 +27,15 @@ def map_(
     levels: Annotated[
         bool, typer.Option("--levels", help="The levels that are coded, not the map behind them.")
     ] = False,
+    frames: options.Frames = None,
     resolution: options.ResolutionText = "model",
     bundle: options.BundleName = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Draw the importance map over a picture, which keeps its own colours where nothing is marked.
+
+    Of a clip: its frames side by side, grey where nothing is sent.
 
     [bold]Examples[/bold]
 
@@ -38,6 +45,10 @@ def map_(
     """
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
+    if is_clip(picture, frames is not None):
+        clip = options.parse_clip(frames, False, 60, None, None, None)
+        _map_clip(picture, output, size, settings.bundle, clip, Output(json, quiet))
+        return
     from edge_client.coding import overlay
     from edge_client.coding.picture_coder import PictureCoder
     from edge_client.pictures.images import MAX_FILE_BYTES, load
@@ -75,3 +86,25 @@ def map_(
             f"{picture}: {rows}x{columns} cells of {level_map.cell} pixels; from fewer to more "
             f"bits: {counts}; {sizes}; written to {place}"
         )
+
+
+def _map_clip(
+    source: str,
+    output: Path | None,
+    resolution: Resolution,
+    bundle: str,
+    clip: ClipOptions,
+    talk: Output,
+) -> None:
+    from edge_client.coding.clip_coder import ClipCoder
+    from edge_client.coding.clip_sheet import Sheet
+    from edge_client.coding.picture_coder import PictureCoder
+
+    sheet = Sheet()
+    coded = ClipCoder(PictureCoder(bundle, resolution=resolution), clip, sheet).encode(source)
+    place = output or Path(source).with_suffix(".map.png")
+    write_named(place, sheet.png())
+    if talk.json:
+        talk.record({"picture": source, "map": str(place), **coded.as_dict()})
+    else:
+        talk.say(f"{source}: {coded.describe()}; what is sent when is drawn in {place}")

@@ -16,6 +16,8 @@ from shared.files import xdg
 from shared.layers.enhancement import MAX_LAYERS
 
 if TYPE_CHECKING:
+    from edge_client.coding.clip_coder import ClipOptions
+    from edge_client.pictures.clips import Pick
     from edge_client.pictures.images import Resolution
 
 Pictures = Annotated[
@@ -90,6 +92,26 @@ Concurrency = Annotated[
 RetryCount = Annotated[
     int,
     typer.Option("--retries", min=0, max=100, help="Tries after the first, ever further apart."),
+]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        metavar="N|Nfps|all",
+        help="Of a clip: so many spread evenly (8 where nothing is said), so many a second, or all "
+        "of them. With it a folder is a clip.",
+    ),
+]
+OnChange = Annotated[
+    bool, typer.Option("--on-change", help="Of a clip: leave out frames in which nothing changed.")
+]
+Rate = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="BYTES/s", help="Of a clip, as 2kB/s: the best that fits."),
+]
+KeyEvery = Annotated[
+    int,
+    typer.Option("--key-every", min=1, max=65_535, help="Frames from one keyframe to the next."),
 ]
 _SECONDS = "seconds"
 ConnectTimeout = Annotated[
@@ -168,6 +190,47 @@ def parse_layers(text: str | None, quality: float | None, budget: str | None) ->
             f"--layers is {text!r}", hint=f"up to {MAX_LAYERS} rising qualities, as 0,2,4"
         )
     return layers
+
+
+def parse_clip(
+    frames: str | None,
+    on_change: bool,
+    every: int,
+    rate: str | None,
+    budget: int | None,
+    quality: float | None,
+) -> ClipOptions:
+    """How clips are coded. Raises UsageError."""
+    from edge_client.coding.clip_coder import ClipOptions
+
+    if rate is not None and (budget is not None or quality is not None):
+        raise UsageError("--rate excludes --budget and --quality", hint="give one of them")
+    most = None
+    if rate is not None:
+        if not rate.endswith("/s"):
+            raise UsageError(f"--rate is {rate!r}", hint="bytes a second, such as 2kB/s")
+        most = float(parse_bytes(rate.removesuffix("/s"), "--rate"))
+    return ClipOptions(parse_frames(frames, on_change), on_change, every, most, budget)
+
+
+def parse_frames(text: str | None, on_change: bool = False) -> Pick:
+    """Which frames of a clip. Raises UsageError."""
+    from edge_client.pictures.clips import ALL, Pick
+
+    if text is None:
+        return Pick(None, 2.0) if on_change else Pick()
+    if text == "all":
+        return ALL
+    try:
+        if text.endswith("fps"):
+            rate = float(text.removesuffix("fps"))
+            if 0 < rate <= 1000:
+                return Pick(None, rate)
+        elif text.isascii() and text.isdigit() and int(text) > 0:
+            return Pick(int(text))
+    except ValueError:
+        pass
+    raise UsageError(f"--frames is {text!r}", hint="a number, a rate such as 2fps, or all")
 
 
 def resolve_options(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,19 +18,22 @@ from edge_client.cli import options
 from edge_client.cli.coding import Places, describe, named_source, record_of
 from edge_client.cli.console.output import Output, error_record
 from edge_client.cli.spool import report
-from edge_client.pictures.inputs import STDIN, expand
-from edge_client.pictures.suffixes import SUFFIXES
+from edge_client.pictures.inputs import STDIN, expand, is_clip
+from edge_client.pictures.suffixes import CLIP_SUFFIXES, SUFFIXES
 from edge_client.server.query import check_asked
 from edge_client.spool.flush import Sent, send_waiting
 from edge_client.spool.store import Spool, SpoolUnusable
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import CotamError, ServerUnreachable, UsageError, batch_exit_code
 from shared.files import write_named
+from shared.frames import SUFFIX as CLIP_SUFFIX
 from shared.prompt import check_pictures
 
 if TYPE_CHECKING:
+    from edge_client.coding.clip_coder import ClipOptions
     from edge_client.server.client import EdgeClient
     from edge_client.server.exchange import Attempt
+    from edge_client.server.sources import Stream, Subject
     from shared.schemas import QueryResponse
 
 
@@ -44,6 +48,10 @@ def send(
     budget: options.Budget = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
+    frames: options.Frames = None,
+    on_change: options.OnChange = False,
+    rate: options.Rate = None,
+    key_every: options.KeyEvery = 60,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Longest answer in tokens.")
     ] = None,
@@ -71,7 +79,7 @@ def send(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Code pictures, send them with a question, print the answers.
+    """Code pictures or clips, send them with a question, print the answers.
 
     What cannot be sent now is kept in the spool, coded, for `edge_client spool flush`.
 
@@ -86,13 +94,17 @@ def send(
     edge_client send before.jpg after.jpg "what has changed?" --together
 
     edge_client send --watch /var/camera "is the door open?"
+
+    edge_client send gate.mp4 "did anyone come in?" --frames 8
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
     resolved = options.resolve_options(server, api_key, bundle)
     check_asked(prompt, max_new_tokens)
     _check_question(prompt)
-    pictures = expand(picture or [])
+    clip = options.parse_clip(frames, on_change, key_every, rate, most, quality)
+    folders = frames is not None or on_change
+    pictures = expand(picture or [], clips=folders)
     if not pictures and watch is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
     if together:
@@ -117,7 +129,8 @@ def send(
     ) as client:
         places = Places(pictures, save_bitstream) if save_bitstream else None
         spool = None if no_spool else options.open_spool()
-        sender = _Sender(client, prompt, max_new_tokens, spool, places, dry_run)
+        source_of = partial(_source, folders=folders, clip=clip)
+        sender = _Sender(client, prompt, max_new_tokens, spool, places, dry_run, source_of)
         errors = []
         questions = [tuple(pictures)] if together else [(picture,) for picture in pictures]
         with talk.progress(len(questions)):
@@ -132,10 +145,20 @@ def send(
         raise typer.Exit(batch_exit_code(errors, len(questions)))
 
 
+def _source(picture: str, folders: bool, clip: ClipOptions) -> tuple[Subject, str]:
+    """What a picture or clip of the command line is read from, and what messages call it."""
+    from edge_client.coding.clip_coder import ClipSource
+
+    return (
+        (ClipSource(picture, clip), picture) if is_clip(picture, folders) else named_source(picture)
+    )
+
+
 def _check_question(prompt: str) -> None:
     """Refuses what was meant as a picture: without a question, the last of them would be taken."""
+    ours = (SUFFIX, CLIP_SUFFIX)
     spaced = any(letter.isspace() for letter in prompt)
-    named = not spaced and Path(prompt).suffix.lower() in {*SUFFIXES, SUFFIX}
+    named = not spaced and Path(prompt).suffix.lower() in {*SUFFIXES, *CLIP_SUFFIXES, *ours}
     if prompt == STDIN or named or os.path.exists(prompt):  # noqa: PTH110 -- never an error
         raise UsageError(
             f"the question is missing: {prompt} is a picture or folder",
@@ -170,7 +193,9 @@ class _Sender:
         spool: Spool | None,
         places: Places | None,
         dry_run: bool,
+        source_of: Callable[[str], tuple[Subject, str]],
     ) -> None:
+        self._source_of = source_of
         self._batch = True
         self._client = client
         self._prompt = prompt
@@ -192,7 +217,7 @@ class _Sender:
         """
         from edge_client.server.exchange import Attempt
 
-        (source, name), *more = (named_source(picture) for picture in pictures)
+        (source, name), *more = (self._source_of(picture) for picture in pictures)
         others = [other for other, _ in more]
         attempt = Attempt(data or source, self._prompt, self._max_new_tokens, name, others)
         offline = self._offline  # the rest of a batch does not wait for the server again
@@ -230,10 +255,11 @@ class _Sender:
             if self._spool is not None and self._spool.entries():
                 yield from send_waiting(self._spool, self._client.submit)
 
-    def _save(self, picture: str, stream: Bitstream) -> None:
+    def _save(self, picture: str, stream: Stream) -> None:
         if self._places is not None:
+            suffix = SUFFIX if isinstance(stream, Bitstream) else CLIP_SUFFIX
             with self._lock:
-                place = self._places.of(picture)
+                place = self._places.of(picture, suffix)
             write_named(place, stream.to_bytes())
 
 

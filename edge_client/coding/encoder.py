@@ -26,6 +26,7 @@ from edge_client.coding.guidance import Guide
 from edge_client.pictures.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
+from shared.coding.integer_network import Before
 from shared.coding.symbol_coder import BIT_PRICE
 from shared.entropy_model import Encoded, EntropyModel
 from shared.errors import UsageError
@@ -103,22 +104,30 @@ class Analysed:
         """
         every = np.arange(MAX_QUALITY_CODE + 1)
         counted = every[::COUNTED_EVERY]
-        values = [self.model.significant(self.latent, self._codes(int(c))) for c in counted]
+        values = [self.model.significant(self.latent, self.codes(int(c))) for c in counted]
         positions = self.latent.shape[1] * self.latent.shape[2]
         # Learnt gains need not rise in every channel; what the search stands on has to.
         rising = np.maximum.accumulate(values)
         of_values: NDArray[np.float64] = BYTES_OF_VALUE * np.interp(every, counted, rising)
         return BYTES_OF_NONE + of_values + BYTES_OF_CODE * positions * every
 
-    def _codes(self, code: int) -> NDArray[np.int32]:
+    def codes(self, code: int) -> NDArray[np.int32]:
         """Quality codes i32 [h, w] of the latents at a base code."""
         if self.level_map is None:
             return flat_codes(code, self.width, self.height)
         return self.level_map.codes(code, self.width, self.height)
 
-    def _code(self, code: int, price: float = BIT_PRICE) -> tuple[Bitstream, Encoded]:
+    def code_known(self, code: int) -> tuple[Bitstream, Before]:
+        """The stream at a quality code, and what its reader has then."""
+        stream, encoded = self._code(code, keep=True)
+        assert encoded.symbols is not None
+        return stream, self.model.before(encoded.symbols, self.codes(code))
+
+    def _code(
+        self, code: int, price: float = BIT_PRICE, keep: bool = False
+    ) -> tuple[Bitstream, Encoded]:
         payload = b"" if self.level_map is None else self.level_map.encode()
-        encoded = self.model.encode(self.latent, self._codes(code), code, price)
+        encoded = self.model.encode(self.latent, self.codes(code), code, price, keep=keep)
         stream = Bitstream(
             codec_id=self.codec_id,
             width=self.width,
@@ -142,7 +151,7 @@ class Encoder:
         self._threads = threads or _cores()
         self._session = self._open(ENCODER)
         self._guide = Guide(bundle, self._open(GUIDANCE), self._threads)
-        self._model = EntropyModel.load(bundle.path(ENTROPY))
+        self.model = EntropyModel.load(bundle.path(ENTROPY))
 
     def analyse(self, picture: Picture, guidance: bool = True) -> Analysed:
         """Run guidance and transform on a picture u8 [H, W, 3]."""
@@ -156,9 +165,7 @@ class Encoder:
                 level_map = None
         with _timed(timings, "analysis"):
             latent = self._transform(picture)
-        return Analysed(
-            width, height, latent, level_map, self._model, self.bundle.codec_id, timings
-        )
+        return Analysed(width, height, latent, level_map, self.model, self.bundle.codec_id, timings)
 
     def guide(self, picture: Picture) -> tuple[NDArray[np.float32], LevelMap]:
         """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_client.pictures.download import is_url
-from edge_client.pictures.suffixes import SUFFIXES
+from edge_client.pictures.suffixes import CLIP_SUFFIXES, SUFFIXES
 from shared.errors import UsageError
 
 STDIN: Final = "-"
@@ -20,16 +20,29 @@ _MARK: Final = b"tEXtSoftware\0" + MAP_MARK.encode()
 _HEAD: Final = 128  # bytes of a PNG that hold it, after the header
 
 
-def expand(named: Iterable[str]) -> list[str]:
+def is_clip(name: str, folders: bool = False) -> bool:
+    """Whether a name is that of a clip: by its suffix, or a device. folders: these are, too."""
+    if is_url(name):
+        return False
+    path = Path(name)
+    try:
+        device = path.is_char_device()
+        return device or path.suffix.lower() in CLIP_SUFFIXES or (folders and path.is_dir())
+    except (OSError, ValueError):
+        return False
+
+
+def expand(named: Iterable[str], clips: bool = False) -> list[str]:
     """Files, folders (with what is below them), patterns, URLs and -, as one list of pictures.
 
     A file that is named is taken whatever it is called; in folders, names decide. Sorted within
     each folder and pattern, hidden files and maps that were drawn here left out, each file once.
+    clips: folders are clips, and stay as they are named.
     Raises UsageError where a folder or pattern holds no picture.
     """
     found: dict[str, None] = {}
     for name in named:
-        pictures = list(_expand_one(name))
+        pictures = [name] if is_clip(name, clips) else list(_expand_one(name))
         if not pictures:
             raise UsageError(f"there is no picture in {name}", hint=_known())
         found.update(dict.fromkeys(pictures))

@@ -8,3 +8,19 @@ SUFFIXES: Final = frozenset(
     (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".jxl")
     + (".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+CLIP_SUFFIXES: Final = frozenset(
+    (
+        ".avi",
+        ".flv",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ts",
+        ".webm",
+        ".wmv",
+    )
+)

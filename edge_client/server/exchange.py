@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
+from edge_client.coding.clip_coder import ClipCoder, ClipSource
 from edge_client.coding.picture_coder import PictureCoder
 from edge_client.server.bundles import choose_bundle
 from edge_client.server.connection import Connection
@@ -27,8 +28,7 @@ from edge_client.server.protocol import answer_of, check_status
 from edge_client.server.query import Query, check_asked
 from edge_client.server.retries import RETRIED, Retries
 from edge_client.server.served import Served
-from edge_client.server.sources import Subject, settle
-from shared.bitstream import Bitstream
+from edge_client.server.sources import Stream, Subject, settle
 from shared.errors import (
     BundleUnknown,
     CotamError,
@@ -85,7 +85,7 @@ class Attempt:
     max_new_tokens: int | None = None
     name: str = ""
     others: Sequence[Subject] = ()
-    streams: Sequence[Bitstream] = ()
+    streams: Sequence[Stream] = ()
     query: Query | None = None
     answer: QueryResponse | None = None
     error: CotamError | None = None
@@ -96,7 +96,7 @@ class Attempt:
         return (self.subject, *self.others)
 
     @property
-    def stream(self) -> Bitstream | None:
+    def stream(self) -> Stream | None:
         """What was coded of the picture, or of the first of several."""
         return self.streams[0] if self.streams else None
 
@@ -198,7 +198,7 @@ class Exchange:
             raise unreachable
 
     def _looks_first(self, attempt: Attempt) -> bool:
-        coded_already = all(isinstance(one, Bitstream) for one in attempt.subjects)
+        coded_already = all(isinstance(one, Stream) for one in attempt.subjects)
         return self.coder.follows_server and not coded_already and not self.served.known
 
     def _settle(self, attempt: Attempt) -> Steps[None]:
@@ -213,11 +213,13 @@ class Exchange:
 
     def _code(self, attempt: Attempt) -> Steps[None]:
         yield from self._settle(attempt)
-        streams = []
+        streams: list[Stream] = []
         names = [attempt.name, *[""] * len(attempt.others)]
         for subject, name in zip(attempt.subjects, names, strict=True):
-            if isinstance(subject, Bitstream):
+            if isinstance(subject, Stream):
                 streams.append(subject)
+            elif isinstance(subject, ClipSource):
+                streams.append((yield partial(ClipCoder(self.coder, subject.options), subject)))
             else:
                 streams.append((yield partial(self.coder.encode, subject, name=name)))
         attempt.streams = streams
@@ -231,14 +233,14 @@ class Exchange:
         try:
             return (yield from self._patiently(Send(attempt.query, grows), read))
         except BundleUnknown as refused:
-            fixed = any(isinstance(one, Bitstream) for one in attempt.subjects)
+            fixed = any(isinstance(one, Stream) for one in attempt.subjects)
             if fixed or not self.coder.any_bundle:
                 raise
             yield from self._agree_after(refused, attempt.stream)
         yield from self._code(attempt)
         return (yield from self._patiently(Send(attempt.query, grows), read))
 
-    def _agree_after(self, refused: BundleUnknown, stream: Bitstream | None) -> Steps[None]:
+    def _agree_after(self, refused: BundleUnknown, stream: Stream | None) -> Steps[None]:
         if stream is not None and stream.codec_id != self.coder.bundle.codec_id:
             return  # another thread was refused as well, and has agreed
         try:

@@ -28,6 +28,8 @@ from shared.errors import (
     RateLimited,
     UpstreamError,
 )
+from shared.frames import MAGIC as CLIP_MAGIC
+from shared.frames import MEDIA_TYPE as CLIP_MEDIA_TYPE
 from shared.query_body import join_body
 from shared.schemas import (
     PROBLEM_MEDIA_TYPE,
@@ -61,12 +63,13 @@ def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
         options["max_new_tokens"] = query.max_new_tokens
     if grows:
         options["stream"] = "true"
+    media_type = CLIP_MEDIA_TYPE if query.stream.startswith(CLIP_MAGIC) else MEDIA_TYPE
     return {
         "method": "POST",
         "url": QUERY,
         "params": options,
         "content": join_body(query.prompt, query.streams),
-        "headers": {"Content-Type": MEDIA_TYPE, KEY_HEADER: query.key},
+        "headers": {"Content-Type": media_type, KEY_HEADER: query.key},
     }
 
 

@@ -1,18 +1,25 @@
-"""What a question may be about: a picture, or the stream of one, which is sent as it is."""
+"""What a question may be about: a picture, or the stream of one or of a clip, sent as it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
+from edge_client.coding.clip_coder import ClipSource
+from edge_client.coding.coded_clip import CodedClip
 from edge_client.pictures.download import download, is_url
 from edge_client.pictures.images import Source, read_file
 from shared.bitstream import MAGIC, SUFFIX, Bitstream
 from shared.errors import UsageError
+from shared.frames import MAGIC as CLIP_MAGIC
 
-Subject = Source | Bitstream
+_MAGICS: Final = (MAGIC, CLIP_MAGIC)
+
+Stream = Bitstream | CodedClip
+Subject = Source | ClipSource | Stream
 
 
 def settle(subject: Subject, name: str) -> Subject:
@@ -29,7 +36,7 @@ def settle(subject: Subject, name: str) -> Subject:
         try:
             with path.open("rb") as file:
                 if file.seekable():
-                    is_stream = path.suffix == SUFFIX or file.read(len(MAGIC)) == MAGIC
+                    is_stream = path.suffix == SUFFIX or file.read(len(MAGIC)) in _MAGICS
                     if not is_stream:
                         return subject  # left where it is until it is coded
                     file.seek(0)
@@ -39,7 +46,7 @@ def settle(subject: Subject, name: str) -> Subject:
                 raise UsageError(f"{path} cannot be read: {error}") from error
             return subject  # whoever opens it as a picture says what is wrong
         return Bitstream.from_bytes(data) if path.suffix == SUFFIX else _known(data)
-    if isinstance(subject, (bytes, np.ndarray, Image.Image, Bitstream)):
+    if isinstance(subject, (bytes, np.ndarray, Image.Image, ClipSource, Bitstream, CodedClip)):
         return _known(subject)
     return _known(read_file(subject, name))
 
@@ -47,4 +54,6 @@ def settle(subject: Subject, name: str) -> Subject:
 def _known(subject: Subject) -> Subject:
     if isinstance(subject, bytes) and subject.startswith(MAGIC):
         return Bitstream.from_bytes(subject)
+    if isinstance(subject, bytes) and subject.startswith(CLIP_MAGIC):
+        return CodedClip.of(subject)
     return subject
