@@ -126,23 +126,35 @@ def decode(
     ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but errors")] = False,
 ) -> None:
-    """Make pictures of streams. No server is needed."""
+    """Make pictures of streams, of clips a folder of frames or one .mp4. No server is needed."""
+    from cloud_server.decode_clips import decode_clip_file, is_clip
     from cloud_server.decode_files import Places, decode_files, expand
     from cloud_server.decoding import decode as decode_stream
+    from cloud_server.decoding import decode_clip
 
     bundles = [part.strip() for part in bundle.split(",") if part.strip()]
     errors = []
     with _one_line():
         streams = expand(stream)
-        places = Places(streams, output, force)
-        of_bundles = partial(decode_stream, bundles=bundles)
         say: Callable[[str], None] = (lambda line: None) if quiet else partial(typer.echo, err=True)
-        for name, error in decode_files(streams, places, of_bundles, say):
+        clips = [name for name in streams if is_clip(name)]
+        alone = len(streams) == 1
+        of_clips = partial(decode_clip, bundles=bundles)
+        for name in clips:
+            streams.remove(name)
+            try:
+                decode_clip_file(name, output, alone, force, of_clips, say)
+            except CotamError as failure:
+                errors.append(failure)
+                typer.echo(f"cloud_server: {failure}", err=True)
+        places = Places(streams, output, force) if streams else None
+        of_bundles = partial(decode_stream, bundles=bundles)
+        for name, error in decode_files(streams, places, of_bundles, say) if places else ():
             errors.append(error)
             about = "" if name in str(error) else f"{name}: "
             typer.echo(f"cloud_server: {about}{error}", err=True)
     if errors:
-        raise typer.Exit(batch_exit_code(errors, len(streams)))
+        raise typer.Exit(batch_exit_code(errors, len(streams) + len(clips)))
 
 
 @cli.command()

@@ -14,6 +14,7 @@ from cloud_server.decoding import DEFAULT_SUFFIX, FORMATS, picture_file
 from shared.bitstream import SUFFIX, Limits
 from shared.errors import CotamError, UsageError
 from shared.files import write_named
+from shared.frames import SUFFIX as CLIP_SUFFIX
 
 PIPE: Final = "-"
 
@@ -30,7 +31,9 @@ def expand(named: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):  # noqa: PTH112 -- false, not an error, for names that cannot be
             streams[name] = None
             continue
-        inside = sorted(str(path) for path in Path(name).glob(f"*{SUFFIX}"))
+        inside = sorted(
+            str(path) for suffix in (SUFFIX, CLIP_SUFFIX) for path in Path(name).glob(f"*{suffix}")
+        )
         if not inside:
             raise UsageError(f"there is no stream in {name}", hint=f"their names end in {SUFFIX}")
         streams.update(dict.fromkeys(inside))

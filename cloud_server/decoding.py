@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
+from cloud_server.inference.clip import Clip, ClipFrame
 from cloud_server.inference.decoder import Decoded, Decoder, device_of
 from shared.bitstream import Limits
 from shared.bundle import Bundle, embedded_bundles, find
@@ -46,16 +47,9 @@ def decode(
     BundleMissing and BundleCorrupt.
     """
     limits = limits or Limits()
-    raw = stream if isinstance(stream, bytes) else _read(Path(stream), limits)
+    raw = stream if isinstance(stream, bytes) else read_stream(Path(stream), limits)
     parsed, enhancements = read_layers(raw, limits)
-    here = [open_place(place, WHOLE) for place in bundles] or embedded_bundles()
-    try:
-        bundle = find(here, parsed.codec_id)
-    except BundleUnknown as error:
-        raise BundleUnknown(
-            error.message, hint="name the folder of a bundle of that codec"
-        ) from error
-    decoder = _decoder(bundle.root, device)
+    decoder = _decoder(_find(bundles, parsed.codec_id).root, device)
     return Image.fromarray(decoder.decode(parsed, enhancements).picture)
 
 
@@ -71,6 +65,25 @@ def continued(decoded: Decoded, enhancement: bytes, decoder: Decoder) -> Decoded
     return decoder.restore([decoder.read_on(decoded.known, parsed)])[0]
 
 
+def decode_clip(
+    stream: bytes | str | Path,
+    *,
+    bundles: Sequence[str | Path] = (),
+    device: str = "cpu",
+    limits: Limits | None = None,
+) -> Iterator[tuple[float, Image.Image]]:
+    """Seconds and RGB image of each frame of a clip that can be read, one at a time.
+
+    Arguments and errors are those of `decode`; what is lost of the clip is left out.
+    """
+    limits = limits or Limits()
+    clip = Clip(stream if isinstance(stream, bytes) else read_stream(Path(stream), limits), limits)
+    decoder = _decoder(_find(bundles, clip.codec_id).root, device)
+    for index, frame in enumerate(clip.frames):
+        decoded = decoder.restore([decoder.read(ClipFrame(clip, index))])[0]
+        yield frame.time / clip.header.ticks, Image.fromarray(decoded.picture)
+
+
 def picture_file(image: Image.Image, suffix: str) -> bytes:
     """The bytes of a picture file of that suffix, one of `FORMATS`."""
     kind = FORMATS[suffix]
@@ -79,7 +92,18 @@ def picture_file(image: Image.Image, suffix: str) -> bytes:
     return file.getvalue()
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def _find(bundles: Sequence[str | Path], codec_id: bytes) -> Bundle:
+    here = [open_place(place, WHOLE) for place in bundles] or embedded_bundles()
+    try:
+        return find(here, codec_id)
+    except BundleUnknown as error:
+        raise BundleUnknown(
+            error.message, hint="name the folder of a bundle of that codec"
+        ) from error
+
+
+def read_stream(path: Path, limits: Limits) -> bytes:
+    """The bytes of a stream's file. Raises UsageError where it cannot be read."""
     try:
         with path.open("rb") as file:
             # One byte more than may be: the reader of streams then says that it is too large.

@@ -12,6 +12,7 @@ from cloud_server.guard.idempotency import AnswerStore
 from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
 from cloud_server.guard.processes import Processes
+from cloud_server.inference.clip import Clip
 from cloud_server.inference.image_store import ImageStore
 from cloud_server.inference.work import Dispatcher, Work
 from cloud_server.inference.worker import Worker
@@ -27,6 +28,7 @@ from shared.schemas import ModelInfo
 if TYPE_CHECKING:
     from cloud_server.inference.engine import Engine
 
+MOST_FRAMES: Final = 1_024  # of a clip; their pixels are bounded like those of several pictures
 STUCK: Final = 3.0  # deadlines after which a batch will not end any more
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,12 @@ class Service:
         parsed = Bitstream.from_bytes(stream, self.limits)
         find(self.bundles, parsed.codec_id)
         return parsed
+
+    def parse_clip(self, stream: bytes) -> Clip:
+        """A clip of one of our codecs; nothing of it is decoded. Raises a StreamError."""
+        clip = Clip(stream, self.limits, MOST_FRAMES)
+        find(self.bundles, clip.codec_id)
+        return clip
 
     def submit(self, work: Work) -> None:
         """Have a work done; its sink hears of it. Raises NotReady."""

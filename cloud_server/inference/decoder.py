@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cloud_server.inference.clip import ClipFrame
 from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
+from shared.frames import Header
 from shared.layers.enhancement import Enhancement
 from shared.layers.known import Known
 from shared.level_map import STRIDE, LevelMap, read_codes
@@ -74,10 +76,11 @@ def undecoded(picture: NDArray[np.uint8]) -> Decoded:
 class Latents:
     """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w].
 
-    known: what an enhancement continues, where it was kept.
+    stream: what names codec and size: that of a picture, or the head of a clip. known: what an
+    enhancement continues, where it was kept.
     """
 
-    stream: Bitstream
+    stream: Bitstream | Header
     latent: NDArray[np.float32]
     codes: NDArray[Any]
     level_map: LevelMap | None
@@ -98,7 +101,10 @@ class Decoder:
         self._synthesis = FastSynthesis(synthesis, dtype_of(precision, device)).to(device)
 
     def decode(
-        self, stream: Bitstream, enhancements: Sequence[Enhancement] = (), keep: bool = False
+        self,
+        stream: Bitstream | ClipFrame,
+        enhancements: Sequence[Enhancement] = (),
+        keep: bool = False,
     ) -> Decoded:
         """Decode a stream of this codec, with what continues it; raises as `read`.
 
@@ -107,12 +113,18 @@ class Decoder:
         return self.restore([self.read(stream, enhancements, keep)])[0]
 
     def read(
-        self, stream: Bitstream, enhancements: Sequence[Enhancement] = (), keep: bool = False
+        self,
+        stream: Bitstream | ClipFrame,
+        enhancements: Sequence[Enhancement] = (),
+        keep: bool = False,
     ) -> Latents:
         """The exact half: integers alone. keep: what another enhancement needs, too.
 
         Raises StreamMalformed, DecoderMismatch or EnhancementError.
         """
+        if isinstance(stream, ClipFrame):
+            walk = stream.walk(self.entropy)
+            return Latents(walk.header, walk.latent(), walk.state.codes, walk.level_map)
         if keep or enhancements:
             return self._latents(Known.read(stream, self.entropy, enhancements))
         codes, level_map = read_codes(stream)

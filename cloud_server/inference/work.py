@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cloud_server.inference.clip import ClipFrame
     from cloud_server.inference.decoder import Decoded, Latents
 
 
@@ -50,8 +51,9 @@ class Work:
 
     It is the AnswerSink of its own answer: it keeps the outcome, then passes it on to `sink`.
 
-    original: an ordinary picture u8 [H, W, 3] in place of a stream, seen as it is.
-    prompt: None to look at the picture only. history: see `mllm.base.GenerationRequest`.
+    stream: of a picture, or a frame of a clip. original: an ordinary picture u8 [H, W, 3] in its
+    place, seen as it is. prompt: None to look at the picture only. history: see
+    `mllm.base.GenerationRequest`.
     others: works without a prompt that look at the pictures which are shown after this one's.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     text_sent: whether text has been passed on, which cannot be taken back.
@@ -59,7 +61,7 @@ class Work:
     spans: when each step began and ended, in seconds of `time.perf_counter`.
     """
 
-    stream: Bitstream | None
+    stream: Bitstream | ClipFrame | None
     prompt: str | None = None
     max_new_tokens: int = 0
     history: tuple[Turn, ...] = ()

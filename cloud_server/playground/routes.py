@@ -27,9 +27,9 @@ from cloud_server.playground.pictures import (
 from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Ticket
 from cloud_server.routes.documented import WORK, problems
-from cloud_server.routes.works import work_on
+from cloud_server.routes.works import work_on_picture
 from cloud_server.service import Service
-from shared.bitstream import MEDIA_TYPE
+from shared.bitstream import MEDIA_TYPE, Bitstream
 from shared.errors import RequestError
 from shared.level_map import LevelMap
 from shared.schemas import ImageInfo
@@ -106,7 +106,7 @@ async def show(
         body = await edge.encode(png(picture), quality, guidance, _left(ticket))
     elif kind != MEDIA_TYPE:
         raise RequestError(f"the body is {kind[:64]!r}", hint=f"send {PNG} or {MEDIA_TYPE}")
-    work, (image,) = await work_on(service, ticket, [body])
+    work, image = await work_on_picture(service, ticket, body)
     work.keeps_decoded = True
     await results.finish(service, request, ticket, work)
     return await asyncio.to_thread(_shown, work, image, body, picture)
@@ -117,7 +117,7 @@ def _left(ticket: Ticket) -> float:
 
 
 def _shown(work: Work, image: ImageInfo, stream: bytes, picture: Picture | None) -> Shown:
-    assert work.stream is not None
+    assert isinstance(work.stream, Bitstream)
     assert work.decoded is not None
     decoded = work.decoded.picture
     found = Shown(

@@ -24,6 +24,7 @@ from cloud_server.guard.bodies import FORM, media_type, read_body, read_parts
 from cloud_server.service import Service
 from shared.bitstream import MEDIA_TYPE
 from shared.errors import FieldInvalid
+from shared.frames import MEDIA_TYPE as CLIP_MEDIA_TYPE
 from shared.prompt import (
     DEFAULT_NEW_TOKENS,
     MAX_NEW_TOKENS,
@@ -144,7 +145,7 @@ async def read_form(request: Request, form: type[FormModel]) -> FormModel:
     service: Service = request.app.state.service
     limits = service.settings.max_body_bytes, service.settings.body_timeout_s
     fields: dict[str, Any] = {}
-    if media_type(request) == MEDIA_TYPE:
+    if media_type(request) in (MEDIA_TYPE, CLIP_MEDIA_TYPE):
         fields = form.fields_of(await read_body(request, *limits))
     else:
         for name, values in (await read_parts(request, *limits)).items():
@@ -180,6 +181,9 @@ def described(form: type[_Form], stream: str) -> dict[str, Any]:
             del field["default"]
     binary = {"type": "string", "format": "binary", "description": stream}
     content = {FORM: {"schema": schema}, MEDIA_TYPE: {"schema": binary}}
+    if "bitstream" in form.repeated:
+        clip = {**binary, "description": "the question in UTF-8, and at once a clip"}
+        content[CLIP_MEDIA_TYPE] = {"schema": clip}
     in_url = [
         {"in": "query", "name": name, "schema": schema["properties"][name]} for name in form.in_url
     ]

@@ -21,7 +21,7 @@ from cloud_server.routes.documented import KEY, WORK, answer, problems
 from cloud_server.routes.examples import ANSWER, KEPT_IMAGE
 from cloud_server.routes.forms import PictureForm, QuestionForm, described, read_form
 from cloud_server.routes.sse import EventStream, as_event
-from cloud_server.routes.works import work_on
+from cloud_server.routes.works import work_on, work_on_picture
 from cloud_server.service import Service
 from shared.errors import CotamError, NotFound
 from shared.schemas import ImageInfo, QueryResponse, Timings, Usage, problem_of
@@ -51,7 +51,8 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     The body is a form or, in fewer bytes, the question in UTF-8 and at once the stream, with the
     other fields in the URL. The question does not go there: logs keep URLs. Several pictures are
     the same field of the form several times; in the short body the byte F8 and the stream's length
-    (u32, lowest byte first) stand before each stream.
+    (u32, lowest byte first) stand before each stream. A clip takes the place of a stream; the model
+    is shown its frames in their order.
 
     With `stream=true` the answer comes as server-sent events: `text` with each piece, then `done`
     with the whole, or `error` with a problem. An `Idempotency-Key` makes a repeated request get
@@ -87,7 +88,7 @@ async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
     """Look at a picture once and keep it for questions by `image_id`."""
     service: Service = request.app.state.service
     form = await read_form(request, PictureForm)
-    work, (image,) = await work_on(service, ticket, [form.bitstream])
+    work, image = await work_on_picture(service, ticket, form.bitstream)
     await results.finish(service, request, ticket, work)
     assert work.visual is not None
     image_id = service.images.put(ticket.caller, work.visual, image)

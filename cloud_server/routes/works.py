@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 from cloud_server.guard.plain_picture import kind_of, read_plain
+from cloud_server.inference.clip import ClipFrame
 from cloud_server.inference.work import Work
 from cloud_server.routes.admission import Ticket
 from cloud_server.service import Service
 from shared.bitstream import Bitstream
 from shared.errors import StreamTooLarge
+from shared.frames import MAGIC as CLIP_MAGIC
+from shared.frames import Header
 from shared.schemas import ImageInfo
 
 
@@ -22,7 +25,8 @@ async def work_on(
     Where the settings allow it, files of ordinary pictures are taken as well. Raises a StreamError,
     BundleUnknown, PictureError, or NotFound where the caller has kept none.
     """
-    works, images = zip(*[await _of_one(service, ticket, one) for one in pictures], strict=True)
+    looks = [look for one in pictures for look in await _looks(service, ticket, one)]
+    images = [image for _, image in looks]
     pixels = sum(image.width * image.height for image in images)
     if len(images) > 1 and pixels > service.limits.pixels:
         raise StreamTooLarge(
@@ -30,15 +34,33 @@ async def work_on(
             f"{service.limits.pixels}",
             hint="send smaller pictures, or fewer",
         )
-    work, *others = works
+    work, *others = (work for work, _ in looks)
     work.others = tuple(others)
-    return work, list(images)
+    return work, images
 
 
-async def _of_one(service: Service, ticket: Ticket, picture: bytes | str) -> tuple[Work, ImageInfo]:
+async def _looks(
+    service: Service, ticket: Ticket, picture: bytes | str
+) -> list[tuple[Work, ImageInfo]]:
+    """Each picture that is shown for one of a request: all frames of a clip."""
     if isinstance(picture, str):
         kept = service.images.get(ticket.caller, picture)
-        return Work(None, visual=kept.visual), kept.image
+        return [(Work(None, visual=kept.visual), kept.image)]
+    if picture.startswith(CLIP_MAGIC):
+        clip = service.parse_clip(picture)
+        looks = []
+        for index, frame in enumerate(clip.frames):
+            image = image_info(clip.header, frame.size)
+            service.metrics.received(image)
+            looks.append((Work(ClipFrame(clip, index)), image))
+        return looks
+    return [await work_on_picture(service, ticket, picture)]
+
+
+async def work_on_picture(
+    service: Service, ticket: Ticket, picture: bytes
+) -> tuple[Work, ImageInfo]:
+    """A work on one picture, which is no clip, and what it is. Raises as `work_on`."""
     if service.settings.plain_pictures and kind_of(picture):
         left = max(0.0, ticket.deadline - asyncio.get_running_loop().time())
         plain = await read_plain(service.processes, picture, service.limits.pixels, left)
@@ -50,8 +72,8 @@ async def _of_one(service: Service, ticket: Ticket, picture: bytes | str) -> tup
     return Work(stream), image
 
 
-def image_info(stream: Bitstream, size: int) -> ImageInfo:
-    """What a stream of `size` bytes is."""
+def image_info(stream: Bitstream | Header, size: int) -> ImageInfo:
+    """What a stream of `size` bytes is, or a frame of a clip with that head."""
     return _info(stream.width, stream.height, size, stream.codec_id.hex())
 
 
