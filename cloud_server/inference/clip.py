@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.bitstream import Limits
-from shared.coding.frame_walk import FrameWalk
+from shared.clips.frame_walk import FrameWalk
 from shared.entropy_model import EntropyModel
 from shared.errors import StreamTooLarge, StreamTruncated
 from shared.frames import Frame, Loss, read_frames, read_header

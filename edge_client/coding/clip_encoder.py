@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_client.coding.encoder import Analysed, Encoder
 from edge_client.pictures.images import Picture
 from shared.bitstream import Bitstream
-from shared.coding.frame_walk import STEP, FrameWalk, plane_codes
+from shared.clips.frame_walk import STEP, FrameWalk, plane_codes
 from shared.coding.integer_network import Before
 from shared.frames import Body, Changes, Header
 from shared.level_map import MAX_STEP, STEP_UNIT, STRIDE, LevelMap

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_client.coding.coded_clip import moved_share
 from shared.bundle import ENTROPY, Bundle, find
-from shared.coding.frame_walk import FrameWalk
+from shared.clips.frame_walk import FrameWalk
 from shared.entropy_model import EntropyModel
 from shared.errors import BundleUnknown
 from shared.frames import Frame, Header, Loss, read_frames, read_header

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from scenes.motion.moment import Moment
 from scenes.questions import MARGIN, THINGS
 from scenes.world import CANNOT_TELL, PLURALS, Object
-
-if TYPE_CHECKING:
-    from scenes.motion.track import Moment
 
 MOTION_TASKS: Final = ("direction", "arrival", "leaving", "order", "last count", "change")
 

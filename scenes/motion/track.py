@@ -16,6 +16,7 @@ from PIL import Image
 
 from scenes import sprites
 from scenes.backgrounds import Backgrounds, draw_background
+from scenes.motion.moment import Moment
 from scenes.motion.questions import MotionQuestion, ask_of_motion
 from scenes.render import THINGS, Split, generator
 from scenes.world import CATEGORIES, COLOURS, RGB, Box, Object
@@ -33,14 +34,6 @@ TRIES: Final = 60
 Way = Literal["crosses", "arrives", "leaves"]
 WAYS: Final[tuple[Way, ...]] = ("crosses", "arrives", "leaves")
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What shows in a frame. unclear: kinds of which a thing shows in part."""
-
-    objects: tuple[Object, ...]
-    unclear: frozenset[str]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from edge_client.spool.store import Spool
 from scenes import Backgrounds
 from scenes.motion import render_track
 from shared.bundle import Bundle
-from shared.coding.frame_walk import FrameWalk
+from shared.clips.frame_walk import FrameWalk
 from shared.errors import PictureTooLarge, PictureUnreadable, UsageError
 from shared.frames import Changes, Frame, Header, Writer, read_frames
 

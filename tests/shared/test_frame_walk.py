@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.bitstream import Bitstream
-from shared.coding.frame_walk import FrameWalk, plane_codes
+from shared.clips.frame_walk import FrameWalk, plane_codes
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch, StreamMalformed
 from shared.frames import Changes, Header

@@ -1,0 +1,1 @@
+"""Clips beyond their bytes: what a reader knows after each frame."""
