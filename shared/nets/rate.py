@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
+
+with warnings.catch_warnings():
+    # CompressAI's dependencies compile helpers with TorchScript, which torch warns of.
+    warnings.filterwarnings("ignore", ".*torch.jit", FutureWarning)
+    from compressai.entropy_models import GaussianConditional
 
 
 class Rate(nn.Module):

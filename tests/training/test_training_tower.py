@@ -257,6 +257,18 @@ def test_what_cannot_be_trained_is_one_line(
     assert "takes at least" in told(mllm=models("clip"))
 
 
+@pytest.mark.parametrize(("kind", "warnings"), [("clip", 1), ("siglip", 0)])
+def test_a_processor_that_cuts_pictures_is_told_of(
+    kind: str, warnings: int, models: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """CLIP's cuts a square out of the middle; SigLIP's shows all of any picture."""
+    vision = load_vision(str(models(kind)), torch.device("cpu"), torch.float32)
+    shapes = [(96, 96), (64, 256), (128, 96)]
+    trainer.warn_of_crops(vision, [np.zeros((*shape, 3), np.uint8) for shape in shapes])
+    told = [record.getMessage() for record in caplog.records]
+    assert ["it shows 25 %" in message for message in told] == [True] * warnings
+
+
 def test_a_run_of_another_codec_is_refused(
     train: Train,
     tower_run: Callable[[str], Path],

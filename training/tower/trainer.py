@@ -219,7 +219,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"none of the photographs kept for validation can be read: {held_out.files[0]}"
         )
-    _warn_of_crops(vision, validation)
+    warn_of_crops(vision, validation)
     spec = vision.spec()
     config = AdapterConfig(
         bundle.manifest.codec.latent_channels,
@@ -286,6 +286,17 @@ def validate(
     return scores
 
 
+def warn_of_crops(vision: Vision, pictures: Sequence[Picture]) -> None:
+    """Log a warning where the processor leaves less than `SEEN_ENOUGH` of one of the pictures."""
+    seen = [vision.geometry(*picture.shape[:2]).seen for picture in pictures]
+    if min(seen) < SEEN_ENOUGH:
+        log.warning(
+            "the model's own processor cuts pictures: of one that is kept for validation it shows "
+            "%d %%; what it cuts off is coded for nothing",
+            round(100 * min(seen)),
+        )
+
+
 def heads_of(width: int) -> int:
     """Heads of the adapter's attention: the fewest of at most 64 numbers that divide the width."""
     return next(n for n in range(-(-width // MOST_HEADS_WIDE), width + 1) if width % n == 0)
@@ -309,13 +320,3 @@ def _follow(vision: Vision, bundle: Bundle) -> None:
     """Lay pictures out as the bundle does where the tower is its own."""
     if same_tower(bundle.manifest.tower.fingerprint, vision.fingerprint):
         vision.layout = bundle.manifest.tower.layout
-
-
-def _warn_of_crops(vision: Vision, pictures: Sequence[Picture]) -> None:
-    seen = [vision.geometry(*picture.shape[:2]).seen for picture in pictures]
-    if min(seen) < SEEN_ENOUGH:
-        log.warning(
-            "the model's own processor cuts pictures: of one that is kept for validation it shows "
-            "%d %%; what it cuts off is coded for nothing",
-            round(100 * min(seen)),
-        )
