@@ -124,5 +124,9 @@ docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links f
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "build/site/index.html; with its search: $(PYTHON) -m http.server --directory build/site"
 
+.PHONY: towers-check
+towers-check: $(READY) ## train, export, serve and ask with six towers of true size (9 GB, half an hour)
+	$(MEASURE) towers
+
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .venv-demo .venv-docs $(VLLM) $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -23,12 +23,14 @@ COMMANDS = {
     "rate_accuracy": ("models", "bits at equal accuracy, from what `scenes` measured"),
     "answers": ("models", "accuracy of any language model on any questions about pictures"),
     "calibration": ("models", "whether a model's confidence is how often it is right"),
+    "benchmarks": ("models", "bits at equal score of one's own model on the usual sets"),
     "guidance": ("models", "level maps compared: layers, cells, levels, thresholds, steps"),
     "ablations": ("models", "what each part of the method gives: without it, the rest as it was"),
     "information_flow": (
         "models",
         "attention distance and token similarity of each layer of a vision tower",
     ),
+    "towers": ("models", "cost of the whole road for towers of other models, random weights"),
     "bench": ("service", "time and memory of each stage against other codecs"),
     "vllm": (
         "service",

@@ -18,11 +18,11 @@ from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.mllm.image_text import ImageText
 from cloud_server.inference.work import Work
 from cloud_server.settings import load_settings
+from evaluation.towers.random_models import CLASSES, write_model
 from shared.bitstream import Bitstream
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 from shared.level_map import latent_shape
-from tests.models import CLASSES, write_model
 
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
 PLACES = {"clip", "siglip", "qwen"}

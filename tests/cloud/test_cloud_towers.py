@@ -22,12 +22,12 @@ from cloud_server.inference.mllm.image_text import ImageText
 from cloud_server.inference.mllm.plain import Plain
 from cloud_server.inference.mllm.tower import Tower
 from cloud_server.inference.work import Work
+from evaluation.towers.random_models import CLASSES, write_model
 from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import MLLM, Bundle, describe_files
 from shared.nets.adapter import AdapterConfig, LatentAdapter, save_adapter
 from shared.nets.vision import Vision
-from tests.models import CLASSES, write_model
 
 SHAPES = ((56, 56), (90, 60), (50, 130))
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
+from evaluation.towers.random_models import CLASSES, PATCH, write_model
 from shared.bundle import MLLM, Bundle
 from shared.nets.adapter import AdapterConfig, LatentAdapter, place
 from shared.nets.geometry import Geometry
 from shared.nets.model_files import load_vision
 from shared.nets.vision import Vision
-from tests.models import CLASSES, PATCH, write_model
 
 SIZES = ((56, 56), (100, 70), (48, 130), (200, 300), (31, 40))
 Load = Callable[[str], Vision]

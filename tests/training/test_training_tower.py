@@ -18,13 +18,13 @@ from cloud_server.inference.engine import Engine
 from cloud_server.inference.work import Work
 from edge_client.coding.encoder import Encoder
 from edge_client.pictures.images import fit
+from evaluation.towers.random_models import write_model
 from shared import bundle as bundles
 from shared.bundle import ADAPTER, GUIDANCE, MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import load_adapter
 from shared.nets.guidance import Guidance, TowerGuidance
 from shared.nets.model_files import load_vision
-from tests.models import write_model
 from training.bundle.graphs import check_graphs
 from training.loop.runner import load_checkpoint
 from training.loop.square import DEVIATION, MEAN

@@ -34,7 +34,7 @@ from shared.nets.model_files import load_vision
 from shared.nets.precision import mixed_precision
 from shared.nets.rate import Rate
 from shared.nets.vision import Inputs, Picture, Vision
-from shared.tower import same_tower
+from shared.tower import TowerSpec, same_tower
 from training.codec.restore import restore_codec
 from training.loop.runner import (
     Losses,
@@ -221,16 +221,8 @@ def main(arguments: argparse.Namespace) -> None:
         )
     warn_of_crops(vision, validation)
     spec = vision.spec()
-    config = AdapterConfig(
-        bundle.manifest.codec.latent_channels,
-        spec.width,
-        spec.grid or POSITIONS,
-        heads_of(spec.width),
-        arguments.blocks,
-        spec.leading,
-        training.embedding_scale(validation[:SCALED_BY]),
-    )
-    adapter = LatentAdapter(config)
+    scale = training.embedding_scale(validation[:SCALED_BY])
+    adapter = new_adapter(bundle, spec, arguments.blocks, scale)
     runner = Runner(options, adapter, arguments.rate, muon=True)
     chance = np.random.default_rng(options.seed + runner.steps_ever)
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
@@ -260,7 +252,7 @@ def main(arguments: argparse.Namespace) -> None:
             "codec": bundle.codec_id.hex(),
             "resolution": resolution,
             "tower": spec.model_dump(mode="json"),
-            "config": asdict(config),
+            "config": asdict(adapter.config),
         },
     )
     if photographs.skipped or held_out.skipped:
@@ -295,6 +287,21 @@ def warn_of_crops(vision: Vision, pictures: Sequence[Picture]) -> None:
             "%d %%; what it cuts off is coded for nothing",
             round(100 * min(seen)),
         )
+
+
+def new_adapter(bundle: Bundle, spec: TowerSpec, blocks: int, scale: float) -> LatentAdapter:
+    """An untrained adapter from the bundle's latents to the tower's tokens; see AdapterConfig."""
+    return LatentAdapter(
+        AdapterConfig(
+            bundle.manifest.codec.latent_channels,
+            spec.width,
+            spec.grid or POSITIONS,
+            heads_of(spec.width),
+            blocks,
+            spec.leading,
+            scale,
+        )
+    )
 
 
 def heads_of(width: int) -> int:
