@@ -12,6 +12,7 @@ from shared.errors import CotamError, exit_code
 
 COMMANDS = {
     "codec": ("pictures", "fidelity over bits per pixel against JPEG, WebP and AVIF"),
+    "nested": ("pictures", "a stream and its enhancements over one stream of the last quality"),
     "reading": ("pictures", "characters that a real reader finds again, over bytes"),
     "classifying": ("pictures", "answers of a real classifier that stay the same, over bytes"),
     "sheet": ("pictures", "pictures side by side at equal bytes"),

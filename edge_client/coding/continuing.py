@@ -23,7 +23,7 @@ class CodedPicture:
     """
 
     def __init__(self, analysed: Analysed, stream: Bitstream, price: float = BIT_PRICE) -> None:
-        """price: of a bit, at which the stream was coded."""
+        """price: of a bit, at which the stream was coded; 0: enhancements do not tell it."""
         self.stream = stream
         self._analysed = analysed
         self._told_price = min(round(USUAL * price / BIT_PRICE), 255)

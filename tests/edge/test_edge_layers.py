@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_client.coding.continuing import CodedPicture
 from edge_client.coding.encoder import Encoder
 from edge_client.coding.picture_coder import PictureCoder
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
+from shared.coding.symbol_coder import BIT_PRICE
 from shared.entropy_model import EntropyModel
 from shared.errors import EnhancementCells, EnhancementCoarse, EnhancementError, UsageError
 from shared.layers.cells import Cells
@@ -22,6 +24,7 @@ from shared.layers.known import Known
 
 Cli = Callable[..., Any]
 Draw = Callable[..., np.ndarray]
+UNTOLD = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,20 @@ def test_layers_exclude_quality_and_budget(cli: Cli, photo: Path) -> None:
     for other in (("-q", "3"), ("--budget", "1500")):
         assert cli("encode", photo, "--layers", "0,2", *other).code == 2
     assert cli("encode", photo, "--layers", "0,9.5").code != 0
+
+
+def test_a_stream_of_dear_bits_is_continued_as_well_as_any(coder: PictureCoder, draw: Draw) -> None:
+    """A budget may have drawn more to zero: the base says in which intervals, or nothing."""
+    analysed = coder.encoder.analyse(draw(120, 120), False)
+    budgets = range(100, 400, 20)
+    coded = (analysed.code_within_price(budget) for budget in budgets)
+    stream, price = next(each for each in coded if each[1] > 2 * BIT_PRICE)
+    errors = []
+    for said in (price, UNTOLD):
+        picture = CodedPicture(analysed, stream, said)
+        layers = [Enhancement.from_bytes(picture.enhancement(None, quality)) for quality in (6, 8)]
+        known = Known.read(stream, analysed.model, layers)
+        errors.append(np.square(known.latent(analysed.model) - analysed.latent).mean())
+        wanted = min(round(16 * price / BIT_PRICE), 255) if said else 0
+        assert [layer.told_price for layer in layers] == [wanted, 0]
+    assert errors[0] < 1.02 * errors[1]
