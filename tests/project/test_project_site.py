@@ -19,11 +19,13 @@ SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
-def navigated(entries: list[dict[str, Any]]) -> Iterator[str]:
-    """The pages of a part of the navigation."""
-    for entry in entries:
-        for below in entry.values():
-            yield from [below] if isinstance(below, str) else navigated(below)
+def navigated(part: Any) -> Iterator[str]:
+    """The pages of a part of the navigation: a page, a list of parts, or parts by their titles."""
+    if isinstance(part, str):
+        yield part
+    else:
+        for below in part.values() if isinstance(part, dict) else part:
+            yield from navigated(below)
 
 
 def anchors(page: Path) -> set[str]:
