@@ -18,8 +18,8 @@ from cloud_server.guard.request_id import RequestIds
 from cloud_server.observe.tracing import Traces
 from cloud_server.playground import pages, routes
 from cloud_server.playground.edge import EdgeProcess
+from cloud_server.routes import asking, chat, query
 from cloud_server.routes import bundles as bundle_files
-from cloud_server.routes import chat, query
 from cloud_server.routes.admission import Caller
 from cloud_server.routes.openapi import document
 from cloud_server.routes.probes import models, probes
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None, service: Service | None = None)
     )
     cross_origin.allow(app, service.settings.cors_origins)
     problems.install(app)
-    for part in (probes, models, query.router, chat.router, bundle_files.router):
+    for part in (probes, models, query.router, asking.router, chat.router, bundle_files.router):
         app.include_router(part)
     if service.settings.playground:
         app.state.edge = EdgeProcess(service.bundles[0], service.processes)

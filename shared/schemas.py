@@ -49,6 +49,15 @@ class Timings(_Model):
     total: float
 
 
+class Need(_Model):
+    """What would make an answer surer: send it to POST /v1/query/{handle}/enhancement."""
+
+    handle: str
+    cells: str = Field(description="base64 of a level map of two levels: 1 for cells to be finer")
+    quality: float = Field(description="0 to 9, of these cells")
+    expires_in_s: float
+
+
 class QueryResponse(_Model):
     """The answer to POST /v1/query."""
 
@@ -66,6 +75,9 @@ class QueryResponse(_Model):
         default=None,
         description="how probable it is that the answer is right, 0..1; null where the model "
         "tells nothing of it",
+    )
+    need: Need | None = Field(
+        default=None, description="with 202: what would make this provisional answer surer"
     )
 
 

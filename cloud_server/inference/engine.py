@@ -126,7 +126,8 @@ class Engine:
             elif work.visual is None and work.decoded is None:
                 assert work.stream is not None
                 start = time.perf_counter()
-                work.latents = self._decoders[work.stream.codec_id].read(work.stream)
+                decoder = self._decoders[work.stream.codec_id]
+                work.latents = decoder.read(work.stream, work.enhancements)
                 work.took("decode", start)
 
     def _alike(self, batch: Sequence[Work]) -> list[list[Work]]:

@@ -1,4 +1,6 @@
-"""Pictures that are kept for later questions: looked at once, bounded in number, bytes and time."""
+"""What is kept for the next request of a caller: pictures that were looked at, and questions that
+wait for an enhancement. Bounded in number, bytes and time.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +8,73 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from shared.errors import NotFound
+from shared.layers.cells import Cells
 from shared.schemas import ImageInfo
 
 if TYPE_CHECKING:
     from cloud_server.inference.mllm.base import VisualInput
 
 ID_PREFIX: Final = "img_"
+ID_BYTES: Final = 16
+HANDLE_BYTES: Final = 12  # handles travel, and live for minutes: 96 bits are not guessed
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture as the model keeps it, and what came of it over the wire."""
+    """A picture as the model keeps it, and what came of it over the wire.
+
+    layers: the stream and the enhancements that it was decoded from, empty for other pictures.
+    """
 
     visual: VisualInput
     image: ImageInfo
+    layers: bytes = b""
+
+    prefix: ClassVar = ID_PREFIX
+    id_bytes: ClassVar = ID_BYTES
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return self.visual.size + len(self.layers)
+
+
+@dataclass(frozen=True)
+class OpenQuestion:
+    """A question whose answer was not sure enough, and what was asked for.
+
+    layers: as of `Kept`. cells: may become finer, no others. image_id: of the kept picture that the
+    question is about, which an enhancement improves; empty where it came with the question.
+    """
+
+    layers: bytes
+    image: ImageInfo
+    prompt: str
+    max_new_tokens: int
+    cells: Cells
+    image_id: str = ""
+
+    prefix: ClassVar = "ask_"
+    id_bytes: ClassVar = HANDLE_BYTES
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return len(self.layers) + len(self.prompt.encode()) + self.cells.chosen.nbytes
+
+
+@dataclass(frozen=True)
+class _Held:
+    item: Kept | OpenQuestion
     until: float
 
 
 class ImageStore:
-    """Pictures by caller and id; the oldest go where there are too many."""
+    """Pictures and open questions by caller and id; the oldest go where there are too many."""
 
     def __init__(
         self,
@@ -39,43 +85,72 @@ class ImageStore:
     ) -> None:
         self._most, self._most_bytes, self._ttl = most, most_bytes, ttl_s
         self._clock = clock
-        self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._held)
 
-    def put(self, caller: str, visual: VisualInput, image: ImageInfo) -> str:
-        """Keep a picture; returns its id, which cannot be guessed."""
-        name = (caller, ID_PREFIX + secrets.token_urlsafe(16))
-        self._kept[name] = Kept(visual, image, self._clock() + self._ttl)
-        self.bytes += visual.size
-        while len(self._kept) > self._most or self.bytes > self._most_bytes:
-            self._drop(next(iter(self._kept)))
-        self._forget()
+    def put(self, caller: str, item: Kept | OpenQuestion) -> str:
+        """Keep a picture or question; returns its id, which cannot be guessed."""
+        name = (caller, item.prefix + secrets.token_urlsafe(item.id_bytes))
+        self._held[name] = _Held(item, self._clock() + self._ttl)
+        self._grow(item.size)
         return name[1]
 
     def get(self, caller: str, image_id: str) -> Kept:
         """A picture of this caller. Raises NotFound."""
-        self._forget()
-        kept = self._kept.get((caller, image_id))
-        if kept is None:
+        item = self._find(caller, image_id)
+        if not isinstance(item, Kept):
             raise NotFound(
                 f"there is no picture {image_id[:64]!r}, or no more",
                 hint="send it again with POST /v1/images",
             )
-        return kept
+        return item
+
+    def question(self, caller: str, handle: str) -> OpenQuestion:
+        """An open question of this caller. Raises NotFound."""
+        item = self._find(caller, handle)
+        if not isinstance(item, OpenQuestion):
+            raise NotFound(
+                f"no question {handle[:64]!r} waits for an enhancement, or no more",
+                hint="take the provisional answer, or ask again with POST /v1/query",
+            )
+        return item
+
+    def improve(self, caller: str, image_id: str, better: Kept) -> None:
+        """Put a picture in the place of one, for as long as that was to stay, if it is there."""
+        held = self._held.get((caller, image_id))
+        if held is not None and isinstance(held.item, Kept):
+            self._held[caller, image_id] = replace(held, item=better)
+            self._grow(better.size - held.item.size)
 
     def delete(self, caller: str, image_id: str) -> None:
         """Forget a picture. Raises NotFound."""
         self.get(caller, image_id)
         self._drop((caller, image_id))
 
+    def close(self, caller: str, handle: str) -> None:
+        """Forget an open question. Raises NotFound."""
+        self.question(caller, handle)
+        self._drop((caller, handle))
+
+    def _find(self, caller: str, name: str) -> Kept | OpenQuestion | None:
+        self._forget()
+        held = self._held.get((caller, name))
+        return None if held is None else held.item
+
+    def _grow(self, size: int) -> None:
+        self.bytes += size
+        while len(self._held) > self._most or self.bytes > self._most_bytes:
+            self._drop(next(iter(self._held)))
+        self._forget()
+
     def _forget(self) -> None:
         """Drop what is too old: all live equally long, so these are the first."""
         now = self._clock()
-        while self._kept and next(iter(self._kept.values())).until <= now:
-            self._drop(next(iter(self._kept)))
+        while self._held and next(iter(self._held.values())).until <= now:
+            self._drop(next(iter(self._held)))
 
     def _drop(self, name: tuple[str, str]) -> None:
-        self.bytes -= self._kept.pop(name).visual.size
+        self.bytes -= self._held.pop(name).item.size

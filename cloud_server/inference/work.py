@@ -16,6 +16,7 @@ from cloud_server.inference.mllm.base import (
 )
 from shared.bitstream import Bitstream
 from shared.errors import CotamError
+from shared.layers.enhancement import Enhancement
 from shared.schemas import ModelInfo
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class Work:
     stream: of a picture, or a frame of a clip. original: an ordinary picture u8 [H, W, 3] in its
     place, seen as it is. prompt: None to look at the picture only. history: see
     `mllm.base.GenerationRequest`.
+    enhancements: what continues the stream, in their order.
     others: works without a prompt that look at the pictures which are shown after this one's.
+    keeps_visual: the finer picture is to be kept, so it travels back from where it was seen.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     text_sent: whether text has been passed on, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
@@ -71,6 +74,8 @@ class Work:
     latents: Latents | None = None
     decoded: Decoded | None = None
     keeps_decoded: bool = False
+    enhancements: tuple[Enhancement, ...] = ()
+    keeps_visual: bool = False
     sink: AnswerSink = NOBODY
     answer: Answer | None = None
     error: CotamError | None = None

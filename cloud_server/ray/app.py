@@ -124,7 +124,9 @@ class Decoders:
         with self._lock:
             start = time.perf_counter()
             try:
-                decoded = self._decoders[work.stream.codec_id].decode(work.stream)
+                decoded = self._decoders[work.stream.codec_id].decode(
+                    work.stream, work.enhancements
+                )
                 work.decoded = replace(decoded, latent=decoded.latent.cpu())
             except CotamError as error:
                 work.finish(error)
@@ -231,7 +233,7 @@ def _departing(work: Work) -> Work:
     assert work.visual is not None or work.error is not None
     visual, decoded = work.visual, work.decoded
     if visual is not None:
-        kept = work.prompt is None
+        kept = work.prompt is None or work.keeps_visual
         visual = _moved(visual, torch.device("cpu")) if kept else VisualInput(visual.view, None, 0)
     if decoded is not None:
         decoded = replace(decoded, latent=decoded.latent.cpu())

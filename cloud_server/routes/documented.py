@@ -11,6 +11,10 @@ from shared.errors import (
     CotamError,
     DeadlineExceeded,
     DecoderMismatch,
+    EnhancementCells,
+    EnhancementCoarse,
+    EnhancementError,
+    EnhancementForeign,
     FieldInvalid,
     KeyMissing,
     KeyRefused,
@@ -48,6 +52,8 @@ _STREAM: Final = (
     StreamTooLarge,
     DecoderMismatch,
 )
+LAYERS: Final = (EnhancementError, EnhancementForeign, EnhancementCells, EnhancementCoarse)
+"""Errors of what continues a picture."""
 _PICTURE: Final = (PictureUnreadable, PictureTooLarge)
 WORK: Final = (*KEY, *_PLACE, *_STREAM, *_PICTURE, FieldInvalid, UpstreamError)
 """Errors of every operation that takes a picture."""

@@ -30,6 +30,16 @@ ANSWER: Final[dict[str, Any]] = {
     "timings_ms": {"decode": 9.1, "vision": 8.4, "generate": 12.7, "total": 31.5},
     "confidence": 0.97,
 }
+PROVISIONAL: Final[dict[str, Any]] = {
+    **ANSWER,
+    "confidence": 0.62,
+    "need": {
+        "handle": "ask_3Jx0c5mJqQd1r8Yk",
+        "cells": "kQZ0Aw==",
+        "quality": 3.0,
+        "expires_in_s": 600.0,
+    },
+}
 KEPT_IMAGE: Final[dict[str, Any]] = {
     "image_id": "img_m3Jx0c5mJqQd1r8YkS4v2A",
     "expires_in_s": 600.0,

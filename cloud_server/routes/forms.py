@@ -35,6 +35,8 @@ from shared.prompt import (
 )
 from shared.query_body import split_body
 
+TARGET_CONFIDENCE: Final = 0.9
+
 _PICTURE: Final = {
     "type": "string",
     "format": "binary",
@@ -107,7 +109,14 @@ class QuestionForm(_Form):
     prompt: Prompt
     max_new_tokens: int = Field(DEFAULT_NEW_TOKENS, ge=1, le=MAX_NEW_TOKENS)
     stream: bool = Field(False, description="answer with server-sent events: text, text, ..., done")
-    in_url = ("max_new_tokens", "stream")
+    ask_back: bool = Field(False, description="ask for what would make an unsure answer surer")
+    target_confidence: float = Field(
+        TARGET_CONFIDENCE, gt=0, le=1, description="with ask_back: from which an answer is sure"
+    )
+    max_bytes: int | None = Field(
+        None, ge=1, description="with ask_back: most bytes of what is asked for, about"
+    )
+    in_url = ("max_new_tokens", "stream", "ask_back", "target_confidence", "max_bytes")
     repeated = ("bitstream", "image_id")
 
     @staticmethod

@@ -13,6 +13,7 @@ from cloud_server.routes.schemas import request_schemas
 
 _ANSWERS: Final = (
     "QueryResponse",
+    "Need",
     "ImageInfo",
     "Usage",
     "Timings",

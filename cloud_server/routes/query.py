@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from cloud_server.guard.idempotency import IDEMPOTENCY_KEY
-from cloud_server.guard.request_id import request_id_of
-from cloud_server.inference.mllm.base import Answer
-from cloud_server.inference.work import Work
+from cloud_server.inference.image_store import Kept
 from cloud_server.routes import results
-from cloud_server.routes.admission import Admitted, Caller, Ticket
+from cloud_server.routes.admission import Admitted, Caller
+from cloud_server.routes.asking import need_of
 from cloud_server.routes.documented import KEY, WORK, answer, problems
-from cloud_server.routes.examples import ANSWER, KEPT_IMAGE
+from cloud_server.routes.examples import ANSWER, KEPT_IMAGE, PROVISIONAL
 from cloud_server.routes.forms import PictureForm, QuestionForm, described, read_form
-from cloud_server.routes.sse import EventStream, as_event
+from cloud_server.routes.sse import EventStream
 from cloud_server.routes.works import work_on, work_on_picture
 from cloud_server.service import Service
-from shared.errors import CotamError, NotFound
-from shared.schemas import ImageInfo, QueryResponse, Timings, Usage, problem_of
+from shared.errors import NotFound
+from shared.schemas import ImageInfo, QueryResponse
 
 router = APIRouter(prefix="/v1")
 
@@ -43,7 +38,11 @@ class KeptImage(BaseModel):
     "/query",
     response_model=QueryResponse,
     openapi_extra=described(QuestionForm, "the question in UTF-8, and at once its streams"),
-    responses={200: answer(ANSWER, stream=_EVENTS), **problems(*WORK, NotFound)},
+    responses={
+        200: answer(ANSWER, stream=_EVENTS),
+        202: {"model": QueryResponse, **answer(PROVISIONAL)},
+        **problems(*WORK, NotFound),
+    },
 )
 async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     """Answer a question about a picture, or about several at once.
@@ -57,23 +56,35 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     With `stream=true` the answer comes as server-sent events: `text` with each piece, then `done`
     with the whole, or `error` with a problem. An `Idempotency-Key` makes a repeated request get
     the answer that the first one got; it is not looked at with `stream=true`.
+
+    With `ask_back=true` an answer of less than `target_confidence` is provisional: it comes with
+    202, or as the event `need` in place of `done`, and `need` names the cells of the picture that
+    would make it surer. POST /v1/query/{handle}/enhancement takes them; nobody need send them. It
+    is asked once a question, of one picture that came as a stream of a codec that goes on.
     """
     service: Service = request.app.state.service
     form = await read_form(request, QuestionForm)
     work, images = await work_on(service, ticket, form.pictures)
     work.prompt, work.max_new_tokens = form.prompt, form.max_new_tokens
+
+    def reply() -> results.Reply:
+        need = need_of(service, ticket.caller, form, work, images[0])
+        return results.Reply(work, images, need)
+
     if form.stream:
         pieces = await results.stream(service, request, ticket, work)
-        return EventStream(_events(request, ticket, work, images, pieces))
+        return EventStream(results.events(service, request, ticket, pieces, reply))
 
     async def make() -> QueryResponse:
         await results.finish(service, request, ticket, work)
-        return _answer(request, ticket, work, images)
+        return results.answer_of(service, request, ticket, reply())
 
     key = request.headers.get(IDEMPOTENCY_KEY, "")
     kept, replayed = await service.answers.answer(ticket.caller, key, form.digest, make)
     if replayed:
         response.headers["idempotency-replayed"] = "true"
+    if kept.need is not None:
+        response.status_code = 202
     return kept
 
 
@@ -91,7 +102,8 @@ async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
     work, image = await work_on_picture(service, ticket, form.bitstream)
     await results.finish(service, request, ticket, work)
     assert work.visual is not None
-    image_id = service.images.put(ticket.caller, work.visual, image)
+    layers = form.bitstream if work.original is None else b""
+    image_id = service.images.put(ticket.caller, Kept(work.visual, image, layers))
     return KeptImage(image_id=image_id, expires_in_s=service.settings.image_ttl_s, image=image)
 
 
@@ -100,50 +112,3 @@ async def forget_image(request: Request, image_id: str, caller: Caller) -> None:
     """Forget a picture before its time is over."""
     service: Service = request.app.state.service
     service.images.delete(caller, image_id)
-
-
-async def _events(
-    request: Request,
-    ticket: Ticket,
-    work: Work,
-    images: list[ImageInfo],
-    pieces: AsyncGenerator[str, None],
-) -> AsyncGenerator[bytes, None]:
-    try:
-        async with aclosing(pieces):
-            async for text in pieces:
-                yield as_event(json.dumps({"text": text}), "text")
-        yield as_event(_answer(request, ticket, work, images).model_dump_json(), "done")
-    except CotamError as error:
-        request.app.state.service.metrics.failed(error.code)
-        problem = problem_of(error, request_id_of(request.scope))
-        yield as_event(problem.model_dump_json(), "error")
-
-
-def _answer(request: Request, ticket: Ticket, work: Work, images: list[ImageInfo]) -> QueryResponse:
-    """The answer to a work that is done."""
-    service: Service = request.app.state.service
-    assert work.answer is not None
-    assert work.visual is not None
-    times = {name: round(work.times[name], 3) for name in ("decode", "vision", "generate")}
-    total = 1000 * (asyncio.get_running_loop().time() - ticket.came)
-    return QueryResponse(
-        id=request_id_of(request.scope),
-        answer=work.answer.text,
-        model=service.model().id,
-        view=work.visual.view,
-        image=images[0],
-        images=images if len(images) > 1 else [],
-        usage=Usage(
-            prompt_tokens=work.answer.prompt_tokens,
-            completion_tokens=work.answer.completion_tokens,
-        ),
-        timings_ms=Timings(**times, total=round(total, 3)),
-        confidence=_confidence(service, work.answer),
-    )
-
-
-def _confidence(service: Service, found: Answer) -> float | None:
-    if found.sureness is None:
-        return None
-    return round(service.calibration.confidence(found.sureness), 4)

@@ -1,18 +1,24 @@
-"""From an admitted work to its answer: in time, and only while somebody waits for it."""
+"""From an admitted work to what its caller gets: in time, and only while somebody waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from fastapi import Request
 
-from cloud_server.guard.request_id import Gone
+from cloud_server.guard.request_id import Gone, request_id_of
 from cloud_server.inference.async_sink import AsyncSink
+from cloud_server.inference.mllm.base import Answer
 from cloud_server.inference.work import Work
 from cloud_server.routes.admission import Ticket
+from cloud_server.routes.sse import as_event
 from cloud_server.service import Service
-from shared.errors import DeadlineExceeded
+from shared.errors import CotamError, DeadlineExceeded
+from shared.schemas import ImageInfo, Need, QueryResponse, Timings, Usage, problem_of
 
 
 async def finish(service: Service, request: Request, ticket: Ticket, work: Work) -> None:
@@ -75,3 +81,63 @@ async def _fail_when_gone(request: Request, sink: AsyncSink) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     sink.fail(Gone())
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A work that is done, what its pictures are, and what is asked for besides."""
+
+    work: Work
+    images: list[ImageInfo]
+    need: Need | None = None
+
+
+def answer_of(service: Service, request: Request, ticket: Ticket, reply: Reply) -> QueryResponse:
+    """The answer to a work that is done."""
+    work, images = reply.work, reply.images
+    assert work.answer is not None
+    assert work.visual is not None
+    times = {name: round(work.times[name], 3) for name in ("decode", "vision", "generate")}
+    total = 1000 * (asyncio.get_running_loop().time() - ticket.came)
+    return QueryResponse(
+        id=request_id_of(request.scope),
+        answer=work.answer.text,
+        model=service.model().id,
+        view=work.visual.view,
+        image=images[0],
+        images=images if len(images) > 1 else [],
+        usage=Usage(
+            prompt_tokens=work.answer.prompt_tokens,
+            completion_tokens=work.answer.completion_tokens,
+        ),
+        timings_ms=Timings(**times, total=round(total, 3)),
+        confidence=confidence_of(service, work.answer),
+        need=reply.need,
+    )
+
+
+def confidence_of(service: Service, found: Answer) -> float | None:
+    """How probable it is that an answer is right, 0..1, calibrated; None where that is unknown."""
+    if found.sureness is None:
+        return None
+    return round(service.calibration.confidence(found.sureness), 4)
+
+
+async def events(
+    service: Service,
+    request: Request,
+    ticket: Ticket,
+    pieces: AsyncGenerator[str, None],
+    reply: Callable[[], Reply],
+) -> AsyncGenerator[bytes, None]:
+    """Server-sent events: pieces of text, then the answer; `reply` is asked when it is there."""
+    try:
+        async with aclosing(pieces):
+            async for text in pieces:
+                yield as_event(json.dumps({"text": text}), "text")
+        answer = answer_of(service, request, ticket, reply())
+        yield as_event(answer.model_dump_json(), "need" if answer.need else "done")
+    except CotamError as error:
+        service.metrics.failed(error.code)
+        problem = problem_of(error, request_id_of(request.scope))
+        yield as_event(problem.model_dump_json(), "error")

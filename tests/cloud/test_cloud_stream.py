@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cloud_server.inference.image_store import ImageStore
+from cloud_server.inference.image_store import ImageStore, Kept
 from cloud_server.inference.mllm.base import VisualInput
 from shared.errors import NotFound
 from shared.schemas import ImageInfo, QueryResponse
@@ -113,7 +113,7 @@ def test_the_store_is_bounded_in_number_bytes_and_time() -> None:
     image = ImageInfo(width=1, height=1, bytes=1, bpp=8.0, codec="00000000")
 
     def put(size: int, caller: str = "me") -> str:
-        return store.put(caller, VisualInput("picture", None, size), image)
+        return store.put(caller, Kept(VisualInput("picture", None, size), image))
 
     def there(*ids: str) -> list[bool]:
         found = []

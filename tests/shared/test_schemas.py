@@ -20,6 +20,7 @@ ANSWER: dict[str, Any] = {
     "usage": {"prompt_tokens": 270, "completion_tokens": 2},
     "timings_ms": {"decode": 1.0, "vision": 2.0, "generate": 3.0, "total": 6.0},
     "confidence": None,
+    "need": None,
 }
 
 

@@ -1,0 +1,297 @@
+"""Asking back over real HTTP: what is asked for, what an enhancement changes, what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import numpy as np
+import pytest
+
+from cloud_server.guard.keys import hash_key
+from cloud_server.inference.image_store import ImageStore, Kept, OpenQuestion
+from cloud_server.inference.mllm.base import VisualInput
+from cloud_server.inference.need import BYTES_A_CELL, FRAME_BYTES, MOST_CELLS, cells_wanted
+from edge_client.coding.continuing import CodedPicture
+from edge_client.coding.picture_coder import PictureCoder
+from shared.bitstream import MEDIA_TYPE
+from shared.bundle import Bundle
+from shared.errors import NotFound, error_of, http_status
+from shared.layers.cells import Cells
+from shared.layers.enhancement import Enhancement
+from shared.level_map import LevelMap
+from shared.schemas import ImageInfo, Problem, QueryResponse
+from tests.cloud.conftest import draw
+
+Serve = Callable[..., str]
+PROMPT = "how many cars?"
+WIDTH, HEIGHT = 256, 170
+RAW = {"content-type": MEDIA_TYPE}
+ALWAYS = {"ask_back": "1", "target_confidence": "1"}
+
+
+@pytest.fixture(scope="module")
+def url(serve: Serve, continuing_bundle: Bundle) -> str:
+    """A server whose codec goes on, with keys of two callers."""
+    keys = ",".join(f"{name}={hash_key(name)}" for name in ("me", "you"))
+    return serve(bundle=str(continuing_bundle.root), api_keys=keys)
+
+
+@pytest.fixture(scope="module")
+def coder(continuing_bundle: Bundle) -> PictureCoder:
+    return PictureCoder(continuing_bundle, quality=0.0, threads=1)
+
+
+@dataclass
+class Talk:
+    """A coded picture, and the answer to a first question about it."""
+
+    url: str
+    coded: CodedPicture
+    response: httpx.Response
+
+    @property
+    def first(self) -> QueryResponse:
+        return QueryResponse.model_validate_json(self.response.content)
+
+    def handle(self) -> str:
+        assert self.first.need is not None
+        return self.first.need.handle
+
+    def wanted(self) -> tuple[Cells, float]:
+        assert self.first.need is not None
+        raw = base64.b64decode(self.first.need.cells)
+        return Cells.decode(raw, WIDTH, HEIGHT), self.first.need.quality
+
+    def enhance(self, body: bytes, key: str = "me", handle: str = "", **query: str):  # type: ignore[no-untyped-def]
+        return httpx.post(
+            f"{self.url}/v1/query/{handle or self.handle()}/enhancement",
+            params=query,
+            content=body,
+            headers={**RAW, "authorization": f"Bearer {key}"},
+            timeout=300,
+        )
+
+
+@pytest.fixture
+def talk(url: str, coder: PictureCoder) -> Talk:
+    coded = coder.code(draw(WIDTH, HEIGHT, 1))
+    return Talk(url, coded, ask(url, coded, **ALWAYS))
+
+
+def ask(url: str, coded: CodedPicture, **query: str) -> httpx.Response:
+    return httpx.post(
+        f"{url}/v1/query",
+        params=query,
+        content=PROMPT.encode() + coded.stream.to_bytes(),
+        headers={**RAW, "authorization": "Bearer me"},
+        timeout=300,
+    )
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    problem = Problem.model_validate_json(response.content)
+    assert problem.detail
+    return response.status_code, problem.code
+
+
+def test_an_unsure_answer_asks_for_cells_and_is_given_again(talk: Talk) -> None:
+    assert talk.response.status_code == 202
+    assert talk.first.answer
+    cells, quality = talk.wanted()
+    assert 0 < cells.chosen.sum() <= MOST_CELLS
+    body = talk.coded.enhancement(cells, quality)
+    response = talk.enhance(body)
+    assert response.status_code == 200
+    second = QueryResponse.model_validate_json(response.content)
+    assert second.need is None
+    assert second.image.bytes == talk.first.image.bytes + len(body)
+    assert second.confidence != talk.first.confidence
+
+
+def test_a_sure_answer_asks_for_nothing(url: str, coder: PictureCoder) -> None:
+    coded = coder.code(draw(WIDTH, HEIGHT, 1))
+    for query in (
+        {},
+        {"ask_back": "1", "target_confidence": "0.000001"},
+        {**ALWAYS, "max_bytes": "9"},
+    ):
+        response = ask(url, coded, **query)
+        assert response.status_code == 200
+        assert response.json()["need"] is None
+
+
+def test_a_codec_that_does_not_go_on_is_not_asked(server_url: str, stream: bytes) -> None:
+    response = httpx.post(
+        f"{server_url}/v1/query", params=ALWAYS, content=PROMPT.encode() + stream, headers=RAW
+    )
+    assert (response.status_code, response.json()["need"]) == (200, None)
+
+
+def test_an_enhancement_sent_again_gets_the_answer_it_got(talk: Talk) -> None:
+    cells, quality = talk.wanted()
+    body = talk.coded.enhancement(cells, quality)
+    first, again = talk.enhance(body), talk.enhance(body)
+    assert again.content == first.content
+    assert again.headers["idempotency-replayed"] == "true"
+    other = talk.coded.enhancement(cells, 6.0)
+    assert refused(talk.enhance(other)) == (422, "field_invalid")
+
+
+def test_a_question_asked_again_has_the_same_handle(url: str, coder: PictureCoder) -> None:
+    coded = coder.code(draw(WIDTH, HEIGHT, 1))
+    body = PROMPT.encode() + coded.stream.to_bytes()
+    headers = {**RAW, "authorization": "Bearer me", "idempotency-key": "once"}
+    first, again = (
+        httpx.post(f"{url}/v1/query", params=ALWAYS, content=body, headers=headers, timeout=300)
+        for _ in range(2)
+    )
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["need"] == again.json()["need"]
+
+
+def test_handles_belong_to_their_key(talk: Talk) -> None:
+    body = talk.coded.enhancement(*talk.wanted())
+    assert refused(talk.enhance(body, key="you")) == (404, "not_found")
+    for handle in ("ask_none", "img_none", "a" * 500):
+        assert refused(talk.enhance(body, handle=handle)) == (404, "not_found")
+    assert talk.enhance(body).status_code == 200
+
+
+def test_what_is_refused_leaves_the_question_open(talk: Talk, coder: PictureCoder) -> None:
+    cells, quality = talk.wanted()
+    body = talk.coded.enhancement(cells, quality)
+    others = Cells(~cells.chosen, cells.cell)
+    stranger = coder.code(draw(WIDTH, HEIGHT, 2))
+    for wrong, code in (
+        (
+            CodedPicture(talk.coded._analysed, talk.coded.stream).enhancement(others, 5.0),
+            "enhancement_cells",
+        ),
+        (
+            CodedPicture(talk.coded._analysed, talk.coded.stream).enhancement(None, 5.0),
+            "enhancement_cells",
+        ),
+        (stranger.enhancement(cells, quality), "enhancement_foreign"),
+        (talk.coded.stream.to_bytes(), "stream_foreign"),
+        (body[:-5], "stream_corrupt"),
+        (b"", "stream_truncated"),
+    ):
+        assert refused(talk.enhance(wrong)) == (http_status(error_of(code, "")), code)
+    parsed = Enhancement.from_bytes(body)
+    lying = Enhancement(**{**vars(parsed), "check": parsed.check ^ 1})
+    assert refused(talk.enhance(lying.to_bytes())) == (422, "decoder_mismatch")
+    assert talk.enhance(body).status_code == 200
+    assert refused(talk.enhance(body, stream="true")) == (404, "not_found")
+
+
+def test_a_body_of_another_type_is_refused(talk: Talk) -> None:
+    response = httpx.post(
+        f"{talk.url}/v1/query/{talk.handle()}/enhancement",
+        data={"a": "b"},
+        headers={"authorization": "Bearer me"},
+    )
+    assert refused(response) == (400, "request")
+
+
+def test_events_end_in_what_is_needed_then_in_the_answer(url: str, coder: PictureCoder) -> None:
+    coded = coder.code(draw(WIDTH, HEIGHT, 1))
+    talk = Talk(url, coded, httpx.Response(200))
+    lines = ask(url, coded, stream="true", **ALWAYS).text
+    name, data = lines.strip().split("\n\n")[-1].split("\n")
+    assert name == "event: need"
+    talk.response = httpx.Response(202, content=data.removeprefix("data: "))
+    done = talk.enhance(coded.enhancement(*talk.wanted()), stream="true").text
+    name, data = done.strip().split("\n\n")[-1].split("\n")
+    assert name == "event: done"
+    assert json.loads(data.removeprefix("data: "))["need"] is None
+
+
+def test_a_kept_picture_stays_finer(url: str, coder: PictureCoder) -> None:
+    coded = coder.code(draw(WIDTH, HEIGHT, 1))
+    headers = {"authorization": "Bearer me"}
+
+    def about(image_id: str, **query: str) -> httpx.Response:
+        files = {"image_id": (None, image_id), "prompt": (None, PROMPT)}
+        return httpx.post(
+            f"{url}/v1/query", params=query, files=files, headers=headers, timeout=300
+        )
+
+    kept = httpx.post(
+        f"{url}/v1/images", content=coded.stream.to_bytes(), headers={**RAW, **headers}, timeout=300
+    ).json()["image_id"]
+    before = about(kept)
+    layers = 1
+    while (response := about(kept, **ALWAYS)).status_code == 202:
+        talk = Talk(url, coded, response)
+        cells, quality = talk.wanted()
+        second = talk.enhance(coded.enhancement(cells, quality + layers))
+        assert second.status_code == 200
+        after = about(kept)
+        assert after.json()["confidence"] == second.json()["confidence"]
+        assert after.json()["image"] == second.json()["image"]
+        layers += 1
+    assert layers == 4  # however often it is asked, it ends
+    assert after.json()["confidence"] != before.json()["confidence"]
+
+
+def test_open_questions_are_bounded_as_pictures_are() -> None:
+    now = [0.0]
+    store = ImageStore(most=2, most_bytes=1000, ttl_s=10.0, clock=lambda: now[0])
+    image = ImageInfo(width=32, height=32, bytes=1, bpp=8.0, codec="00000000")
+    cells = Cells(np.ones((2, 2), bool), 16)
+
+    def put(size: int = 10) -> str:
+        return store.put("me", OpenQuestion(bytes(size), image, "hm?", 4, cells))
+
+    first, second = put(), put()
+    with pytest.raises(NotFound):
+        store.get("me", first)
+    picture = store.put("me", Kept(VisualInput("picture", None, 900), image))
+    for gone in (first, picture):
+        with pytest.raises(NotFound):
+            store.question("me", gone)
+    store.improve("me", picture, Kept(VisualInput("picture", None, 950), image))
+    assert store.get("me", picture).visual.size == 950
+    store.improve("you", picture, Kept(VisualInput("picture", None, 1), image))
+    assert store.get("me", picture).visual.size == 950
+    put(2000)
+    assert (len(store), store.bytes) == (0, 0)
+    third = put()
+    now[0] = 10.0
+    with pytest.raises(NotFound):
+        store.question("me", third)
+    with pytest.raises(NotFound):
+        store.question("me", second)
+
+
+def test_cells_are_those_of_the_map_where_it_looked() -> None:
+    values = np.zeros((4, 5), np.uint8)
+    values[1:3, 1:4] = 1
+    level_map = LevelMap(values, 16, 2, 30)
+    looked = np.zeros((4, 5), np.float32)
+    looked[0, 0], looked[1, 2], looked[2, 3] = 0.9, 0.2, 0.1
+    room = FRAME_BYTES + 2 * BYTES_A_CELL
+    found = cells_wanted(80, 64, level_map, looked, room)
+    assert found is not None
+    assert np.argwhere(found.chosen).tolist() == [[1, 2], [2, 3]]
+    alone = cells_wanted(80, 64, None, looked, room)
+    assert alone is not None
+    assert np.argwhere(alone.chosen).tolist() == [[0, 0], [1, 2]]
+    whole = cells_wanted(80, 64, level_map, None)
+    assert whole is not None
+    assert whole.chosen[1:3, 1:4].all()
+    assert cells_wanted(80, 64, None, None) is None
+    assert cells_wanted(80, 64, level_map, looked, FRAME_BYTES) is None
+
+
+def test_large_cells_of_a_map_cover_their_latents() -> None:
+    values = np.array([[0, 1]], np.uint8)
+    found = cells_wanted(
+        128, 64, LevelMap(values, 64, 2, 30), None, FRAME_BYTES + 16 * BYTES_A_CELL
+    )
+    assert found is not None
+    assert found.mask(128, 64)[:, 4:].all()
