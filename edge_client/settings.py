@@ -22,17 +22,22 @@ ENVIRONMENT: Final = {
     "server": "COTAM_SERVER_URL",
     "api_key": "COTAM_API_KEY",
     "bundle": "COTAM_EDGE_BUNDLE",
+    "ask_back": "COTAM_ASK_BACK",
 }
 SECRET: Final = frozenset({"api_key"})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """server: base URL. api_key: empty for none. bundle: auto, a name, an id or a directory."""
+    """server: base URL. api_key: empty for none. bundle: auto, a name, an id or a directory.
+
+    ask_back: "yes" to send pictures small and more of them where an answer is not sure, or "no".
+    """
 
     server: str = DEFAULT_SERVER
     api_key: str = ""
     bundle: str = "auto"
+    ask_back: str = "no"
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
             values[name], origin[name] = str(field.default), "default"
     values["server"] = server_url(values["server"], origin["server"])
     values["api_key"] = check_api_key(values["api_key"])
+    check_choice(values["ask_back"], origin["ask_back"])
     return Resolved(Settings(**values), origin)
 
 
@@ -101,6 +107,13 @@ def check_api_key(key: str) -> str:
     return key
 
 
+def check_choice(text: str, origin: str = "") -> str:
+    """The text as it is. Raises UsageError where it is neither yes nor no."""
+    if text not in ("yes", "no"):
+        raise UsageError(f"ask_back is {text!r}{f' ({origin})' if origin else ''}: yes or no")
+    return text
+
+
 def store(path: Path, key: str, value: str | None) -> None:
     """Set a key of the config file, or remove it (None). Raises UsageError.
 
@@ -120,6 +133,8 @@ def store(path: Path, key: str, value: str | None) -> None:
             value = server_url(value)
         elif key == "api_key":
             check_api_key(value)
+        elif key == "ask_back":
+            check_choice(value)
         values[key] = value
     # A JSON string of printable characters is a TOML string, too.
     lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in values.items()]

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from shared.layers.cells import Cells
 from shared.level_map import STRIDE, LevelMap
 
-QUALITY: Final = 3.0
+QUALITY: Final = 5.0
 """Of the cells that are asked for. Chosen on validation scenes, as MOST_CELLS and the target of
 `routes.forms`: `python -m evaluation ask_back`."""
-MOST_CELLS: Final = 48
+MOST_CELLS: Final = 16
 CELL: Final = STRIDE
-BYTES_A_CELL: Final = 4
+BYTES_A_CELL: Final = 10
 """What a cell takes at that quality, about, to keep within a caller's most bytes."""
 FRAME_BYTES: Final = 32
 
@@ -30,22 +30,26 @@ def cells_wanted(
     height: int,
     level_map: LevelMap | None,
     looked: NDArray[np.float32] | None,
-    most_bytes: int | None = None,
+    count: int = MOST_CELLS,
 ) -> Cells | None:
-    """The cells of a picture of that size whose finer forms tell most.
+    """The `count` cells of a picture of that size whose finer forms tell most.
 
     level_map: of its stream. looked: f32 [h, w], as of `Answer`. None where nothing tells which,
-    or not one cell fits into `most_bytes`.
+    or none is to be had.
     """
-    count = MOST_CELLS
-    if most_bytes is not None:
-        count = min(count, (most_bytes - FRAME_BYTES) // BYTES_A_CELL)
     if count < 1 or (level_map is None and looked is None):
         return None
     chosen = np.zeros(_worth(width, height, level_map, looked).shape, bool)
     order = np.argsort(-_worth(width, height, level_map, looked), axis=None, kind="stable")
     chosen.flat[order[:count]] = True
     return Cells(chosen, CELL)
+
+
+def most_cells(max_bytes: int | None) -> int:
+    """How many cells an enhancement of about so many bytes holds, of those that are asked for."""
+    if max_bytes is None:
+        return MOST_CELLS
+    return min(MOST_CELLS, (max_bytes - FRAME_BYTES) // BYTES_A_CELL)
 
 
 def _worth(

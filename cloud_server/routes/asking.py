@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from cloud_server.guard.bodies import media_type, read_body
 from cloud_server.inference.image_store import Kept, OpenQuestion
-from cloud_server.inference.need import QUALITY, cells_wanted
+from cloud_server.inference.need import QUALITY, cells_wanted, most_cells
 from cloud_server.inference.work import Work
 from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted
@@ -25,6 +25,7 @@ from cloud_server.routes.forms import QuestionForm
 from cloud_server.routes.sse import EventStream
 from cloud_server.routes.works import image_info
 from cloud_server.service import Service
+from shared.bitstream import MAGIC as STREAM_MAGIC
 from shared.bitstream import MEDIA_TYPE, Bitstream
 from shared.bundle import find
 from shared.errors import EnhancementCells, NotFound, RequestError
@@ -61,7 +62,7 @@ def need_of(
     Nothing is asked for about several pictures, pictures that came as other files, and codecs that
     continue no stream.
     """
-    if not form.ask_back or work.answer is None or len(form.pictures) > 1:
+    if not form.ask_back or work.answer is None or work.others or work.original is not None:
         return None
     confidence = results.confidence_of(service, work.answer)
     if confidence is None or confidence >= form.target_confidence:
@@ -69,14 +70,18 @@ def need_of(
     (picture,) = form.pictures
     image_id = picture if isinstance(picture, str) else ""
     layers = service.images.get(caller, image_id).layers if image_id else picture
-    if not isinstance(layers, bytes) or work.original is not None or not layers:
+    if not isinstance(layers, bytes) or not layers.startswith(STREAM_MAGIC):
         return None
     stream, enhancements = read_layers(layers, service.limits)
     continues = find(service.bundles, stream.codec_id).manifest.codec.conditional
     if not continues or 1 + len(enhancements) >= MOST_LAYERS:
         return None
     cells = cells_wanted(
-        stream.width, stream.height, read_codes(stream)[1], work.answer.looked, form.max_bytes
+        stream.width,
+        stream.height,
+        read_codes(stream)[1],
+        work.answer.looked,
+        most_cells(form.max_bytes),
     )
     if cells is None:
         return None

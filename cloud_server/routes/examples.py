@@ -26,9 +26,11 @@ ANSWER: Final[dict[str, Any]] = {
     "model": "tiny",
     "view": "adapter",
     "image": _IMAGE,
+    "images": [],
     "usage": _USAGE,
     "timings_ms": {"decode": 9.1, "vision": 8.4, "generate": 12.7, "total": 31.5},
     "confidence": 0.97,
+    "need": None,
 }
 PROVISIONAL: Final[dict[str, Any]] = {
     **ANSWER,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_client.server.query import AskBack
 from edge_client.settings import Resolved, resolve
 from edge_client.spool.store import MAX_AGE, MAX_BYTES, Spool
 from shared.errors import UsageError
@@ -129,6 +130,23 @@ PoolTimeout = Annotated[
     float,
     typer.Option("--pool-timeout", metavar=_SECONDS, min=0.01, help="For a free connection."),
 ]
+AskBackFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--ask-back/--no-ask-back",
+        help="Send pictures small, and more of them where an answer is not sure. "
+        "(env: COTAM_ASK_BACK)",
+        show_default=False,
+    ),
+]
+TargetConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--target-confidence",
+        metavar="0..1",
+        help="With --ask-back: from which an answer is sure. (default: the server's)",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Code, and say what would be sent or written.")
 ]
@@ -234,10 +252,24 @@ def parse_frames(text: str | None, on_change: bool = False) -> Pick:
 
 
 def resolve_options(
-    server: str | None = None, api_key: str | None = None, bundle: str | None = None
+    server: str | None = None,
+    api_key: str | None = None,
+    bundle: str | None = None,
+    ask_back: bool | None = None,
 ) -> Resolved:
     """Settings of the flags, the environment and the config file."""
-    return resolve({"server": server, "api_key": api_key, "bundle": bundle}, os.environ)
+    flags = {"server": server, "api_key": api_key, "bundle": bundle}
+    chosen = None if ask_back is None else ("yes" if ask_back else "no")
+    return resolve({**flags, "ask_back": chosen}, os.environ)
+
+
+def wish_of(resolved: Resolved, confidence: float | None) -> AskBack | None:
+    """What is wished of an answer. Raises UsageError for a confidence without --ask-back."""
+    if resolved.settings.ask_back == "yes":
+        return AskBack(confidence)
+    if confidence is not None:
+        raise UsageError("--target-confidence goes with --ask-back", hint="give both")
+    return None
 
 
 def open_spool() -> Spool:

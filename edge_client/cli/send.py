@@ -55,6 +55,8 @@ def send(
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Longest answer in tokens.")
     ] = None,
+    ask_back: options.AskBackFlag = None,
+    target_confidence: options.TargetConfidence = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
     bundle: options.BundleName = None,
@@ -93,13 +95,16 @@ def send(
 
     edge_client send before.jpg after.jpg "what has changed?" --together
 
+    edge_client send --ask-back yard.jpg "how many cars?"
+
     edge_client send --watch /var/camera "is the door open?"
 
     edge_client send gate.mp4 "did anyone come in?" --frames 8
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
-    resolved = options.resolve_options(server, api_key, bundle)
+    resolved = options.resolve_options(server, api_key, bundle, ask_back)
+    wish = options.wish_of(resolved, target_confidence)
     check_asked(prompt, max_new_tokens)
     _check_question(prompt)
     clip = options.parse_clip(frames, on_change, key_every, rate, most, quality)
@@ -126,6 +131,7 @@ def send(
         guidance=not no_guidance,
         timeouts=Timeouts(connect_timeout, send_timeout, answer_timeout, pool_timeout),
         retries=Retries(retries),
+        ask_back=wish,
     ) as client:
         places = Places(pictures, save_bitstream) if save_bitstream else None
         spool = None if no_spool else options.open_spool()
@@ -180,6 +186,12 @@ class _Outcome:
     def name(self) -> str:
         """What messages call its pictures."""
         return ", ".join(self.pictures)
+
+    @property
+    def provisional(self) -> str:
+        """The answer that stands until more of the picture can be sent."""
+        lost, answer = self.attempt.lost, self.attempt.answer
+        return answer.answer if lost is not None and answer is not None else ""
 
 
 class _Sender:
@@ -241,10 +253,10 @@ class _Sender:
             return
         try:
             try:
-                self._spool.add(query, sent.name)
+                self._spool.add(query, sent.name, provisional=sent.provisional)
             except SpoolUnusable:
                 self._spool = Spool.temporary()  # better there than lost
-                self._spool.add(query, sent.name)
+                self._spool.add(query, sent.name, provisional=sent.provisional)
             sent.spool = self._spool.root
         except CotamError as error:
             sent.error = error
@@ -269,15 +281,7 @@ def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
         talk.record(_record(sent))
     if sent.error is not None:
         talk.complain(sent.error, sent.name)
-        if sent.spool is not None:
-            usual = options.open_spool().root
-            place, setting = "the spool", ""
-            if sent.spool != usual:
-                place = f"{sent.spool}, for {usual} cannot be used"
-                setting = f"COTAM_SPOOL={sent.spool} "
-            talk.say(
-                f"{sent.name}: kept in {place}; send it with: {setting}edge_client spool flush"
-            )
+        _say_where(talk, sent)
         return
     if answer is not None:
         if not talk.json:
@@ -285,21 +289,43 @@ def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
             talk.data(text if alone else f"{sent.name}\t{' '.join(text.split())}")
         if alone:
             talk.say(
-                f"{sent.name}: {_images(answer)}; {answer.model} saw the {answer.view} and "
-                f"took {answer.timings_ms.total:.0f} ms{_sure(answer)}"
+                f"{sent.name}: {_images(answer, sent.attempt.rounds)}; {answer.model} saw the "
+                f"{answer.view} and took {answer.timings_ms.total:.0f} ms{_sure(answer)}"
             )
+        if sent.attempt.lost is not None:
+            talk.say(
+                f"{sent.name}: the answer is provisional, for more of the picture could not be "
+                f"sent: {sent.attempt.lost}"
+            )
+            _say_where(talk, sent)
     elif not talk.json:
         for picture, stream in zip(sent.pictures, sent.attempt.streams, strict=False):
             talk.data(describe(picture, stream))
 
 
-def _images(answer: QueryResponse) -> str:
+def _say_where(talk: Output, sent: _Outcome) -> None:
+    """Say where a question waits, if it does."""
+    if sent.spool is None:
+        return
+    usual = options.open_spool().root
+    place, setting = "the spool", ""
+    if sent.spool != usual:
+        place = f"{sent.spool}, for {usual} cannot be used"
+        setting = f"COTAM_SPOOL={sent.spool} "
+    talk.say(f"{sent.name}: kept in {place}; send it with: {setting}edge_client spool flush")
+
+
+def _images(answer: QueryResponse, rounds: list[int]) -> str:
     """What was sent for an answer."""
     image = answer.image
     if answer.images:
         size = sum(each.bytes for each in answer.images)
         return f"{len(answer.images)} pictures sent as {size} bytes"
-    return f"{image.width}x{image.height} sent as {image.bytes} bytes ({image.bpp:.3f} bpp)"
+    size = f"{image.bytes} bytes"
+    if len(rounds) > 1:
+        first, second = rounds
+        size = f"{first} bytes, then {second} that were asked for"
+    return f"{image.width}x{image.height} sent as {size} ({image.bpp:.3f} bpp)"
 
 
 def _sure(answer: QueryResponse) -> str:
@@ -317,6 +343,8 @@ def _record(sent: _Outcome) -> dict[str, Any]:
         record["stream"] = streams[0]
     if sent.attempt.answer is not None:
         record |= sent.attempt.answer.model_dump()
+        if len(sent.attempt.rounds) > 1 or sent.attempt.lost is not None:
+            record["rounds"] = sent.attempt.rounds
     if sent.error is not None:
         record |= {"error": error_record(sent.error), "spooled": sent.spool is not None}
     return record

@@ -37,6 +37,8 @@ def list_(
             talk.record(record)
         else:
             asked = f"{record['picture']}  {record['prompt']!r}"
+            if "provisional" in record:
+                asked += f"  provisional: {record['provisional']}"
             tail = record.get("reason", f"{entry.tries} failed tries" if entry.tries else "")
             talk.data(f"{record['created']}  {entry.size:>6} B  {asked}  {tail}".rstrip())
     given_up = len(spool.poisoned())
@@ -124,4 +126,5 @@ def _describe(spool: Spool, entry: Entry) -> dict[str, Any]:
         "picture": job.picture,
         "prompt": job.query.prompt,
         "created": created,
+        **({"provisional": job.provisional} if job.provisional else {}),
     }

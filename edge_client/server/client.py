@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -22,6 +22,7 @@ from edge_client.server.answer_stream import AnswerReader
 from edge_client.server.connection import DEFAULT_TIMEOUTS, Connection, Timeouts
 from edge_client.server.exchange import (
     Attempt,
+    Enhance,
     Exchange,
     Look,
     Send,
@@ -31,8 +32,8 @@ from edge_client.server.exchange import (
     Work,
     attempt_of,
 )
-from edge_client.server.protocol import request_of
-from edge_client.server.query import Query, check_asked
+from edge_client.server.protocol import enhancement_of, request_of
+from edge_client.server.query import AskBack, Query, check_asked
 from edge_client.server.retries import DEFAULT_RETRIES, Retries
 from edge_client.server.served import MODELS, Served
 from edge_client.server.sources import Subject
@@ -41,7 +42,10 @@ from shared.bundle import Bundle
 from shared.errors import CotamError
 from shared.schemas import QueryResponse
 
-__all__ = ["AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
+__all__ = ["AskBack", "AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
+
+FIRST_QUALITY: Final = 0.0
+"""Of pictures of which more can be asked for: `python -m evaluation ask_back`."""
 
 
 class _Client(PictureCoder):
@@ -60,8 +64,16 @@ class _Client(PictureCoder):
         threads: int | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retries: Retries = DEFAULT_RETRIES,
+        ask_back: AskBack | None = None,
     ) -> None:
-        """See `PictureCoder` for what is about pictures."""
+        """See `PictureCoder` for what is about pictures.
+
+        ask_back: send a picture small, and of what an unsure answer asks for more. The default
+        quality is then `FIRST_QUALITY`. Of `stream`, and of several pictures at once, nothing is
+        asked back.
+        """
+        if ask_back is not None and quality is None and budget is None:
+            quality = FIRST_QUALITY
         super().__init__(
             bundle,
             quality=quality,
@@ -71,13 +83,22 @@ class _Client(PictureCoder):
             threads=threads,
         )
         self.connection = Connection(server, api_key, timeouts)
-        self._exchange = Exchange(self, self.connection, retries, Served(self.connection.server))
+        self._exchange = Exchange(
+            self, self.connection, retries, Served(self.connection.server), ask_back
+        )
         self._exchange.follow()
         self._connect()
 
     def _connect(self) -> None:
         """Open the connection. Raises UsageError where the environment stands in its way."""
         raise NotImplementedError
+
+
+def _request(step: Send | Enhance) -> dict[str, Any]:
+    """Arguments of httpx's `build_request`."""
+    if isinstance(step, Enhance):
+        return enhancement_of(step.handle, step.enhancement)
+    return request_of(step.query, step.grows)
 
 
 class EdgeClient(_Client):
@@ -172,15 +193,15 @@ class EdgeClient(_Client):
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _do(self, step: Send | Look | Wait | Work) -> Any:
+    def _do(self, step: Send | Enhance | Look | Wait | Work) -> Any:
         if isinstance(step, Wait):
             return time.sleep(step.seconds)
         if isinstance(step, Look):
             return self._http.get(MODELS)
-        if not isinstance(step, Send):
+        if not isinstance(step, (Send, Enhance)):
             return step()
-        request = self._http.build_request(**request_of(step.query, step.grows))
-        response = self._http.send(request, stream=step.grows)
+        request = self._http.build_request(**_request(step))
+        response = self._http.send(request, stream=isinstance(step, Send) and step.grows)
         if not response.is_success:
             response.read()
         return response
@@ -288,15 +309,15 @@ class AsyncEdgeClient(_Client):
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    async def _do(self, step: Send | Look | Wait | Work) -> Any:
+    async def _do(self, step: Send | Enhance | Look | Wait | Work) -> Any:
         if isinstance(step, Wait):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Look):
             return await self._http.get(MODELS)
-        if not isinstance(step, Send):
+        if not isinstance(step, (Send, Enhance)):
             return await asyncio.to_thread(step)
-        request = self._http.build_request(**request_of(step.query, step.grows))
-        response = await self._http.send(request, stream=step.grows)
+        request = self._http.build_request(**_request(step))
+        response = await self._http.send(request, stream=isinstance(step, Send) and step.grows)
         if not response.is_success:
             await response.aread()
         return response

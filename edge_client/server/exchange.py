@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 
@@ -24,8 +24,8 @@ from edge_client.coding.clip_coder import ClipCoder, ClipSource
 from edge_client.coding.picture_coder import PictureCoder
 from edge_client.server.bundles import choose_bundle
 from edge_client.server.connection import Connection
-from edge_client.server.protocol import answer_of, check_status
-from edge_client.server.query import Query, check_asked
+from edge_client.server.protocol import answer_of, cells_of, check_status
+from edge_client.server.query import AskBack, Query, check_asked
 from edge_client.server.retries import RETRIED, Retries
 from edge_client.server.served import Served
 from edge_client.server.sources import Stream, Subject, settle
@@ -40,7 +40,10 @@ from shared.errors import (
     UsageError,
 )
 from shared.prompt import check_pictures
-from shared.schemas import QueryResponse
+from shared.schemas import Need, QueryResponse
+
+if TYPE_CHECKING:
+    from edge_client.coding.continuing import CodedPicture
 
 T = TypeVar("T")
 
@@ -51,6 +54,14 @@ class Send:
 
     query: Query
     grows: bool = False
+
+
+@dataclass(frozen=True)
+class Enhance:
+    """Send what a provisional answer asks for. Gives its httpx.Response."""
+
+    handle: str
+    enhancement: bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Wait:
 Work = Callable[[], Any]
 """What takes long, coding or fetching. Gives what it returns."""
 
-Steps = Generator[Send | Look | Wait | Work, Any, T]
+Steps = Generator[Send | Enhance | Look | Wait | Work, Any, T]
 
 
 @dataclass
@@ -78,6 +89,8 @@ class Attempt:
     subject: a picture, or the stream of one, which is sent as it is. name: what messages call it.
     others: what is shown after it, with the same question.
     streams, query: what was coded and sent last; none where it did not come to that.
+    rounds: bytes of each request's pictures. coded: the picture, until its answer is there. lost:
+    why an answer stayed provisional that would have been asked for more.
     """
 
     subject: Subject
@@ -87,6 +100,9 @@ class Attempt:
     others: Sequence[Subject] = ()
     streams: Sequence[Stream] = ()
     query: Query | None = None
+    rounds: list[int] = field(default_factory=list)
+    coded: CodedPicture | None = None
+    lost: CotamError | None = None
     answer: QueryResponse | None = None
     error: CotamError | None = None
 
@@ -102,8 +118,12 @@ class Attempt:
 
     @property
     def can_wait(self) -> bool:
-        """Whether the same query may be answered later."""
-        return self.query is not None and isinstance(self.error, RETRIED)
+        """Whether the same query may be answered later, or better than it was."""
+        if self.query is None:
+            return False
+        if self.error is None and not self.query.enhancement:
+            return False
+        return isinstance(self.error or self.lost, RETRIED)
 
     @property
     def outcome(self) -> QueryResponse | CotamError:
@@ -133,12 +153,16 @@ def attempt_of(
 
 @dataclass(frozen=True)
 class Exchange:
-    """What can be asked of a server. `ask` and `code` leave errors of our tree in the attempt."""
+    """What can be asked of a server. `ask` and `code` leave errors of our tree in the attempt.
+
+    ask_back: None where answers are taken as they are.
+    """
 
     coder: PictureCoder
     connection: Connection
     retries: Retries
     served: Served
+    ask_back: AskBack | None = None
 
     def ask(self, attempt: Attempt) -> Steps[Attempt]:
         """The whole road, to the answer."""
@@ -146,8 +170,11 @@ class Exchange:
             yield from self._look_and_code(attempt)
             attempt.answer = yield from self._send(attempt, answer_of)
             self.served.compare(attempt.answer)
+            if attempt.answer.need is not None and attempt.coded is not None:
+                yield from self._enhance(attempt, attempt.coded, attempt.answer.need)
         except CotamError as error:
             attempt.error = error
+        attempt.coded = None
         return attempt
 
     def code(self, attempt: Attempt) -> Steps[Attempt]:
@@ -166,7 +193,16 @@ class Exchange:
 
     def submit(self, query: Query) -> Steps[QueryResponse]:
         """Send what is coded already; again, under the same key, where that may help."""
-        return (yield from self._patiently(Send(query), answer_of))
+        answer = yield from self._patiently(Send(query), answer_of)
+        if answer.need is None or not query.enhancement:
+            return answer
+        try:
+            enhance = Enhance(answer.need.handle, query.enhancement)
+            return (yield from self._patiently(enhance, answer_of))
+        except RETRIED:
+            raise
+        except CotamError:
+            return answer  # nobody waits there any more: the provisional one stands
 
     def agree(self) -> Steps[None]:
         """Code with a bundle from now on that the server takes."""
@@ -197,6 +233,19 @@ class Exchange:
         if unreachable is not None:
             raise unreachable
 
+    def _enhance(self, attempt: Attempt, coded: CodedPicture, need: Need) -> Steps[None]:
+        """Send what an answer asks for; where that fails, the provisional one stands."""
+        assert attempt.query is not None
+        try:
+            cells = cells_of(need, coded.stream)
+            enhancement = yield partial(coded.enhancement, cells, need.quality)
+            attempt.query = replace(attempt.query, enhancement=enhancement)
+            step = Enhance(need.handle, enhancement)
+            attempt.answer = yield from self._patiently(step, answer_of)
+            attempt.rounds.append(len(enhancement))
+        except CotamError as error:
+            attempt.lost = error
+
     def _looks_first(self, attempt: Attempt) -> bool:
         coded_already = all(isinstance(one, Stream) for one in attempt.subjects)
         return self.coder.follows_server and not coded_already and not self.served.known
@@ -220,11 +269,25 @@ class Exchange:
                 streams.append(subject)
             elif isinstance(subject, ClipSource):
                 streams.append((yield partial(ClipCoder(self.coder, subject.options), subject)))
+            elif self._keeps(attempt):
+                attempt.coded = yield partial(self.coder.code, subject, name=name)
+                streams.append(attempt.coded.stream)
             else:
                 streams.append((yield partial(self.coder.encode, subject, name=name)))
         attempt.streams = streams
         first, *others = (stream.to_bytes() for stream in streams)
-        attempt.query = Query(first, attempt.prompt, attempt.max_new_tokens, others=tuple(others))
+        attempt.query = Query(
+            first,
+            attempt.prompt,
+            attempt.max_new_tokens,
+            others=tuple(others),
+            ask_back=self.ask_back if attempt.coded is not None else None,
+        )
+        attempt.rounds = [len(first) + sum(map(len, others))]
+
+    def _keeps(self, attempt: Attempt) -> bool:
+        """Whether a picture is kept for what may be asked for: only one that is alone is."""
+        return self.ask_back is not None and not attempt.others
 
     def _send(
         self, attempt: Attempt, read: Callable[[httpx.Response], T], grows: bool = False
@@ -248,7 +311,7 @@ class Exchange:
         except (BundleUnknown, NotFound) as error:  # the refusal says more
             raise refused from error
 
-    def _patiently(self, step: Send | Look | Work, read: Callable[[Any], T]) -> Steps[T]:
+    def _patiently(self, step: Send | Enhance | Look | Work, read: Callable[[Any], T]) -> Steps[T]:
         """A step, done again after a while where that may help; `read` makes its result."""
         failures = 0
         while True:

@@ -7,15 +7,17 @@ Nothing here opens a connection.
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import time
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from edge_client.server.query import Query
-from shared.bitstream import MEDIA_TYPE
+from shared.bitstream import MEDIA_TYPE, Bitstream
 from shared.errors import (
     BodyTooLarge,
     BundleUnknown,
@@ -26,13 +28,16 @@ from shared.errors import (
     NotFound,
     Overloaded,
     RateLimited,
+    StreamError,
     UpstreamError,
 )
 from shared.frames import MAGIC as CLIP_MAGIC
 from shared.frames import MEDIA_TYPE as CLIP_MEDIA_TYPE
+from shared.layers.cells import Cells
 from shared.query_body import join_body
 from shared.schemas import (
     PROBLEM_MEDIA_TYPE,
+    Need,
     Problem,
     QueryResponse,
     error_from,
@@ -63,6 +68,12 @@ def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
         options["max_new_tokens"] = query.max_new_tokens
     if grows:
         options["stream"] = "true"
+    elif query.ask_back is not None:
+        options["ask_back"] = 1
+        if query.ask_back.confidence is not None:
+            options["target_confidence"] = f"{query.ask_back.confidence:g}"
+        if query.ask_back.max_bytes is not None:
+            options["max_bytes"] = query.ask_back.max_bytes
     media_type = CLIP_MEDIA_TYPE if query.stream.startswith(CLIP_MAGIC) else MEDIA_TYPE
     return {
         "method": "POST",
@@ -71,6 +82,28 @@ def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
         "content": join_body(query.prompt, query.streams),
         "headers": {"Content-Type": media_type, KEY_HEADER: query.key},
     }
+
+
+def enhancement_of(handle: str, enhancement: bytes) -> dict[str, Any]:
+    """The same for what a provisional answer asks for. It needs no key: its handle is one."""
+    return {
+        "method": "POST",
+        "url": f"{QUERY}/{quote(handle, safe='')}/enhancement",
+        "content": enhancement,
+        "headers": {"Content-Type": MEDIA_TYPE},
+    }
+
+
+def cells_of(need: Need, stream: Bitstream) -> Cells:
+    """The cells that an answer about a stream asks for. Raises UpstreamError for none."""
+    try:
+        payload = base64.b64decode(need.cells, validate=True)
+        return Cells.decode(payload, stream.width, stream.height)
+    except (ValueError, StreamError) as error:
+        raise UpstreamError(
+            "the server asks for cells that the picture does not have",
+            hint="check the server's version",
+        ) from error
 
 
 def answer_of(response: httpx.Response) -> QueryResponse:

@@ -16,6 +16,7 @@ the same key, and the server answers it once.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Concatenate, Final, ParamSpec, TypeVar
 
-from edge_client.server.query import Query
+from edge_client.server.query import AskBack, Query
 from shared.errors import CotamError, StreamError, UsageError
 from shared.files import sync_folder, write_atomically
 from shared.query_body import join_streams, split_streams
@@ -72,11 +73,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Job:
-    """A query with where it came from: its picture's name, and when (seconds since 1970)."""
+    """A query with where it came from: its picture's name, and when (seconds since 1970).
+
+    provisional: as of `Spool.add`.
+    """
 
     query: Query
     picture: str
     created: float
+    provisional: str = ""
 
 
 def _usable(method: Callable[Concatenate[Spool, P], R]) -> Callable[Concatenate[Spool, P], R]:
@@ -115,8 +120,13 @@ class Spool:
             raise SpoolUnusable(f"there is no place for a spool: {error.strerror}") from error
 
     @_usable
-    def add(self, query: Query, picture: str, now: float | None = None) -> Entry:
-        """Keep a question behind all others. Raises UsageError where the spool is full."""
+    def add(
+        self, query: Query, picture: str, now: float | None = None, provisional: str = ""
+    ) -> Entry:
+        """Keep a question behind all others. Raises UsageError where the spool is full.
+
+        provisional: the answer so far, of one whose enhancement could not be sent.
+        """
         now = time.time() if now is None else now
         header = {
             "version": 1,
@@ -126,6 +136,12 @@ class Spool:
             "picture": picture,
             "created": now,
         }
+        if query.ask_back is not None:
+            header["ask_back"] = vars(query.ask_back)
+        if query.enhancement:
+            header["enhancement"] = base64.b64encode(query.enhancement).decode()
+        if provisional:
+            header["provisional"] = provisional
         data = json.dumps(header).encode() + b"\n" + join_streams(query.streams)
         waiting = self.entries()
         used = sum(entry.size for entry in waiting)
@@ -160,8 +176,16 @@ class Spool:
                 header = json.loads(file.readline(MAX_HEADER_BYTES))
                 stream, *others = split_streams(file.read())
             asked = header["prompt"], header["max_new_tokens"], header["key"]
-            query = Query(stream, *asked, tuple(others))
-            return Job(query, str(header["picture"]), float(header["created"]))
+            wish = header.get("ask_back")
+            query = Query(
+                stream,
+                *asked,
+                tuple(others),
+                ask_back=None if wish is None else AskBack(**wish),
+                enhancement=base64.b64decode(header.get("enhancement", "")),
+            )
+            created, provisional = float(header["created"]), str(header.get("provisional", ""))
+            return Job(query, str(header["picture"]), created, provisional)
         except (*_DAMAGED, StreamError, UsageError) as error:
             raise JobUnreadable(f"the job {entry.name} cannot be read: {error}") from error
 

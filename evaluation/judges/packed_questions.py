@@ -33,10 +33,16 @@ from shared.nets.vision import image_token
 
 @dataclass(frozen=True)
 class Grades:
-    """Whether each answer is right, bool [B, Q], and the probability of the right one, [B, Q]."""
+    """Whether each answer is right, bool [B, Q], and the probability of the right one, [B, Q].
+
+    sure: [B, Q], the probability of the least likely token that greedy decoding writes, up to the
+    first one that is wrong. looked: [B, Q, N], attention to the picture as an answer begins.
+    """
 
     right: NDArray[np.bool_]
     probable: NDArray[np.float32]
+    sure: NDArray[np.float32]
+    looked: NDArray[np.float32]
 
 
 QuestionTokens = tuple[list[int], list[int]]
@@ -94,6 +100,8 @@ class PackedLlava:
         words = embed(torch.tensor(self.head + ids)).expand(len(features), -1, -1)
         head, rest = words[:, : len(self.head)], words[:, len(self.head) :]
         places = torch.tensor([place for answer in wanted for place in answer])
+        watch = self.backend.watch
+        watch.at = [answer[0] - 1 for answer in wanted]
         logits = self.model(
             inputs_embeds=torch.cat([head, features, rest], dim=1),
             attention_mask=_mask(block).expand(len(features), -1, -1, -1),
@@ -105,10 +113,21 @@ class PackedLlava:
         each = (
             logits.float().log_softmax(-1).gather(2, answers.expand(len(features), -1)[..., None])
         )
+        attention, watch.at = watch.take(), (-1,)
+        assert attention is not None
+        looked = attention[..., len(self.head) : prefix]
+        top = logits.float().softmax(-1).amax(-1)
         ends = np.cumsum([len(answer) for answer in wanted])[:-1].tolist()
         parts = zip(*(v.tensor_split(ends, dim=1) for v in (hits, each[..., 0])), strict=True)
         right, probable = zip(*((hit.all(1), log.sum(1).exp()) for hit, log in parts), strict=True)
-        return Grades(torch.stack(right, 1).numpy(), torch.stack(probable, 1).numpy())
+        sure = [
+            _sure(hit, most)
+            for hit, most in zip(
+                hits.tensor_split(ends, dim=1), top.tensor_split(ends, dim=1), strict=True
+            )
+        ]
+        by_column = [torch.stack(each, 1).numpy() for each in (right, probable, sure)]
+        return Grades(by_column[0], by_column[1], by_column[2], looked.numpy())
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Tokens before and after the picture."""
@@ -117,6 +136,12 @@ class PackedLlava:
         ids = self._tokenizer(text, add_special_tokens=not begins).input_ids
         at = ids.index(self._image)
         return ids[:at], ids[at + 1 :]
+
+
+def _sure(hits: Tensor, top: Tensor) -> Tensor:
+    """The least of `top` [B, T] up to the first place that is no hit, [B]."""
+    missed_before = (~hits).cumsum(1) - (~hits).int()
+    return top.masked_fill(missed_before > 0, 1.0).amin(1)
 
 
 def _mask(block: list[int]) -> Tensor:

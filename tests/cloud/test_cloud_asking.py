@@ -14,7 +14,13 @@ import pytest
 from cloud_server.guard.keys import hash_key
 from cloud_server.inference.image_store import ImageStore, Kept, OpenQuestion
 from cloud_server.inference.mllm.base import VisualInput
-from cloud_server.inference.need import BYTES_A_CELL, FRAME_BYTES, MOST_CELLS, cells_wanted
+from cloud_server.inference.need import (
+    BYTES_A_CELL,
+    FRAME_BYTES,
+    MOST_CELLS,
+    cells_wanted,
+    most_cells,
+)
 from edge_client.coding.continuing import CodedPicture
 from edge_client.coding.picture_coder import PictureCoder
 from shared.bitstream import MEDIA_TYPE
@@ -274,24 +280,23 @@ def test_cells_are_those_of_the_map_where_it_looked() -> None:
     level_map = LevelMap(values, 16, 2, 30)
     looked = np.zeros((4, 5), np.float32)
     looked[0, 0], looked[1, 2], looked[2, 3] = 0.9, 0.2, 0.1
-    room = FRAME_BYTES + 2 * BYTES_A_CELL
-    found = cells_wanted(80, 64, level_map, looked, room)
+    found = cells_wanted(80, 64, level_map, looked, 2)
     assert found is not None
     assert np.argwhere(found.chosen).tolist() == [[1, 2], [2, 3]]
-    alone = cells_wanted(80, 64, None, looked, room)
+    alone = cells_wanted(80, 64, None, looked, 2)
     assert alone is not None
     assert np.argwhere(alone.chosen).tolist() == [[0, 0], [1, 2]]
     whole = cells_wanted(80, 64, level_map, None)
     assert whole is not None
     assert whole.chosen[1:3, 1:4].all()
     assert cells_wanted(80, 64, None, None) is None
-    assert cells_wanted(80, 64, level_map, looked, FRAME_BYTES) is None
+    assert most_cells(None) == MOST_CELLS == most_cells(1 << 20)
+    assert most_cells(FRAME_BYTES + 2 * BYTES_A_CELL) == 2
+    assert cells_wanted(80, 64, level_map, looked, 0) is None
 
 
 def test_large_cells_of_a_map_cover_their_latents() -> None:
     values = np.array([[0, 1]], np.uint8)
-    found = cells_wanted(
-        128, 64, LevelMap(values, 64, 2, 30), None, FRAME_BYTES + 16 * BYTES_A_CELL
-    )
+    found = cells_wanted(128, 64, LevelMap(values, 64, 2, 30), None, 16)
     assert found is not None
     assert found.mask(128, 64)[:, 4:].all()

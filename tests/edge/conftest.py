@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from edge_client.coding.encoder import Encoder
+from edge_client.settings import ENVIRONMENT
 from shared.bitstream import Bitstream
 from shared.bundle import DECODER, MANIFEST, Bundle
 from shared.query_body import split_body
@@ -70,7 +71,7 @@ def cli(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Ended]:
     """Run the command line in this process, with no settings but those of the test."""
-    for name in ("COTAM_SERVER_URL", "COTAM_API_KEY", "COTAM_EDGE_BUNDLE", "COTAM_CONFIG"):
+    for name in (*ENVIRONMENT.values(), "COTAM_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
@@ -179,7 +180,8 @@ def server() -> Iterator[Server]:
             body = self.rfile.read(int(self.headers["content-length"]))
             url = urlsplit(self.path)
             fields = {name: value.encode() for name, value in parse_qsl(url.query)}
-            fields["prompt"], streams = split_body(body)
+            enhances = url.path.endswith("/enhancement")
+            fields["prompt"], streams = (b"", [body]) if enhances else split_body(body)
             fields["bitstream"] = streams[0]
             headers = {k.lower(): v for k, v in self.headers.items()}
             self._send(*state.reply(Seen(url.path, headers, fields, streams)))

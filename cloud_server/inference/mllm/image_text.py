@@ -44,7 +44,7 @@ class ImageText:
         self.tower = Tower(Vision(model, processor), bundles)
         self.resolution = self.tower.resolution
         self._model = model
-        self._watch = Watch(model)
+        self.watch = Watch(model)
         self._processor = processor
         self._tokenizer = processor.tokenizer
         text = model.config.get_text_config()
@@ -111,11 +111,11 @@ class ImageText:
         inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=features)}
 
         def looked_of() -> list[NDArray[np.float32] | None]:
-            attention = self._watch.take()
+            attention = self.watch.take()
             if attention is None:
                 return [None] * len(rows)
             firsts = [one.visuals[0].content for one in requests]
-            return [self._looked(*one) for one in zip(rows, firsts, attention, strict=True)]
+            return [self._looked(*one) for one in zip(rows, firsts, attention[:, 0], strict=True)]
 
         generate(self._model, self._tokenizer, inputs, requests, looked_of)
 
