@@ -321,11 +321,11 @@ def _images(answer: QueryResponse, rounds: list[int]) -> str:
     if answer.images:
         size = sum(each.bytes for each in answer.images)
         return f"{len(answer.images)} pictures sent as {size} bytes"
-    size = f"{image.bytes} bytes"
+    in_bytes = f"{image.bytes} bytes"
     if len(rounds) > 1:
         first, second = rounds
-        size = f"{first} bytes, then {second} that were asked for"
-    return f"{image.width}x{image.height} sent as {size} ({image.bpp:.3f} bpp)"
+        in_bytes = f"{first} bytes, then {second} that were asked for"
+    return f"{image.width}x{image.height} sent as {in_bytes} ({image.bpp:.3f} bpp)"
 
 
 def _sure(answer: QueryResponse) -> str:
