@@ -9,7 +9,7 @@ SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check docs clean
-.PHONY: results results-answers results-parts web web-check
+.PHONY: results results-answers results-parts web web-check lmms-check
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -128,5 +128,16 @@ docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links f
 towers-check: $(READY) ## train, export, serve and ask with six towers of true size (9 GB, half an hour)
 	$(MEASURE) towers
 
+# Another environment of its own; lmms-eval 0.7.3 asks filelock for a module that later ones lack.
+LMMS := .venv-lmms
+$(LMMS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet 'lmms_eval==0.7.3' 'filelock<3.21' decord scikit-image constriction onnxruntime
+	$(LMMS)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+lmms-check: $(READY) $(LMMS)/.ready ## run a real lmms-eval on Scenes, through streams and without (minutes)
+	$(MEASURE) lmms --python $(LMMS)/bin/python
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .venv-demo .venv-docs $(VLLM) $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-demo .venv-docs $(VLLM) $(LMMS) $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -37,6 +37,7 @@ COMMANDS = {
         "service",
         "a real vLLM beside our server: the same answers, by picture, features and stream",
     ),
+    "lmms": ("service", "a real lmms-eval on Scenes, with and without a stream in between"),
     "load": (
         "service",
         "the service under load: speed, memory, overload, the end, and our share of it",

@@ -24,6 +24,16 @@ def proxy(
     server: options.Server = None,
     api_key: options.ApiKey = None,
     bundle: options.BundleName = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency",
+            "-c",
+            min=1,
+            max=64,
+            help="Requests whose pictures are coded at a time.",
+        ),
+    ] = 2,
     connect_timeout: options.ConnectTimeout = 5.0,
     send_timeout: options.SendTimeout = 30.0,
     answer_timeout: options.AnswerTimeout = 120.0,
@@ -64,7 +74,8 @@ def proxy(
     )
     timeouts = Timeouts(connect_timeout, send_timeout, answer_timeout, pool_timeout)
     talk = Output(quiet=quiet)
-    app = create_app(coder, Connection(settings.server, settings.api_key, timeouts), talk.say)
+    connection = Connection(settings.server, settings.api_key, timeouts)
+    app = create_app(coder, connection, talk.say, concurrency)
     with listen_on(listen) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"

@@ -54,12 +54,17 @@ _NO_MEMORY: Final = CotamError("there is not enough memory", hint="lower --resol
 Say = Callable[[str], None]
 
 
-def create_app(coder: PictureCoder, connection: Connection, say: Say) -> Starlette:
-    """The proxy before a server, as an ASGI app. say: takes a line for each request.
+def create_app(
+    coder: PictureCoder, connection: Connection, say: Say, concurrency: int = 2
+) -> Starlette:
+    """The proxy before a server, as an ASGI app.
+
+    say: takes a line for each request. concurrency: requests whose pictures are coded at a time;
+    any number wait for their answers.
 
     Raises UsageError where the environment stands in the connection's way.
     """
-    proxy = _Proxy(coder, connection, say)
+    proxy = _Proxy(coder, connection, say, concurrency)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -88,13 +93,15 @@ def create_app(coder: PictureCoder, connection: Connection, say: Say) -> Starlet
 
 
 class _Proxy:
-    def __init__(self, coder: PictureCoder, connection: Connection, say: Say) -> None:
+    def __init__(
+        self, coder: PictureCoder, connection: Connection, say: Say, concurrency: int
+    ) -> None:
         self._coder = coder
         self._connection = connection
         self._say = say
         self._http = connection.open_async()
-        # One request at a time: the networks use all cores as it is, and pixels take memory.
-        self._coding = asyncio.Lock()
+        # Few at a time: the networks use all cores as it is, and pixels take memory.
+        self._coding = asyncio.Semaphore(concurrency)
         self._totals = Totals()
         self._served = Served(connection.server)
 
@@ -180,10 +187,12 @@ class _Proxy:
         self._totals.pictures += content.pictures
         self._totals.picture_bytes += content.picture_bytes
         self._totals.stream_bytes += content.stream_bytes
+        self._totals.saved_bytes += content.received - len(content.body)
         line = f"{request.method} {_path(request)} {response.status_code}"
         if content.body:
             line += (
-                f": {content.received} bytes in, {len(content.body)} out; "
+                f": {content.received} bytes in, {len(content.body)} out, "
+                f"{content.received - len(content.body)} saved; "
                 f"pictures: {content.pictures}, {content.picture_bytes} bytes as "
                 f"{content.stream_bytes}"
             )

@@ -18,6 +18,7 @@ class Totals:
     pictures: int = 0
     picture_bytes: int = 0
     stream_bytes: int = 0
+    saved_bytes: int = 0
 
     def exposition(self) -> str:
         """The text of /metrics."""
@@ -29,6 +30,7 @@ class Totals:
                 ("pictures", "Pictures sent as streams.", {"": self.pictures}),
                 ("picture_bytes", "Bytes of these as they came.", {"": self.picture_bytes}),
                 ("stream_bytes", "Bytes of the streams sent for them.", {"": self.stream_bytes}),
+                ("saved_bytes", "Bytes of bodies less than came.", {"": self.saved_bytes}),
             )
         )
 

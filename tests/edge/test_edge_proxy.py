@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,30 @@ def test_openais_client_gets_the_answer_of_send(
     assert "cotam_proxy_pictures_total 2\n" in metrics
     assert f"cotam_proxy_picture_bytes_total {2 * picture}\n" in metrics
     assert f"cotam_proxy_stream_bytes_total {2 * stream}\n" in metrics
+
+
+def test_several_requests_are_coded_at_a_time(
+    upstream: Upstream, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits inside of the coder until the other is there as well."""
+    both = threading.Barrier(2)
+    encode = PictureCoder.encode
+
+    def meet(coder: PictureCoder, picture: Any, *, name: str = "") -> Bitstream:
+        both.wait(60)
+        return encode(coder, picture, name=name)
+
+    monkeypatch.setattr(PictureCoder, "encode", meet)
+    with proxied(upstream.url) as (http, lines), ThreadPoolExecutor(2) as pool:
+        body = asked(photo)
+        sent = [pool.submit(http.post, CHAT, json=body) for _ in range(2)]
+        assert all(one.result().is_success for one in sent)
+        saved = http.get("/metrics").text
+    (_, _, first), (_, _, second) = upstream.seen
+    assert first == second
+    came = len(httpx.Request("POST", upstream.url, json=body).content)
+    assert f"{came} bytes in, {len(first)} out, {came - len(first)} saved" in lines[-1]
+    assert f"cotam_proxy_saved_bytes_total {2 * (came - len(first))}\n" in saved
 
 
 def test_what_holds_no_picture_passes_unchanged(upstream: Upstream) -> None:
