@@ -34,6 +34,7 @@ from shared.nets.precision import mixed_precision
 from shared.nets.start import start_at_zero
 
 STRIDE = 16
+FAR = 1e6  # in own steps: no bound
 FIRST_STEP, LAST_STEP = 420.0, 14.0  # quantiser steps of knots 0 and 9, in 8-bit units
 
 
@@ -283,6 +284,8 @@ class Codec(nn.Module):
             latent, codes, base, rate, quantised, steps, before
         )
         latent_bits = rate(self._drawn(gained - mean, index) + mean, scales_of(index), mean)
+        if before is not None and before.bounds is not None:
+            latent_bits = latent_bits + self._log2_inside(before.bounds / steps, mean, index)
         decoded = self._decoded(gained, mean, index) * steps / STEP_UNIT
         return decoded, latent_bits.sum(1), hyper_bits
 
@@ -291,8 +294,17 @@ class Codec(nn.Module):
         """What a reader has of latents [B, C, h, w] that were coded at these codes."""
         steps = self.steps_at(codes)
         gained, mean, index, z, _ = self._predicted(latent, codes, base, rate, True, steps, None)
-        sixteenths = torch.round(MEAN_UNIT * self._decoded(gained, mean, index))
-        return Before(sixteenths.double() * steps.double(), codes, z)
+        decoded = self._decoded(gained, mean, index)
+        sixteenths = torch.round(MEAN_UNIT * decoded)
+        zone = self.dead_zones[index.round().long()]
+        symbol = torch.round(decoded - mean)
+        # Distances were drawn to zero by the zone: what is coded as 0 may be so much farther.
+        low = symbol - 0.5 + torch.where(symbol > 0, zone, -zone)
+        high = symbol + 0.5 + torch.where(symbol < 0, -zone, zone)
+        ends = torch.stack([low, high])
+        far = ends.new_tensor([-FAR, FAR]).view(2, 1, 1, 1, 1)
+        bounds = torch.where(index == 0, far, mean + ends).double() * steps
+        return Before(sixteenths.double() * steps.double(), codes, z, bounds)
 
     def _predicted(
         self,
@@ -313,6 +325,17 @@ class Codec(nn.Module):
         features = self.entropy.features(z, codes, quantised)
         mean, index = self.entropy(features, codes, gained, self._decoded, quantised, before, steps)
         return gained, mean, index, z, hyper_bits
+
+    def _log2_inside(self, bounds: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        """log2 of how likely symbols are of which latents between bounds [2, B, C, h, w], in own
+        steps, may become one: what need not be told."""
+        ends = self._drawn(bounds.float() - mean, index)
+        ends = ends + ends.new_tensor([-0.5, 0.5]).view(2, 1, 1, 1, 1)
+        # A difference of two nearly equal numbers is none in float32: by the nearer tail.
+        low, high = ends / scales_of(index) / math.sqrt(2)
+        low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)
+        inside = 0.5 * (torch.erfc(-high) - torch.erfc(-low))
+        return inside.clamp_min(1e-9).log2()
 
     def _hyper(self, gained: Tensor, base: Tensor, rate: nn.Module) -> tuple[Tensor, Tensor]:
         """Hyper latent [B, Cz, h', w'] of latents in own steps, and its bits [B, h', w']."""

@@ -147,11 +147,12 @@ class IntegerConv(nn.Module):
 class Before:
     """Latents that the reader has, as in `shared.coding.integer_network`: values f64 [B, C, h, w],
     codes [B, h, w], -1 where nothing is there; hyper [B, Cz, h', w'] where it stands for the own
-    one."""
+    one. bounds: between which latents lie that are the same ones, f64 [2, B, C, h, w]."""
 
     values: Tensor
     codes: Tensor
     hyper: Tensor | None = None
+    bounds: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,23 @@ def test_what_goes_on_from_nothing_starts_as_the_network_without(codec: Codec) -
 
 
 @torch.no_grad()
+def test_what_a_base_tells_of_a_latent_need_not_be_coded(codec: Codec) -> None:
+    """The latents lie between the bounds, and the bits that these save are never more than all."""
+    latent, codes = latents((6, 5))
+    rate, base = Rate().eval(), torch.tensor([40.0])
+    before = codec.before(latent, torch.full_like(codes, 40).float(), base, rate)
+    assert before.bounds is not None
+    low, high = before.bounds / STEP_UNIT
+    assert (low - 0.01 <= latent).all()
+    assert (latent <= high + 0.01).all()
+    fine = (latent, torch.full_like(codes, 100).float(), torch.tensor([100.0]), rate)
+    _, bits, _ = codec.code_latent(*fine, before=before)
+    _, plain, _ = codec.code_latent(*fine, before=Before(before.values, before.codes, before.hyper))
+    assert (bits > 0).all()
+    assert bits.sum() < 0.95 * plain.sum()
+
+
+@torch.no_grad()
 def test_numbers_between_the_knots_follow_from_those_that_a_bundle_holds(codec: Codec) -> None:
     """So the integers of a bundle come back when it becomes a run again."""
     torch.manual_seed(4)

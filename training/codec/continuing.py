@@ -72,7 +72,8 @@ def _frame_before(
     other = torch.where(moved.unsqueeze(1).to(latent.device), latent.roll(1, 0), other)
     found = codec.before(other, codes, base, rate)
     # A frame has a hyper latent of its own, or none where little has changed.
-    return found if _chance(generator) < 0.5 else Before(found.values, found.codes)
+    hyper = found.hyper if _chance(generator) < 0.5 else None
+    return Before(found.values, found.codes, hyper)
 
 
 def _chance(generator: torch.Generator) -> float:
