@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from shared.errors import UsageError
 from shared.level_map import STRIDE, latent_shape
@@ -199,7 +200,6 @@ class Vision:
 
         [B * V, leading + T, D] and [B * V, T', D'], of a tower without views [B * N, D].
         """
-        inputs = join(pictures)
         low: list[Tensor] = []
         high: list[Tensor] = []
 
@@ -211,18 +211,33 @@ class Vision:
             raise _Reached
 
         with added(self.embeddings, tokens):
-            handles = [
+            self._run_to(
+                pictures,
                 self.embeddings.register_forward_hook(enters),
                 self.projector.register_forward_pre_hook(reads),
-            ]
-            try:
-                self.base.get_image_features(**self._moved(inputs), return_dict=True)
-            except _Reached:
-                pass
-            finally:
-                for handle in handles:
-                    handle.remove()
+            )
         return low[0], high[0]
+
+    def patch_embeddings(self, pictures: Sequence[Inputs]) -> Tensor:
+        """The first of `levels` alone, without the tower's layers."""
+        low: list[Tensor] = []
+
+        def enters(module: nn.Module, arguments: Any, output: Tensor) -> None:
+            low.append(output)
+            raise _Reached
+
+        self._run_to(pictures, self.embeddings.register_forward_hook(enters))
+        return low[0]
+
+    def _run_to(self, pictures: Sequence[Inputs], *hooks: RemovableHandle) -> None:
+        """Run the tower until a hook has what it wants; all of them are removed."""
+        try:
+            self.base.get_image_features(**self._moved(join(pictures)), return_dict=True)
+        except _Reached:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def patches(self, inputs: Inputs) -> Patches:
         """The pixels of each patch that the tower is given."""

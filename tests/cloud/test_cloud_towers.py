@@ -136,6 +136,8 @@ def test_an_adapter_for_the_tower_changes_what_is_seen(
     vision = Vision(loaded.model, loaded.processor)
     picture = _decoded(_picture(60, 90, 3))
     plain = Tower(vision, []).see([picture])[0]
+    inputs = [vision.inputs(picture.picture)]
+    assert torch.equal(vision.patch_embeddings(inputs), vision.levels(inputs)[0])
     for deviation in (0.0, 0.3):
         made = write_bundle(bundle, vision, tmp_path / str(deviation), deviation)
         tower = Tower(vision, [made])

@@ -55,6 +55,7 @@ MOST_HEADS_WIDE = 64  # of the adapter's attention, a head
 SEEN_ENOUGH = 0.6  # share of a picture that a processor should leave
 VALIDATION_PICTURES = 8
 VALIDATION_CODES = (20, 50, 80)
+VALIDATION_STEP = 30  # of the level map
 SCALED_BY = 8  # pictures that tell how large the patch embeddings are
 POSITIONS: Final = 16  # a side, of the adapter of a tower that takes any shape
 
@@ -90,9 +91,17 @@ class TowerTraining:
 
     @torch.no_grad()
     def code(
-        self, pictures: Sequence[Picture], base: Tensor, step: Tensor, chance: np.random.Generator
+        self,
+        pictures: Sequence[Picture],
+        base: Tensor,
+        step: Tensor,
+        chance: np.random.Generator,
+        wanted: tuple[Tensor, Tensor] | None = None,
     ) -> CodedPictures:
-        """Pictures u8 of one size, coded at base codes i64 [B]; step i64 [B] of the level map."""
+        """Pictures u8 of one size, coded at base codes i64 [B]; step i64 [B] of the level map.
+
+        wanted: what `read` said of the pictures, where that is known.
+        """
         device = self.vision.device
         height, width = pictures[0].shape[:2]
         planes = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
@@ -103,11 +112,16 @@ class TowerTraining:
         )
         restored = (coded.picture[:, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
         decoded = restored.permute(0, 2, 3, 1).cpu().numpy()
-        originals = [self.vision.inputs(picture) for picture in pictures]
-        with mixed_precision(device.type):
-            wanted = self.vision.levels(originals)
         inputs = [self.vision.inputs(np.ascontiguousarray(picture)) for picture in decoded]
-        return CodedPictures(wanted, inputs, coded.latent, codes, height, width)
+        return CodedPictures(
+            wanted or self.read(pictures), inputs, coded.latent, codes, height, width
+        )
+
+    @torch.no_grad()
+    def read(self, pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
+        """Low and high level of pictures u8 of one size, see `Vision.levels`."""
+        with mixed_precision(self.vision.device.type):
+            return self.vision.levels([self.vision.inputs(picture) for picture in pictures])
 
     def losses(self, adapter: LatentAdapter | None, coded: CodedPictures) -> Losses:
         """Low and high level loss [B], each over the variance of what is wanted."""
@@ -128,7 +142,7 @@ class TowerTraining:
         lows = []
         with torch.no_grad():
             for picture in pictures:
-                low, _ = self.vision.levels([self.vision.inputs(picture)])
+                low = self.vision.patch_embeddings([self.vision.inputs(picture)])
                 patches = low.float().flatten(0, -2)
                 lows.append(float((patches - patches.mean(dim=0)).square().mean()))
         return float(np.sqrt(np.mean(lows)))
@@ -265,16 +279,18 @@ def validate(
     training: TowerTraining, adapter: LatentAdapter, pictures: Sequence[Picture]
 ) -> dict[str, float]:
     """High level loss at some qualities with guidance, with ("high") and without ("bare")."""
-    scores: dict[str, float] = {}
-    for code in VALIDATION_CODES:
-        pairs = []
-        for number, picture in enumerate(pictures):
-            chance = np.random.default_rng(number)
-            coded = training.code([picture], torch.tensor([code]), torch.tensor([30]), chance)
+    pairs: dict[int, list[list[float]]] = {code: [] for code in VALIDATION_CODES}
+    for number, picture in enumerate(pictures):
+        wanted = training.read([picture])
+        for code, found in pairs.items():
+            chance, step = np.random.default_rng(number), torch.tensor([VALIDATION_STEP])
+            coded = training.code([picture], torch.tensor([code]), step, chance, wanted)
             with mixed_precision(training.vision.device.type):
                 both = [training.losses(one, coded)["high"] for one in (adapter, None)]
-            pairs.append([float(one) for one in both])
-        scores[f"high{code}"], scores[f"bare{code}"] = np.mean(pairs, axis=0).tolist()
+            found.append([float(one) for one in both])
+    scores: dict[str, float] = {}
+    for code, found in pairs.items():
+        scores[f"high{code}"], scores[f"bare{code}"] = np.mean(found, axis=0).tolist()
     return scores
 
 
