@@ -14,43 +14,46 @@ from typing import IO, Any, Final
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from shared.bitstream import MAGIC, MEDIA_TYPE, SUFFIX, Bitstream, Limits
+from shared.bitstream import MAGIC, MEDIA_TYPE, SUFFIX, Limits
 from shared.errors import CotamError, PictureTooLarge, StreamError, UsageError
+from shared.layers.enhancement import read_layers
 
 FORMAT: Final = "COTAM"
 OPTIONS: Final = frozenset({"quality", "budget", "guidance", "bundle"})
 
 
 class CotamImageFile(ImageFile.ImageFile):
-    """A stream: parsed when it is opened, decoded when its pixels are first needed."""
+    """A stream, or a file of layers: parsed when it is opened, decoded, as its last layer has it,
+    when its pixels are first needed."""
 
     format = FORMAT
     format_description = "CoTAM, compression for multimodal language models"
-    _stream: Bitstream | None = None
+    _data: bytes = b""
 
     def _open(self) -> None:
         assert self.fp is not None
         # A byte more than a reader takes, so that a longer one is refused, not cut.
         data = self.fp.read(Limits().stream_bytes + 1)
         try:
-            self._stream = Bitstream.from_bytes(data)
+            stream, later = read_layers(data)
         except StreamError as error:
             raise UnidentifiedImageError(f"not a sound CoTAM stream: {error}") from error
-        self._size = self._stream.width, self._stream.height
+        self._data = data
+        self._size = stream.width, stream.height
         self._mode = "RGB"
-        self.info["quality"] = self._stream.quality
-        self.info["codec"] = self._stream.codec_id.hex()
+        self.info["quality"] = later[-1].quality if later else stream.quality
+        self.info["codec"] = stream.codec_id.hex()
 
     def load(self) -> Any:
         """Decode, the first time. Raises OSError where this machine cannot."""
-        if self._stream is not None:
+        if self._data:
             from cloud_server import decode  # torch, which opening does without
 
             try:
-                decoded = decode(self._stream.to_bytes())
+                decoded = decode(self._data)
             except CotamError as error:
                 raise OSError(f"the CoTAM stream cannot be decoded: {error}") from error
-            self.im, self._stream = decoded.im, None
+            self.im, self._data = decoded.im, b""
         return super().load()
 
 

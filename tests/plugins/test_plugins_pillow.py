@@ -16,7 +16,9 @@ from PIL import Image, UnidentifiedImageError
 
 import plugins.pillow
 from cloud_server import decode
+from edge_client.coding.picture_coder import PictureCoder
 from shared.bitstream import MEDIA_TYPE, Bitstream
+from shared.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
 STREET = ROOT / "examples" / "street.png"
@@ -41,6 +43,18 @@ def test_a_saved_picture_is_opened_with_its_size_and_decoded_when_it_is_needed(
         assert image.info["quality"] == 3
         assert image._im is None, "the size comes from the header"
         assert np.array_equal(np.asarray(image), np.asarray(decode(stream)))
+
+
+def test_a_file_of_layers_is_as_good_as_its_last(
+    continuing_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Image.open(STREET) as image:
+        coded = PictureCoder(continuing_bundle, quality=1.0, threads=1).code(image)
+    data = coded.stream.to_bytes() + coded.enhancement(None, 4.5)
+    monkeypatch.setattr("cloud_server.decoding.embedded_bundles", lambda: [continuing_bundle])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.info["quality"] == 4.5
+        assert np.array_equal(np.asarray(image), np.asarray(decode(data)))
 
 
 def test_the_suffix_names_the_format(tmp_path: Path) -> None:
