@@ -146,6 +146,7 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
     rows = []
     for world, fields in measured.items():
         weights = resamples(len(fields)).astype(np.float64)
+        bytes_at = _alone_at(fields)
         for path in PATHS:
             each = [one["paths"][_name(path)] for one in fields]
             alone = weights @ np.array([one["alone"] for one in each])
@@ -163,6 +164,7 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
                     with_interval(told),
                     f"{100 * untold[0]:+.1f} %",
                     f"{10 * np.log10(errors[0] / errors[1]):+.2f} dB",
+                    f"{100 * (sum(layers) / bytes_at(errors[0]) - 1):+.1f} %",
                 ]
             )
     bars = ", ".join(f"{bar} % with {count} layers" for count, bar in BARS.items())
@@ -174,11 +176,30 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
             f"of validation each, {maps} level maps. *Over alone*: all layers over one stream of "
             "the last quality, the middle 95 % of resampled pictures in brackets; the bars are "
             f"{bars}. *Untold*: the same without section 4.7 of the format. *Error*: squared error "
-            "of the decoded latents over that of the one stream.",
-            table(["qualities", "layers", "alone", "over alone", "untold", "error"], rows),
+            "of the decoded latents over that of the one stream. *At equal error*: all layers over "
+            "one stream of their error, between those that were measured.",
+            table([*_HEAD, "at equal error"], rows),
             _speed([one["ms"] for fields in measured.values() for one in fields]),
         ]
     )
+
+
+def _alone_at(fields: list[Fields]) -> Callable[[float], float]:
+    """Mean bytes of one stream by the squared error of its latents: straight between the last
+    qualities of all paths, both in logarithms."""
+    points = {}
+    for path in PATHS:
+        each = [one["paths"][_name(path)] for one in fields]
+        error = np.mean([one["errors"][1] for one in each])
+        points[path[-1]] = np.log([error, np.mean([one["alone"] for one in each])])
+    errors, sizes = np.array([points[quality] for quality in sorted(points, reverse=True)]).T
+
+    def at(error: float) -> float:
+        k = int(np.clip(np.searchsorted(errors, np.log(error)), 1, len(errors) - 1))
+        slope = (sizes[k] - sizes[k - 1]) / (errors[k] - errors[k - 1])
+        return float(np.exp(sizes[k] + slope * (np.log(error) - errors[k])))
+
+    return at
 
 
 def _speed(times: list[dict[str, float]]) -> str:
@@ -195,6 +216,7 @@ def _speed(times: list[dict[str, float]]) -> str:
     )
 
 
+_HEAD: Final = ("qualities", "layers", "alone", "over alone", "untold", "error")
 _DONE: Final = ("code", "read")
 
 
