@@ -8,7 +8,7 @@ MEASURE := $(BIN)/python -m evaluation
 SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-edge fuzz load images-check vllm-check docs clean
+.PHONY: help setup demo demo-video test check format bench bench-edge fuzz load images-check vllm-check docs clean
 .PHONY: results results-answers results-parts web web-check lmms-check
 
 help: ## show this list
@@ -32,6 +32,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(DEMO)/.ready ## start a server on loopback and ask it about example pictures
 	$(DEMO)/bin/python -m examples.demo
+
+demo-video: $(DEMO)/.ready ## send a clip to such a server: what is sent when, beside its frames as pictures
+	$(DEMO)/bin/python -m examples.demo_video
 
 # Two processes, a file in one of them: fixtures are shared inside of a file. JOBS=0 runs all in one process.
 JOBS ?= 2

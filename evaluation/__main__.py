@@ -15,6 +15,7 @@ COMMANDS = {
     "nested": ("pictures", "a stream and its enhancements over one stream of the last quality"),
     "reading": ("pictures", "characters that a real reader finds again, over bytes"),
     "classifying": ("pictures", "answers of a real classifier that stay the same, over bytes"),
+    "video": ("pictures", "clips over the codecs between: bytes, PSNR, answers about motion"),
     "sheet": ("pictures", "pictures side by side at equal bytes"),
     "page_sheet": (
         "pictures",

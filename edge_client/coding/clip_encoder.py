@@ -22,7 +22,7 @@ from shared.coding.integer_network import Before
 from shared.frames import Body, Changes, Header
 from shared.level_map import MAX_STEP, STEP_UNIT, STRIDE, LevelMap
 
-CHANGED: Final = 6.0
+CHANGED: Final = 2.5
 """Squared change of a latent in steps that it was coded in, from which it is coded again."""
 RENEWED: Final = 0.3
 """Share of the latents from which on a frame has a hyper latent of its own."""

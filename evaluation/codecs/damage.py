@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,17 @@ Chance = np.random.Generator
 CRC_BYTES = 4
 FIXED_BYTES = len(MAGIC) + 1 + 4
 LONGEST = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bytes to be read, and onto which picture where they continue one."""
+
+    data: bytes
+    base: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.base}: {self.data.hex()}"
 
 
 def damaged(streams: Sequence[bytes], chance: Chance) -> bytes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.codecs.clip_damage import good_clips
 from evaluation.codecs.damage import damaged
 from evaluation.commands.service import fuzz
+from evaluation.commands.service.clip_cases import Clips
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import EntropyModel
+from shared.frames import Changes, Frame, read_frames
 from shared.layers.enhancement import Enhancement
 
 
@@ -83,3 +86,26 @@ def test_damaged_enhancements_end_in_every_error_and_nothing_fails(
     wanted = ("cells", "coarse", "foreign")
     assert {f"enhancement_{end}" for end in wanted} <= set(found["ends"])
     assert {f"stream_{end}" for end in ("truncated", "corrupt", "foreign")} <= set(found["ends"])
+
+
+@pytest.fixture(scope="module")
+def clips(continuing_bundle: Bundle) -> Clips:
+    model = EntropyModel.load(continuing_bundle.path(ENTROPY))
+    return Clips(model, good_clips(model, continuing_bundle.codec_id), fuzz.LIMITS)
+
+
+def test_the_clips_to_damage_are_good(clips: Clips) -> None:
+    assert [clips.read(fuzz.Case(data)) for data in clips.good] == ["decoded"] * len(clips.good)
+    bodies = [f.body for data in clips.good for f in read_frames(data) if isinstance(f, Frame)]
+    changes = [body for body in bodies if isinstance(body, Changes)]
+    assert {body.renews for body in changes} == {False, True}
+    assert {bool(body.plane) for body in changes} == {False, True}
+
+
+def test_damaged_clips_end_as_documented_and_nothing_fails(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "BATCH", 150)
+    found = fuzz.batch(clips, seed=1, number=0)
+    assert found["failures"] == []
+    assert {"decoded", "some lost", "decoder_mismatch", "stream_malformed"} <= set(found["ends"])

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import shared
-from evaluation.codecs.damage import CRC_BYTES, Chance, damaged, damaged_enhancement, sealed
+from evaluation.codecs.clip_damage import good_clips
+from evaluation.codecs.damage import CRC_BYTES, Case, Chance, damaged, damaged_enhancement, sealed
+from evaluation.commands.service.clip_cases import Clips
 from evaluation.machine.peak_memory import STATUS, peak
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
@@ -50,7 +52,10 @@ SLOW: Final = 2.0  # seconds of processor time
 HUNG: Final = 120  # seconds by the clock, in which even a busy machine ends a case
 MEMORY: Final = 512 << 20  # bytes over what the process held before the first case
 LIMITS: Final = Limits(pixels=4_200_000)  # the service's default
-READERS: Final = ("bitstream.py", "entropy_model.py", "level_map.py", "coding/*.py", "layers/*.py")
+READERS: Final = (
+    *("bitstream.py", "entropy_model.py", "frames.py", "level_map.py"),
+    *("clips/*.py", "coding/*.py", "layers/*.py"),
+)
 BASE: Final = slice(3, 5)
 """Where an enhancement names what it continues."""
 
@@ -59,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=int, default=100_000, help=f"in batches of {BATCH}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
+    parser.add_argument("--clips", action="store_true", help="clips, up to each frame's latents")
     parser.add_argument(
         "--enhancements", action="store_true", help="of streams, onto right and wrong ones"
     )
@@ -68,8 +74,10 @@ def main(arguments: argparse.Namespace) -> None:
     """Try what is not yet tried of the seed, then write the section. Raises where a case failed."""
     bundle = open_bundle(arguments.bundle)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    target: Streams | Enhancements = Streams(model, good_streams(model, bundle.codec_id))
-    if arguments.enhancements:
+    target: Target = Streams(model, good_streams(model, bundle.codec_id))
+    if arguments.clips:
+        target = Clips(model, good_clips(model, bundle.codec_id), LIMITS)
+    elif arguments.enhancements:
         target = Enhancements(model, bundle.codec_id)
     records = Records(arguments.results / f"{target.section}.jsonl")
     key = {"bundle": bundle.hex_id, "reader": _reader(), "seed": arguments.seed}
@@ -84,17 +92,6 @@ def main(arguments: argparse.Namespace) -> None:
     failures = [failure for tried in batches_tried for failure in tried["failures"]]
     if failures:
         raise CotamError(f"{len(failures)} cases failed, the first: {failures[0]}")
-
-
-@dataclass(frozen=True)
-class Case:
-    """Bytes to be read, and onto which picture where they continue one."""
-
-    data: bytes
-    base: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.base}: {self.data.hex()}"
 
 
 @dataclass(frozen=True)
@@ -151,6 +148,9 @@ class Enhancements:
         assert (after.latents.codes >= known.latents.codes).all(), "coarser than before"
         assert np.isfinite(after.latent(self.model)).all(), "a latent that is no number"
         return "decoded"
+
+
+Target = Streams | Enhancements | Clips
 
 
 def good_enhancements(model: EntropyModel, codec_id: bytes) -> tuple[list[Known], list[bytes]]:
@@ -228,7 +228,7 @@ def _latent(model: EntropyModel, width: int, height: int, chance: Chance) -> NDA
     return latent
 
 
-def batch(target: Streams | Enhancements, seed: int, number: int) -> Fields:
+def batch(target: Target, seed: int, number: int) -> Fields:
     """Counts by how the cases of one batch ended; failures with their bytes."""
     chance = np.random.default_rng((seed, number))
     ends: collections.Counter[str] = collections.Counter()
@@ -280,7 +280,7 @@ def bound_memory() -> None:
 def text(
     arguments: argparse.Namespace,
     bundle: str,
-    target: Streams | Enhancements,
+    target: Target,
     found: list[Fields],
 ) -> str:
     """How many cases ended how."""
@@ -308,6 +308,9 @@ def text(
 _DAMAGE: Final = {
     "streams": "flipped bits, noise, cuts, splices, repeats, hostile headers and chunk sizes, "
     "noise for payloads; seven in ten under a right CRC. Each is read up to its latents",
+    "clips": "four in ten flipped bits, noise, cuts, splices and repeats anywhere; others under "
+    "right CRCs: frames left out, repeated, of other clips, with other payloads, planes and "
+    "qualities. Each is read up to the latents of its frames",
     "enhancements": "flipped bits, noise, cuts, splices, repeats, payloads and cells of others, "
     "any quality; most under a right CRC. Seven in ten are read onto the picture they continue, "
     "the others onto any, mostly with its check named. Each is read up to its latents",
