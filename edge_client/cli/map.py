@@ -68,7 +68,9 @@ def map_(
     else:
         sides = overlay.sides_of_importance(importance)
         legend = overlay.LEGEND_OF_IMPORTANCE
-    of_map = f", {len(stream.level_map)} of them the map" if stream.level_map else ""
+    of_map = (
+        f", {len(stream.level_map)} of them the map" if stream.level_map else ", without the map"
+    )
     sizes = f"{total} bytes at quality {stream.quality:g}{of_map}"
     place = output or Path("stdin" if picture == STDIN else picture).with_suffix(".map.png")
     shown = load(source, name, overlay.LONGEST)

@@ -154,21 +154,27 @@ class Encoder:
         self.model = EntropyModel.load(bundle.path(ENTROPY))
 
     def analyse(self, picture: Picture, guidance: bool = True) -> Analysed:
-        """Run guidance and transform on a picture u8 [H, W, 3]."""
+        """Run guidance and transform on a picture u8 [H, W, 3].
+
+        guidance: with a level map, where one is expected to pay.
+        """
         height, width = picture.shape[:2]
         timings: dict[str, float] = {}
         level_map = None
         if guidance:
             with _timed(timings, "guidance"):
-                level_map = self._guide(picture)[1]
-            if level_map.values.min() == level_map.values.max():
-                level_map = None
+                level_map = self.level_map(picture)
         with _timed(timings, "analysis"):
             latent = self._transform(picture)
         return Analysed(width, height, latent, level_map, self.model, self.bundle.codec_id, timings)
 
+    def level_map(self, picture: Picture) -> LevelMap | None:
+        """The level map with which a picture is sent; None where none is expected to pay."""
+        return self._guide.paying(picture)
+
     def guide(self, picture: Picture) -> tuple[NDArray[np.float32], LevelMap]:
-        """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes."""
+        """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes,
+        whether it pays or not."""
         return self._guide(picture)
 
     def _transform(self, picture: Picture) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
 
@@ -19,6 +20,18 @@ from shared.tiles import starts
 CELL_OF_LARGE: Final = 32  # pixels a side at least
 
 Importance = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A picture as the tower sees it whole: cells are of `cell` pixels; patches: the picture at the
+    scale of its tiles, None where it needs none; importance f32 [rows, columns] of the tower's
+    patches; what a level map is expected to gain."""
+
+    cell: int
+    patches: Picture | None
+    importance: Importance
+    gain: float
 
 
 class Guide:
@@ -42,23 +55,39 @@ class Guide:
 
     def __call__(self, picture: Picture) -> tuple[Importance, LevelMap]:
         """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3], and its levels."""
-        settings = self._settings
-        cell = cell_of(settings, *picture.shape[:2])
-        importance = self._cells(picture, cell)
-        levels = quantise_importance(importance, settings.levels, settings.k)
-        return importance, LevelMap(levels, cell, settings.levels, settings.step)
+        return self._levels(picture, self._look(picture))
 
-    def _cells(self, picture: Picture, cell: int) -> Importance:
-        height, width = picture.shape[:2]
-        shape = cell_shape(width, height, cell)
+    def paying(self, picture: Picture) -> LevelMap | None:
+        """The level map of a picture u8 [H, W, 3]; None where none is expected to pay.
+
+        That is so where the graph says so (its output `gain`, if it has one), and where all cells
+        have one level.
+        """
+        look = self._look(picture)
+        if look.gain <= 0:
+            return None
+        level_map = self._levels(picture, look)[1]
+        return level_map if np.ptp(level_map.values) else None
+
+    def _look(self, picture: Picture) -> _Look:
+        cell = cell_of(self._settings, *picture.shape[:2])
         patches = shrink(picture, cell / self._settings.patch)
-        if max(patches.shape[:2]) <= self._settings.side:
-            return pool(self._global(picture), shape)
-        local = pool(self._tiled(patches), shape)
-        return _of_mean_one(pool(self._global(patches), shape)) + local
+        in_tiles = max(patches.shape[:2]) > self._settings.side
+        return _Look(
+            cell, patches if in_tiles else None, *self._global(patches if in_tiles else picture)
+        )
 
-    def _global(self, picture: Picture) -> Importance:
-        """Mean [CLS] attention f32 [rows, columns] of the patches that the picture covers.
+    def _levels(self, picture: Picture, look: _Look) -> tuple[Importance, LevelMap]:
+        settings, shape = self._settings, cell_shape(picture.shape[1], picture.shape[0], look.cell)
+        importance = pool(look.importance, shape)
+        if look.patches is not None:
+            importance = _of_mean_one(importance) + pool(self._tiled(look.patches), shape)
+        levels = quantise_importance(importance, settings.levels, settings.k)
+        return importance, LevelMap(levels, look.cell, settings.levels, settings.step)
+
+    def _global(self, picture: Picture) -> tuple[Importance, float]:
+        """Mean [CLS] attention f32 [rows, columns] of the patches that the picture covers, and what
+        a level map is expected to gain.
 
         The picture lies in the top left corner of the tower's square, its long side filling it.
         """
@@ -79,7 +108,9 @@ class Guide:
         tiles = (picture[top : top + side, left : left + side] for top, left in corners)
         # Tiles are small: they keep cores busier side by side than one after another.
         with ThreadPoolExecutor(self._threads) as pool:
-            for (top, left), found in zip(corners, pool.map(self._attention, tiles), strict=True):
+            for (top, left), (found, _) in zip(
+                corners, pool.map(self._attention, tiles), strict=True
+            ):
                 rows, columns = found.shape
                 row, column = top // patch, left // patch
                 place = np.s_[row : row + rows, column : column + columns]
@@ -87,16 +118,18 @@ class Guide:
                 count[place] += 1
         return np.asarray(total / count)
 
-    def _attention(self, picture: Picture) -> Importance:
-        """Attention to the patches of a picture that is at most as large as the square."""
+    def _attention(self, picture: Picture) -> tuple[Importance, float]:
+        """Attention to the patches of a picture that is at most as large as the square, and what a
+        level map of it is expected to gain: anything where the graph does not say."""
         side, patch = self._settings.side, self._settings.patch
         height, width = picture.shape[:2]
         square = np.empty((side, side, 3), np.uint8)
         square[:] = self._fill
         square[:height, :width] = picture
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
-        found: Importance = self._session.run(None, {"picture": planes})[0][0]
-        return found[: -(-height // patch), : -(-width // patch)]
+        found, *gain = self._session.run(None, {"picture": planes})
+        covered: Importance = found[0][: -(-height // patch), : -(-width // patch)]
+        return covered, float(gain[0][0]) if gain else math.inf
 
 
 def cell_of(settings: GuidanceSettings, height: int, width: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edge_client.coding.encoder import Analysed
@@ -11,9 +12,23 @@ from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pillow_formats import PillowFormat
 from evaluation.report.records import Fields
+from shared.bundle import ENCODER, GUIDANCE, Manifest
 
 FLAT: Final = "flat"
 MAPPED: Final = "mapped"
+
+
+Send = Callable[[float], tuple[int, Picture]]
+"""From a setting to bytes, and the picture that comes back."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture that is ready to be sent. identity: all that its bytes depend on but picture and
+    setting."""
+
+    identity: Fields
+    send: Send = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -21,43 +36,57 @@ class Sender:
     """One way to send pictures.
 
     name: in tables and plots.
-    identity: all that its bytes depend on but picture and setting.
     settings: qualities as it counts them, lowest first.
-    prepare: of a picture, what sends it at a setting: bytes, and the picture that comes back.
+    prepare: makes a picture ready.
     """
 
     name: str
-    identity: Fields
     settings: tuple[float, ...]
-    prepare: Callable[[Picture], Callable[[float], tuple[int, Picture]]] = field(repr=False)
+    prepare: Callable[[Picture], Prepared] = field(repr=False)
 
 
 def own(cotam: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender:
     """Our codec, as the edge sends by default (`guidance`) or without a level map."""
+    manifest = cotam.bundle.manifest
 
-    def prepare(picture: Picture) -> Callable[[float], tuple[int, Picture]]:
-        analysed: list[Analysed] = []
+    def prepare(picture: Picture) -> Prepared:
+        level_map = cotam.encoder.level_map(picture) if guidance else None
+
+        @functools.cache
+        def analysed() -> Analysed:  # only where something is to be measured
+            return replace(cotam.analyse(picture, False), level_map=level_map)
 
         def send(quality: float) -> tuple[int, Picture]:
-            if not analysed:  # only where something is to be measured
-                analysed.append(cotam.analyse(picture, guidance))
-            size, decoded = cotam.send(analysed[0], quality)
+            size, decoded = cotam.send(analysed(), quality)
             return size, decoded.picture
 
-        return send
+        # Where no map is sent both ways to send are one.
+        return Prepared(_identity(manifest, level_map is not None), send)
 
-    identity = {"codec": "ours", "bundle": cotam.bundle.hex_id, "guidance": guidance}
-    return Sender(MAPPED if guidance else FLAT, identity, tuple(qualities), prepare)
+    return Sender(MAPPED if guidance else FLAT, tuple(qualities), prepare)
+
+
+def _identity(manifest: Manifest, mapped: bool) -> Fields:
+    """What pixels depend on: a new adapter or language model leaves what was measured true."""
+    identity: Fields = {
+        "codec": "cotam",
+        "decoder": manifest.codec_id.hex(),
+        "encoder": manifest.files[ENCODER].sha256[:16],
+    }
+    if mapped:
+        identity["guidance"] = manifest.files[GUIDANCE].sha256[:16]
+        identity["map"] = manifest.guidance.model_dump()
+    return identity
 
 
 def classical(form: PillowFormat, qualities: Sequence[int]) -> Sender:
     """A format as Pillow writes it."""
 
-    def prepare(picture: Picture) -> Callable[[float], tuple[int, Picture]]:
+    def prepare(picture: Picture) -> Prepared:
         def send(quality: float) -> tuple[int, Picture]:
             file = form.encode(picture, int(quality))
             return len(file), form.decode(file)
 
-        return send
+        return Prepared({"codec": form.describe()}, send)
 
-    return Sender(form.name, {"codec": form.describe()}, tuple(qualities), prepare)
+    return Sender(form.name, tuple(qualities), prepare)

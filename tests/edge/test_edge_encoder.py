@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -11,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from skimage import data
 
 from edge_client.coding.encoder import Encoder
 from edge_client.coding.guidance import CELL_OF_LARGE, pool, shrink
 from edge_client.pictures.images import fitted, load
 from shared.bitstream import Bitstream, Limits
-from shared.bundle import ENTROPY, Bundle, find
+from shared.bundle import ENTROPY, GUIDANCE, Bundle, describe_files, find
 from shared.entropy_model import EntropyModel
 from shared.errors import (
     BundleError,
@@ -96,6 +99,30 @@ def test_a_flat_map_is_not_sent(encoder: Encoder, draw: Draw) -> None:
     assert not encoder.analyse(draw(1, 1)).code(3).level_map  # one cell has no deviation
 
 
+@pytest.mark.parametrize("side", [256, 600])
+def test_a_map_is_sent_where_it_is_expected_to_pay(encoder: Encoder, side: int) -> None:
+    """`tiny` knows Scenes: there its map saves bits; on photographs and print it costs bits."""
+    street = load(EXAMPLES / "street.png")
+    assert encoder.analyse(street.repeat(2, 0).repeat(2, 1) if side > 256 else street).level_map
+    for photograph in (data.coffee(), data.astronaut(), data.rocket()):
+        picture = np.ascontiguousarray(photograph[:side, :side])
+        assert encoder.analyse(picture).level_map is None
+        _, shown = encoder.guide(picture)
+        assert np.ptp(shown.values) > 0, "it can be looked at all the same"
+
+
+def test_a_graph_that_tells_no_gain_has_its_maps_sent(bundle: Bundle, tmp_path: Path) -> None:
+    graph = onnx.load(str(bundle.path(GUIDANCE)))
+    del graph.graph.output[1]
+    folder = tmp_path / "older"
+    shutil.copytree(bundle.root, folder)
+    onnx.save(graph, str(folder / GUIDANCE))
+    files = {**bundle.manifest.files, **describe_files(folder, [GUIDANCE], [GUIDANCE])}
+    older = Bundle(folder, bundle.manifest.model_copy(update={"files": files}), bundle.id)
+    picture = np.ascontiguousarray(data.coffee()[:256, :256])
+    assert Encoder(older, threads=1).analyse(picture).level_map is not None
+
+
 def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
     """Where a patch of the global map is larger than a cell, each tile has its own say."""
     settings = encoder.bundle.manifest.guidance
@@ -105,9 +132,9 @@ def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
     shape = cell_shape(size, size, CELL_OF_LARGE)
     patches = shrink(picture, CELL_OF_LARGE / settings.patch)
     assert patches.shape[:2] == (2 * side, 2 * side)
-    whole = pool(guide._global(patches), shape)
+    whole = pool(guide._global(patches)[0], shape)
     tiled = guide._tiled(patches)
-    corner = guide._global(patches[:side, :side])
+    corner = guide._global(patches[:side, :side])[0]
     rows = side // settings.patch
     assert np.allclose(tiled[:rows, :rows], corner / corner.mean(), rtol=1e-4)
     importance, _ = encoder.guide(picture)

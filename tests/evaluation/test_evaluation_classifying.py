@@ -13,12 +13,17 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 from PIL import Image
+from skimage import data
 
+from edge_client.coding.encoder import Analysed
+from evaluation.codecs.cotam import CotamCodec, Received
+from evaluation.codecs.senders import own
 from evaluation.commands.pictures import classifying
 from evaluation.judges.classifier import Classifier
 from evaluation.stats.bootstrap import resamples
 from evaluation.stats.equal_score import Scores, changes
 from scenes import Backgrounds, render
+from shared.bundle import Bundle
 from shared.errors import UsageError
 
 RED, GREEN, BLUE = (200, 40, 30), (20, 210, 60), (10, 30, 190)
@@ -130,7 +135,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         picture = render("test", index, Backgrounds(), (96, 80)).picture
         Image.fromarray(picture).save(folder / "photos" / f"{index}.png")
     return argparse.Namespace(
-        classifier=onnx_file(folder / "colour.onnx"),
+        classifier=[onnx_file(folder / "colour.onnx")],
         pictures=folder / "photos",
         most=0,
         input="signed",
@@ -159,6 +164,39 @@ def test_a_small_run_writes_table_and_plot_and_is_not_repeated(run: argparse.Nam
     classifying.main(run)
     assert (run.results / "classifying.jsonl").read_bytes() == before
     assert run.report.read_text() == written
+
+
+def test_several_classifiers_are_told_apart(
+    run: argparse.Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its own changes of bits; what they look at is sent once."""
+    sent: list[float] = []
+    codec_send = CotamCodec.send
+
+    def counted(self: CotamCodec, analysed: Analysed, quality: float) -> Received:
+        sent.append(quality)
+        return codec_send(self, analysed, quality)
+
+    monkeypatch.setattr(CotamCodec, "send", counted)
+    both = [onnx_file(tmp_path / "one.onnx"), tflite_file(tmp_path / "other.tflite")]
+    told = {"classifier": both, "results": tmp_path / "runs", "report": tmp_path / "results.md"}
+    classifying.main(argparse.Namespace(**{**vars(run), **told, "mapped_qualities": []}))
+    written = (tmp_path / "results.md").read_text()
+    assert "`one.onnx` (SHA-256" in written
+    assert "`other.tflite` (SHA-256" in written
+    assert "mapped against" not in written
+    assert sorted(sent) == [1.0, 1.0, 3.0, 3.0]
+
+
+def test_where_no_map_pays_both_ways_to_send_are_one(bundle: Bundle) -> None:
+    cotam = CotamCodec(bundle)
+    flat, mapped = (own(cotam, guidance, (3.0,)) for guidance in (False, True))
+    photograph = np.ascontiguousarray(data.coffee()[:256, :256])
+    ready = mapped.prepare(photograph)
+    assert ready.identity == flat.prepare(photograph).identity
+    assert ready.send(3.0)[0] == len(cotam.encode(cotam.analyse(photograph, True), 3.0))
+    scene = render("test", 0, Backgrounds.builtin()).picture
+    assert mapped.prepare(scene).identity != flat.prepare(scene).identity
 
 
 def test_sure_pictures_are_listed_before_anything_is_coded_and_told_apart(

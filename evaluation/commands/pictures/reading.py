@@ -21,7 +21,7 @@ from edge_client.pictures.images import Picture, fit
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set
 from evaluation.codecs.pillow_formats import AVIF, JPEG, WEBP
-from evaluation.codecs.senders import FLAT, MAPPED, Sender, classical, own
+from evaluation.codecs.senders import FLAT, MAPPED, Send, Sender, classical, own
 from evaluation.judges.reading import LEGIBLE, Print, characters_found, fold
 from evaluation.report import plots
 from evaluation.report.document import command_line, percent, table, write_section
@@ -33,9 +33,8 @@ from scenes.pages import KINDS, Fonts, render_page
 from shared.bundle import open_bundle
 from shared.errors import UsageError
 
-QUALITIES: Final = (3.5, 4.0, 4.5, 5.0, 6.0)
-MAPPED_QUALITIES: Final = (5.0, 6.0, 7.0)
-LADDERS: Final = {AVIF: (8, 14, 20, 27, 40), WEBP: (0, 2, 5, 12), JPEG: (6, 10, 18)}
+QUALITIES: Final = (4.0, 4.5, 5.0, 6.0, 7.0)
+LADDERS: Final = {AVIF: (14, 20, 27, 40, 55), WEBP: (2, 5, 12, 25), JPEG: (6, 10, 18)}
 """Where about half to nearly all characters are read; reading is slow."""
 
 WINDOWS: Final = ((0.6, 0.8), (0.8, 0.9))
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", type=int, default=384, help="long side in pixels")
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
-    parser.add_argument("--mapped-qualities", type=float, nargs="+", default=list(MAPPED_QUALITIES))
+    parser.add_argument("--mapped-qualities", type=float, nargs="+", default=list(QUALITIES))
     parser.add_argument(
         "--formats",
         nargs="+",
@@ -156,11 +155,11 @@ class _Reading:
         sizes: dict[str, list[int]] = {}
         found: dict[str, list[list[int]]] = {}
         for sender in senders:
-            send = sender.prepare(subject.picture)
+            prepared = sender.prepare(subject.picture)
             for setting in sender.settings:
                 value = self.records.measure(
-                    {**where, **sender.identity, "quality": setting},
-                    self._reading(send, setting),
+                    {**where, **prepared.identity, "quality": setting},
+                    self._reading(prepared.send, setting),
                 )
                 sizes.setdefault(sender.name, []).append(value["bytes"])
                 reads = list(_prints(value))
@@ -175,9 +174,7 @@ class _Reading:
         )
         return Measured(legible, characters, tuple(heights), sizes, found)
 
-    def _reading(
-        self, send: Callable[[float], tuple[int, Picture]], setting: float
-    ) -> Callable[[], Fields]:
+    def _reading(self, send: Send, setting: float) -> Callable[[], Fields]:
         return lambda: self._read(*send(setting))
 
     def _read(self, size: int, picture: Picture) -> Fields:
