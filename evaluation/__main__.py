@@ -27,6 +27,10 @@ COMMANDS = {
     "calibration": ("models", "whether a model's confidence is how often it is right"),
     "benchmarks": ("models", "bits at equal score of one's own model on the usual sets"),
     "guidance": ("models", "level maps compared: layers, cells, levels, thresholds, steps"),
+    "quantisation": (
+        "models",
+        "what rounding, dead zones and fewer bits of networks cost by task, and save in time",
+    ),
     "ablations": ("models", "what each part of the method gives: without it, the rest as it was"),
     "information_flow": (
         "models",

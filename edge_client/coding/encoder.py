@@ -60,11 +60,14 @@ class Analysed:
     codec_id: bytes
     timings_ms: dict[str, float] = field(default_factory=dict)
 
-    def code(self, quality: float) -> Bitstream:
-        """The stream at a quality of 0 (smallest) to 9 (best). Raises UsageError outside."""
+    def code(self, quality: float, price: float = BIT_PRICE) -> Bitstream:
+        """The stream at a quality of 0 (smallest) to 9 (best). Raises UsageError outside.
+
+        price: squared quantiser steps of error for which a bit is saved; 0 rounds plainly.
+        """
         code = quality_code(quality)
         with _timed(self.timings_ms, "coding"):
-            return self._code(code)[0]
+            return self._code(code, price)[0]
 
     def code_within(self, budget: int) -> Bitstream:
         """A stream of at most `budget` bytes that fills 95 % of it, in at most 6 coding passes.

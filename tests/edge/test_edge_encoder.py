@@ -147,7 +147,7 @@ def test_the_global_map_is_enough_where_its_patches_are_cells(encoder: Encoder, 
     picture = draw(size, size)
     importance, level_map = encoder.guide(picture)
     shape = cell_shape(size, size, level_map.cell)
-    assert np.array_equal(importance, pool(encoder._guide._global(picture), shape))
+    assert np.array_equal(importance, pool(encoder._guide._global(picture)[0], shape))
 
 
 def test_the_map_of_a_picture_of_4096_takes_the_memory_of_tiles(

@@ -33,7 +33,7 @@ from scenes import Backgrounds, Scene, render
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
-from shared.nets.adapter import save_adapter
+from shared.nets.adapter import LatentAdapter, save_adapter
 from training.tower.adapter import load_adapter_run, saw_the_picture
 
 PICTURES: Final = 100
@@ -91,19 +91,24 @@ def adapter_variant(bundle: Bundle, name: str, run: Path, folder: Path) -> Varia
 
     Raises UsageError where there is no such run.
     """
-    folder.mkdir()
     try:
         adapter = load_adapter_run(run)
     except (FileNotFoundError, KeyError) as error:
         raise UsageError(
             f"there is no adapter run at {run}", hint="name it as --adapter NAME=RUN"
         ) from error
+    made = bundle_of_adapter(bundle, adapter, folder)
+    return Variant(f"adapter {name} {made.hex_id}", f"adapter: {name}", made)
+
+
+def bundle_of_adapter(bundle: Bundle, adapter: LatentAdapter, folder: Path) -> Bundle:
+    """A bundle, in a new folder, that holds nothing but an adapter for the tower of `bundle`."""
+    folder.mkdir()
     save_adapter(adapter, folder / bundles.ADAPTER)
     files = bundles.describe_files(folder, [bundles.ADAPTER], [])
     manifest = bundle.manifest.model_copy(update={"files": files})
     (folder / bundles.MANIFEST).write_text(json.dumps(manifest.model_dump(), sort_keys=True))
-    made = Bundle.open(folder)
-    return Variant(f"adapter {name} {made.hex_id}", f"adapter: {name}", made)
+    return Bundle.open(folder)
 
 
 def measure(
