@@ -174,13 +174,13 @@ def with_gain(graph: onnx.ModelProto, weights: Array, bias: float) -> onnx.Model
     found = onnx.ModelProto()
     found.CopyFrom(graph)
     tokens = tokens_of(graph)
-    constants = {
+    constants: dict[str, Array] = {
         "axis": np.array([1], np.int64),
         "weights": weights.astype(np.float32)[:, None],
         "bias": np.array([bias], np.float32),
         "flat": np.array([-1], np.int64),
     }
-    nodes: tuple[tuple[str, tuple[str, ...], str, dict[str, int]], ...] = (
+    nodes: tuple[tuple[str, tuple[str, ...], str, dict[str, Any]], ...] = (
         ("ReduceMean", (tokens, _named("axis")), _named("mean"), {}),
         ("Sub", (tokens, _named("mean")), _named("away"), {}),
         ("Mul", (_named("away"), _named("away")), _named("square"), {}),

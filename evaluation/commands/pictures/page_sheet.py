@@ -23,8 +23,7 @@ from shared.errors import UsageError
 SIDE: Final = 320
 SHOWN: Final = ("receipt", "bar chart", "program")
 ROWS: Final = (
-    (OURS, False, "CoTAM, flat"),
-    (OURS, True, "CoTAM, mapped"),
+    (OURS, True, "CoTAM"),
     (AVIF.name, False, AVIF.name),
     (WEBP.name, False, WEBP.name),
 )
@@ -58,8 +57,8 @@ def main(arguments: argparse.Namespace) -> None:
     body = [
         command_line(arguments.words),
         f"Pages of the test split at {SIDE}x{SIDE} and a photograph of scikit-image's, each in the "
-        f"best file within {arguments.budget} bytes. *flat* is without level map, *mapped* as the "
-        f"edge sends by default. Bundle {cotam.bundle.hex_id}; {AVIF.describe()}; "
+        f"best file within {arguments.budget} bytes, CoTAM as the edge sends by default. "
+        f"Bundle {cotam.bundle.hex_id}; {AVIF.describe()}; "
         f"{WEBP.describe()}. Nothing is random.",
         "![Print at equal bytes](img/page_sheet.png)",
     ]
