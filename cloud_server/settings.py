@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     )
     synthesis: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="arithmetic in which pictures are restored; auto: bfloat16 where the processor "
-        "multiplies in it, else float32",
+        description="arithmetic in which pictures are restored and adapters run; auto: bfloat16 "
+        "where the processor multiplies in it, else float32",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -12,6 +12,7 @@ from cloud_server.inference.decoder import Decoded
 from shared import bundle as bundles
 from shared.bundle import Bundle
 from shared.nets.adapter import LatentAdapter, load_adapter
+from shared.nets.fast_synthesis import Precision, dtype_of
 from shared.nets.vision import Vision
 from shared.tower import TowerSpec, same_tower
 
@@ -24,15 +25,19 @@ class Adapters:
     Streams of a codec fit any bundle of it: one without an adapter for this tower gets another's.
     """
 
-    def __init__(self, bundle_list: Iterable[Bundle], vision: Vision) -> None:
+    def __init__(
+        self, bundle_list: Iterable[Bundle], vision: Vision, precision: Precision = "auto"
+    ) -> None:
+        """precision: of the adapters' weights and values; what they give is added in float32."""
         self._vision = vision
+        dtype = dtype_of(precision, vision.device)
         self._adapters: dict[bytes, LatentAdapter] = {}
         listed, of_codec = list(bundle_list), dict[bytes, LatentAdapter]()
         for bundle in listed:
             if not bundle.has(bundles.ADAPTER):
                 continue
             if same_tower(bundle.manifest.tower.fingerprint, vision.fingerprint):
-                adapter = load_adapter(bundle.path(bundles.ADAPTER)).to(vision.device)
+                adapter = load_adapter(bundle.path(bundles.ADAPTER)).to(vision.device, dtype)
                 self._adapters[bundle.id] = adapter
                 of_codec.setdefault(bundle.codec_id, adapter)
             else:

@@ -44,7 +44,7 @@ def load_engine(settings: Settings, bundles: Sequence[Bundle]) -> Engine:
         settings.upstream_retries,
         settings.upstream_tower,
     )
-    weights = Weights(settings.dtype, settings.quantise)
+    weights = Weights(settings.dtype, settings.quantise, settings.synthesis)
     return Engine(
         bundles,
         settings.mllm,

@@ -72,15 +72,17 @@ class LatentAdapter(nn.Module):
         """
         grid = latent.shape[-2:]
         x = torch.cat([latent / LATENT_UNIT, tent(codes)], dim=1) * covered.unsqueeze(1)
-        x = self.enter(x.flatten(2).transpose(1, 2))
+        x = self.enter(x.flatten(2).transpose(1, 2).to(self.enter.weight.dtype))
         positions: Tensor = self.positions
         if positions.shape[-2:] != grid:
-            positions = F.interpolate(positions, grid, mode="bicubic", align_corners=False)
+            positions = F.interpolate(
+                positions.float(), grid, mode="bicubic", align_corners=False
+            ).to(x.dtype)
         x = x + positions.flatten(2).transpose(1, 2)
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
         tokens: Tensor = self.leave(self.blocks(x)) * self.config.scale
         mask = F.pad(covered.flatten(1), (self.config.leading, 0), value=1.0).unsqueeze(2)
-        return tokens * mask
+        return tokens.float() * mask
 
 
 def _block(width: int, heads: int) -> nn.TransformerEncoderLayer:

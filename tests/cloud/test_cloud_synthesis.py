@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from skimage import data
 
 from cloud_server.inference.decoder import Decoder
+from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.image_text import ImageText
+from cloud_server.inference.mllm.load import Weights
+from cloud_server.inference.work import Work
 from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import load
 from shared import bundle as bundles
 from shared.bundle import Bundle
 from shared.nets import fast_synthesis
@@ -16,6 +24,7 @@ from shared.nets.codec import NetConfig, Synthesis, load_synthesis
 from shared.nets.fast_synthesis import FastSynthesis, dtype_of
 
 CPU = torch.device("cpu")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 8)])
@@ -50,6 +59,37 @@ def test_bfloat16_shows_the_same_picture(bundle: Bundle, encoder: Encoder, name:
         assert torch.equal(found.latent, wanted.latent)
         assert np.abs(found.picture.astype(int) - wanted.picture).mean() < 1
         assert _psnr(found.picture, picture) > _psnr(wanted.picture, picture) - 0.02
+
+
+def test_an_adapter_in_bfloat16_gives_the_same_answers(bundle: Bundle, encoder: Encoder) -> None:
+    """On the example questions, greedily; its tokens are near those in float32."""
+    questions = json.loads((EXAMPLES / "questions.json").read_text())
+    streams = {
+        name: encoder.analyse(load(EXAMPLES / f"{name}.png")).code(bundle.manifest.quality)
+        for name in questions
+    }
+    answers, tokens = [], []
+    for precision in ("float32", "bfloat16"):
+        weights = Weights(adapter=precision)  # type: ignore[arg-type]
+        engine = Engine([bundle], "", "cpu", 1, weights=weights, synthesis="float32")
+        backend = engine.backend
+        assert isinstance(backend, ImageText)
+        decoded = Decoder(bundle, CPU, "float32").decode(streams["street"])
+        with torch.inference_mode():
+            tokens.append(backend.tower._adapters.tokens([decoded]))
+        works = [
+            Work(streams[name], question["prompt"], 8)
+            for name, asked in questions.items()
+            for question in asked
+        ]
+        engine.run(works)
+        answers.append([work.answer.text if work.answer else work.error for work in works])
+    assert answers[0] == answers[1]
+    wanted, found = tokens
+    assert wanted is not None
+    assert found is not None
+    assert found.dtype == torch.float32
+    assert 0 < float((found - wanted).norm() / wanted.norm()) < 0.03
 
 
 @pytest.mark.parametrize(

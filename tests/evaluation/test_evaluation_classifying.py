@@ -209,7 +209,7 @@ def test_sure_pictures_are_listed_before_anything_is_coded_and_told_apart(
     assert set(names.read_text().split()) <= {"0.png", "1.png"}
     names.write_text("1.png\n")
     classifying.main(argparse.Namespace(**{**told, "sure": names}))
-    assert "The 1 pictures that `sure.txt` names" in (tmp_path / "results.md").read_text()
+    assert "the 1 pictures that `sure.txt` names" in (tmp_path / "results.md").read_text()
     names.write_text("other.png\n")
     with pytest.raises(UsageError, match="names none of the pictures"):
         classifying.main(argparse.Namespace(**{**told, "sure": names}))

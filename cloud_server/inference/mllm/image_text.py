@@ -27,6 +27,7 @@ from cloud_server.inference.mllm.generation import (
 from cloud_server.inference.mllm.tower import Looked, Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
+from shared.nets.fast_synthesis import Precision
 from shared.nets.vision import Vision, image_token
 from shared.schemas import View
 
@@ -39,9 +40,17 @@ class ImageText:
     Raises UsageError for a model without a vision tower that is known.
     """
 
-    def __init__(self, name: str, model: Any, processor: Any, bundles: Iterable[Bundle]) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        processor: Any,
+        bundles: Iterable[Bundle],
+        precision: Precision = "auto",
+    ) -> None:
+        """precision: of the adapters."""
         self.name = name
-        self.tower = Tower(Vision(model, processor), bundles)
+        self.tower = Tower(Vision(model, processor), bundles, precision)
         self.resolution = self.tower.resolution
         self._model = model
         self.watch = Watch(model)

@@ -31,6 +31,7 @@ from cloud_server.inference.mllm.upstream import Upstream, UpstreamOptions
 from shared import bundle as bundles
 from shared.bundle import Bundle
 from shared.errors import UsageError
+from shared.nets.fast_synthesis import Precision
 from shared.nets.model_files import SAFE, load_vision, named
 from shared.tower import same_tower
 
@@ -49,10 +50,12 @@ class Weights:
 
     dtype: "auto" is float32 on a CPU; on a GPU what the checkpoint has, bfloat16 for float32.
     quantise: the language model's layers to 8 or 4 bits, by bitsandbytes.
+    adapter: of our adapters, as of the synthesis.
     """
 
     dtype: Dtype = "auto"
     quantise: Quantise = "none"
+    adapter: Precision = "auto"
 
 
 def load_backend(
@@ -79,7 +82,7 @@ def load_backend(
                     "features of a LLaVA with one square a picture alone",
                     hint="leave COTAM_UPSTREAM_TOWER empty: it then gets pictures",
                 )
-            tower = Tower(vision, bundle_list)
+            tower = Tower(vision, bundle_list, weights.adapter)
         return Upstream(place, upstream, tower=tower)
     if place == rapidocr.NAME and not Path(place).exists():
         return rapidocr.RapidOcr()
@@ -138,7 +141,7 @@ def _load(
         log.warning("a %s takes no features: adapters are not used", config.model_type)
         return Plain(name, model, processor)
     try:
-        return ImageText(name, model, processor, bundle_list)
+        return ImageText(name, model, processor, bundle_list, weights.adapter)
     except UsageError as error:
         log.warning("adapters are not used: %s", error)
         return Plain(name, model, processor)

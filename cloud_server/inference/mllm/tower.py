@@ -17,6 +17,7 @@ from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import VisualInput
 from shared.bundle import Bundle
+from shared.nets.fast_synthesis import Precision
 from shared.nets.vision import Inputs, Vision
 from shared.schemas import View
 from shared.tower import same_tower
@@ -51,7 +52,10 @@ class Tower:
     `resolution` is its own: the long side in pixels that is worth sending. Otherwise None.
     """
 
-    def __init__(self, vision: Vision, bundles: Iterable[Bundle]) -> None:
+    def __init__(
+        self, vision: Vision, bundles: Iterable[Bundle], precision: Precision = "auto"
+    ) -> None:
+        """precision: of the adapters."""
         self.vision = vision
         self.resolution: int | None = None
         listed = list(bundles)
@@ -60,7 +64,7 @@ class Tower:
                 self.vision.layout = bundle.manifest.tower.layout
                 self.resolution = bundle.manifest.resolution
                 break
-        self._adapters = Adapters(listed, self.vision)
+        self._adapters = Adapters(listed, self.vision, precision)
         self._most = 1 if self.vision.device.type == "cpu" else TOGETHER
 
     def view(self, bundle_id: bytes) -> View:

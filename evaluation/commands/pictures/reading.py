@@ -279,10 +279,15 @@ class _Report:
         once = self.drawn[:1]
         rows = []
         for sender in self.senders:
-            sizes, shares = self.scores[sender.name].curves(once)
-            for setting, size, share in zip(sender.settings, sizes[0], shares[0], strict=True):
-                rows.append([f"{sender.name}, {setting:g}", f"{size:,.0f}", f"{share:.3f}"])
-        return table(["sender, quality", "bytes", "share of characters"], rows)
+            scores = self.scores[sender.name]
+            sizes, shares = scores.curves(once)
+            of_pictures = (scores.points / scores.weights).mean(axis=1)
+            cells = zip(sender.settings, sizes[0], shares[0], of_pictures, strict=True)
+            for setting, size, share, mean in cells:
+                name = f"{sender.name}, {setting:g}"
+                rows.append([name, f"{size:,.0f}", f"{share:.3f}", f"{mean:.3f}"])
+        head = ["sender, quality", "bytes", "share of characters", "mean of the pictures' shares"]
+        return table(head, rows)
 
     def _legible_by_kind(self) -> str:
         """What the reader reads uncompressed, and where ours stands by kind of page."""
