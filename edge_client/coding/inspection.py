@@ -134,5 +134,8 @@ def verify(inspection: Inspection, bundles: Sequence[Bundle]) -> Bundle:
         raise BundleUnknown("there is no bundle to verify the stream with")
     bundle = find(bundles, stream.codec_id)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    Known.read(stream, model, inspection.later)
+    if inspection.later:
+        Known.read(stream, model, inspection.later)
+    else:
+        model.read(stream.latents, stream.check, inspection.codes, stream.quality_code)
     return bundle

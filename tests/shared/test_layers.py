@@ -292,9 +292,8 @@ def test_each_thing_that_does_not_go_together_has_its_error(continuing: EntropyM
         known.plan(None, 40, continuing)
 
 
-def test_a_codec_that_continues_nothing_says_so(entropy: EntropyModel) -> None:
-    if entropy.goes_on:
-        pytest.skip("the embedded codec has learnt to")
-    known = Known.read(coded(entropy, 4)[1], entropy)
+def test_a_codec_that_continues_nothing_says_so(network: dict[str, np.ndarray]) -> None:
+    plain = EntropyModel({n: a for n, a in network.items() if not n.startswith("before1.")})
+    known = Known.read(coded(plain, 4)[1], plain)
     with pytest.raises(EnhancementError, match="not made to continue"):
-        known.plan(None, 100, entropy)
+        known.plan(None, 100, plain)
