@@ -7,7 +7,7 @@ from typing import Any, Final
 from cloud_server.routes.schemas import DATA_URL
 from shared.prompt import DEFAULT_NEW_TOKENS
 
-_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "codec": "ac5b5b37"}
+_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "codec": "6996817d"}
 _USAGE: Final = {"prompt_tokens": 268, "completion_tokens": 1}
 
 HEALTH: Final = {"status": "ok"}
@@ -16,7 +16,7 @@ MODEL: Final[dict[str, Any]] = {
     "object": "model",
     "view": "adapter",
     "bundles": ["51e6fc19"],
-    "codecs": ["ac5b5b37"],
+    "codecs": ["6996817d"],
     "resolution": 256,
 }
 MODELS: Final[dict[str, Any]] = {"object": "list", "data": [MODEL]}

@@ -52,9 +52,7 @@ def export_continuing(arguments: argparse.Namespace) -> None:
         manifest["codec"] |= {"conditional": True, "layers": LAYERS}
         entropy = bundles.describe_files(beside, [bundles.ENTROPY], (bundles.ENTROPY,))
         manifest["files"] |= {name: entry.model_dump() for name, entry in entropy.items()}
-        steps, seconds = spent(arguments.continuing, "codec").values()
-        minutes = round(seconds / 60, 1)
-        manifest["provenance"]["continuing"] = {"steps": steps, "minutes": minutes}
+        manifest["provenance"]["continuing"] = _spent(arguments.continuing, manifest["provenance"])
         made = bundles.Manifest.model_validate(manifest).model_dump(mode="json")
         text = json.dumps(made, indent=1, sort_keys=True)
         (beside / bundles.MANIFEST).write_text(text + "\n")
@@ -65,6 +63,14 @@ def export_continuing(arguments: argparse.Namespace) -> None:
             shutil.rmtree(out)
         beside.replace(out)
     print(f"bundle {bundle.hex_id} of codec {bundle.codec_id.hex()} at {out}")
+
+
+def _spent(run: Path, provenance: dict[str, Any]) -> dict[str, float]:
+    """Steps and minutes of these layers alone: the run also counts those of its codec."""
+    steps, seconds = spent(run, "codec").values()
+    codec = provenance.get("codec", {"steps": 0, "minutes": 0.0})
+    minutes = round(seconds / 60 - codec["minutes"], 1)
+    return {"steps": steps - codec["steps"], "minutes": minutes}
 
 
 def _with_layers(arrays: dict[str, NDArray[Any]], codec: Codec) -> dict[str, NDArray[Any]]:
