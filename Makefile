@@ -128,7 +128,7 @@ docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links f
 	@echo "build/site/index.html; with its search: $(PYTHON) -m http.server --directory build/site"
 
 .PHONY: towers-check
-towers-check: $(READY) ## train, export, serve and ask with six towers of true size (9 GB, half an hour)
+towers-check: $(READY) ## train, export, serve and ask with six towers of true size (long; gigabytes)
 	$(MEASURE) towers
 
 # Another environment of its own; lmms-eval 0.7.3 asks filelock for a module that later ones lack.

@@ -26,9 +26,10 @@ from shared.nets.adapter import load_adapter
 from shared.nets.guidance import Guidance, TowerGuidance
 from shared.nets.model_files import load_vision
 from training.bundle.graphs import check_graphs
-from training.loop.runner import load_checkpoint
+from training.loop.runner import load_checkpoint, write_checkpoint
 from training.loop.square import DEVIATION, MEAN
 from training.tower import memory, trainer
+from training.tower.adapter import adapter_info, load_adapter_run
 from training.tower.photographs import Photographs, random_size
 from training.tower.trainer import TowerTraining, heads_of, load_tower_run
 
@@ -317,6 +318,22 @@ def test_an_adapter_says_how_it_is_built(
     train("export", tmp_path / "mine", tower=tower_run("clip"), bundle="tiny", name="mine")
     config = load_adapter(tmp_path / "mine" / ADAPTER).config
     assert (config.width, config.grid, config.leading) == (32, 4, 1)
+
+
+def test_its_run_stands_for_one_of_the_other_trainer(
+    tower_run: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """So `export --adapter` and `joint` take it, and its sizes outlive `restore`."""
+    adapter, _ = load_tower_run(tower_run("clip"))
+    same = load_adapter_run(tower_run("clip"))
+    assert same.config == adapter.config
+    assert (same.config.heads, same.config.scale) != (6, 1.0)
+    average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
+    write_checkpoint(tmp_path, {"info": adapter_info(adapter.config), "average": average})
+    again = load_adapter_run(tmp_path)
+    assert again.config == adapter.config
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, adapter.state_dict()[name])
 
 
 def _png(width: int, height: int) -> bytes:

@@ -78,7 +78,7 @@ def restore_clip(
     return model.state_dict(), {"config": config}
 
 
-def restore_adapter(bundle: bundles.Bundle) -> tuple[dict[str, Tensor], dict[str, int]]:
+def restore_adapter(bundle: bundles.Bundle) -> tuple[dict[str, Tensor], dict[str, float]]:
     """State and sizes, as a run of the adapter's trainer keeps them."""
     adapter = load_adapter(bundle.path(bundles.ADAPTER))
     state = {f"adapter.{name}": t for name, t in adapter.state_dict().items()}

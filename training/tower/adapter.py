@@ -37,6 +37,7 @@ from training.loop.runner import (
 from training.loop.square import DEVIATION, MEAN, PATCH, SIDE, normalise, pixels
 from training.small_models.conversion import convert_tower
 from training.tower.qualities import balance, random_qualities
+from training.tower.trainer import load_tower_run
 
 if TYPE_CHECKING:
     from training.loop.world import Sample
@@ -242,21 +243,28 @@ def main(arguments: argparse.Namespace) -> None:
     )
 
 
-def adapter_info(config: AdapterConfig) -> dict[str, int]:
+def adapter_info(config: AdapterConfig) -> dict[str, float]:
     """What a checkpoint has to say for `load_adapter_run` to build the adapter again."""
     return {
         "width": config.width,
         "grid": config.grid,
         "latent": config.latent_channels,
         "blocks": config.blocks,
+        "heads": config.heads,
+        "leading": config.leading,
+        "scale": config.scale,
     }
 
 
 def load_adapter_run(run: Path) -> LatentAdapter:
-    """The averaged adapter of a run, in evaluation mode."""
+    """The averaged adapter of a run of this trainer or of `training tower`, in evaluation mode."""
     state = load_checkpoint(run)
     info = state["info"]
-    config = AdapterConfig(info["latent"], info["width"], info["grid"], blocks=info["blocks"])
+    if "tower" in info:
+        return load_tower_run(run)[0]
+    more = {name: info[name] for name in ("heads", "leading", "scale") if name in info}
+    sizes = (info["latent"], info["width"], info["grid"])
+    config = AdapterConfig(*sizes, blocks=info["blocks"], **more)
     adapter = LatentAdapter(config)
     adapter.load_state_dict(part_of(state["average"], "adapter"))
     return adapter.eval()
