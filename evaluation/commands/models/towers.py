@@ -56,7 +56,8 @@ def main(arguments: argparse.Namespace) -> None:
         settings = {name: getattr(arguments, name) for name in ("small", "minutes", "batch")}
         key = {"kind": kind, "resolution": _resolution(arguments), **settings}
         with tempfile.TemporaryDirectory(prefix=f"tower-{kind}-") as folder:
-            rows.append(_row(kind, records.measure(key, _measure, kind, Path(folder), arguments)))
+            place = Path(folder)
+            rows.append(_row(kind, records.measure(key, _measure, key, place, records, arguments)))
         body = "\n\n".join([command_line(arguments.words), _text(arguments), table(HEAD, rows)])
         write_section(arguments.report, "towers", body)
     print(f"the table is in {arguments.report}", file=sys.stderr)
@@ -67,13 +68,14 @@ def _resolution(arguments: argparse.Namespace) -> int:
     return chosen or (96 if arguments.small else LONG_SIDE)
 
 
-def _measure(kind: str, folder: Path, arguments: argparse.Namespace) -> Fields:
-    """All that is known of a class, made in an empty folder."""
-    resolution = _resolution(arguments)
+def _measure(key: Fields, folder: Path, records: Records, arguments: argparse.Namespace) -> Fields:
+    """All that is known of a class, made in an empty folder; a step's cost is kept at once."""
+    kind, resolution = key["kind"], key["resolution"]
     shapes = SMALL if arguments.small else TRUE
     model = write_model(kind, embedded().path(MLLM), folder / "model", shapes)
     photographs = _photographs(folder / "photographs")
-    cost = tower_step.measure(model, "tiny", photographs[0], resolution)
+    of_a_step = {"step_of": kind, "small": arguments.small, "resolution": resolution}
+    cost = records.measure(of_a_step, _step, model, photographs[0], resolution)
     run, made = folder / "run", folder / "made"
     data = ("--data", arguments.data or photographs[0].parent, "--resolution", resolution)
     how = ("--minutes", arguments.minutes, "--batch", arguments.batch, "--threads", 1)
@@ -91,7 +93,7 @@ def _measure(kind: str, folder: Path, arguments: argparse.Namespace) -> Fields:
     if {(one.view, one.image.width) for one in answers} != {("adapter", resolution)}:
         raise UsageError(f"{kind}: {answers[0].view} at {answers[0].image.width} pixels")
     return {
-        **vars(cost),
+        **cost,
         "steps": curve["step"],
         "gains": [curve[f"high{code}"] / curve[f"bare{code}"] - 1 for code in VALIDATION_CODES],
         "spec": bundle.manifest.tower.model_dump(mode="json"),
@@ -101,6 +103,10 @@ def _measure(kind: str, folder: Path, arguments: argparse.Namespace) -> Fields:
         "vision_ms": answers[-1].timings_ms.vision,
         "answer_ms": answers[-1].timings_ms.total,
     }
+
+
+def _step(model: Path, photograph: Path, resolution: int) -> Fields:
+    return vars(tower_step.measure(model, "tiny", photograph, resolution))
 
 
 def _photographs(folder: Path) -> list[Path]:
