@@ -42,6 +42,7 @@ COMMANDS = {
         "service",
         "a real vLLM beside our server: the same answers, by picture, features and stream",
     ),
+    "proxy": ("service", "programs of others through the proxy, before a real vLLM"),
     "lmms": ("service", "a real lmms-eval on Scenes, with and without a stream in between"),
     "load": (
         "service",

@@ -4,7 +4,6 @@ street.png --edge--> stream --+--> our server, its own model                    
                               +--> our server --PNG--> vLLM
                               +--> our server --adapted features--> vLLM
                               `--> vLLM with `plugins.vllm`: the stream itself in `image_url`
-street.png --PNG--> edge_client proxy --stream--> vLLM with `plugins.vllm`
 """
 
 from __future__ import annotations
@@ -12,9 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
-import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +18,11 @@ from typing import Any, Final
 import httpx
 
 from edge_client import EdgeClient
-from evaluation.machine.proxy_process import ProxyProcess
 from evaluation.machine.server_process import ServerProcess
 from evaluation.machine.vllm_process import VllmProcess
 from evaluation.report.document import command_line, table, write_section
 from shared.bitstream import MEDIA_TYPE
 from shared.bundle import MLLM, open_bundle
-from shared.errors import UsageError
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
 TOKENS: Final = 24
@@ -46,12 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="interpreter of the environment in which vLLM is installed, with this package for "
         "`plugins.vllm`",
     )
-    parser.add_argument(
-        "--llm",
-        type=Path,
-        metavar="FILE",
-        help="the command `llm` (pip install llm), which then asks through the proxy as well",
-    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -61,8 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     questions = json.loads((EXAMPLES / "questions.json").read_text(encoding="utf-8"))
     with EdgeClient(bundle=bundle) as edge:
         streams = {name: edge.encode(EXAMPLES / f"{name}.png").to_bytes() for name in questions}
-    prompts = [(name, one["prompt"]) for name, each in questions.items() for one in each]
-    asked = [(streams[name], prompt) for name, prompt in prompts]
+    asked = [(streams[name], one["prompt"]) for name, list_ in questions.items() for one in list_]
     with ServerProcess(bundle=arguments.bundle) as own:
         reference = [_ask_server(own.url)(*question) for question in asked]
     answers: dict[str, list[str]] = {}
@@ -78,14 +65,6 @@ def main(arguments: argparse.Namespace) -> None:
         with httpx.Client(base_url=vllm.url, timeout=120) as http:
             if _takes_streams(http, asked[0][0]):
                 answers["the stream itself"] = [_ask_vllm(http)(*each) for each in asked]
-            with ProxyProcess(vllm.url) as proxy:
-                way = "by `edge_client proxy`"
-                answers[f"a PNG, {way}"] = [_ask_proxy(proxy.url, *each) for each in prompts]
-                if arguments.llm is not None:
-                    answers[f"a PNG, from {_version(arguments.llm)} {way}"] = [
-                        _ask_llm(arguments.llm, proxy.url, *each) for each in prompts
-                    ]
-                sent = {name: proxy.total(name) for name in ("picture_bytes", "stream_bytes")}
             refusal = _refusal(http, asked[0][0])
             both = _ask_two(http, list(streams.values())[:2])
     rows = [[way, _equal(given, reference), _example(given)] for way, given in answers.items()]
@@ -95,8 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         f"{bundle.hex_id}; the {len(asked)} example questions of `examples/questions.json`, each "
         "answer beside that of our own server with the same stream.\n\n"
         + table(["what vLLM gets", "answers equal to ours", "to the first question"], rows)
-        + f"\n\nA damaged stream in `image_url`: {refusal}. Two streams in one request: {both}. "
-        f"The proxy sent {sent['picture_bytes']} bytes of pictures as {sent['stream_bytes']}."
+        + f"\n\nA damaged stream in `image_url`: {refusal}. Two streams in one request: {both}."
     )
     write_section(arguments.report, "vllm", body)
     print(body)
@@ -117,41 +95,6 @@ def _ask_vllm(http: httpx.Client) -> Ask:
         return str(answer.json()["choices"][0]["message"]["content"]).strip()
 
     return ask
-
-
-def _ask_proxy(url: str, name: str, prompt: str) -> str:
-    """As any program asks that knows nothing of streams: a PNG in a data URL."""
-    png = base64.b64encode((EXAMPLES / f"{name}.png").read_bytes()).decode()
-    content = [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png}"}},
-        {"type": "text", "text": prompt},
-    ]
-    body = {"model": "tiny", "max_tokens": TOKENS, "temperature": 0}
-    body["messages"] = [{"role": "user", "content": content}]
-    answer = httpx.post(f"{url}/chat/completions", json=body, timeout=120).raise_for_status()
-    return str(answer.json()["choices"][0]["message"]["content"]).strip()
-
-
-def _ask_llm(llm: Path, url: str, name: str, prompt: str) -> str:
-    """By a command that nobody here wrote; its settings lie in a folder of their own."""
-    with tempfile.TemporaryDirectory() as settings:
-        model = {"model_id": "proxied", "model_name": "tiny", "api_base": url, "vision": True}
-        # JSON is YAML as well.
-        (Path(settings) / "extra-openai-models.yaml").write_text(json.dumps([model]))
-        command = [str(llm), "-m", "proxied", "-a", str(EXAMPLES / f"{name}.png"), "--no-stream"]
-        command += ["-o", "temperature", "0", "-o", "max_tokens", str(TOKENS), "--no-log", prompt]
-        environment = {**os.environ, "LLM_USER_PATH": settings, "OPENAI_API_KEY": "none"}
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-    if done.returncode:
-        raise UsageError(f"{llm} failed: {(done.stdout + done.stderr).strip()[-300:]}")
-    return done.stdout.strip()
-
-
-def _version(llm: Path) -> str:
-    said = subprocess.check_output([str(llm), "--version"], text=True)
-    return f"`llm` {said.split()[-1]}"
 
 
 def _complete(http: httpx.Client, streams: Sequence[bytes], prompt: str) -> httpx.Response:
