@@ -202,8 +202,8 @@ def text(
             f"{int(measured.questions[:, 0].sum())} questions, qualities "
             f"{', '.join(f'{quality:g}' for quality in arguments.qualities)}, bundle "
             f"{bundle.hex_id}, the whole method. Bits against what ships (dead zones of "
-            f"{BIT_PRICE:g} a bit, edge graphs in 8 bits, the decoder as the processor likes it "
-            "best, adapter in float32); above 0 is more. In brackets the middle 95 % of "
+            f"{BIT_PRICE:g} a bit, edge graphs in 8 bits, decoder and adapter as the processor "
+            "likes them best); above 0 is more. In brackets the middle 95 % of "
             f"{RESAMPLES} resamples of the pictures (seed {SEED}). Milliseconds of processor time, "
             f"medians of {TIMED} scenes at quality {QUALITIES[-1]:g}: picture to stream, latents "
             "to pixels.",

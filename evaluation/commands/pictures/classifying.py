@@ -31,8 +31,7 @@ from shared.errors import UsageError
 from shared.files import write_named
 
 SURE: Final = 0.9
-QUALITIES: Final = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0)
-MAPPED_QUALITIES: Final = (3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 8.8)
+QUALITIES: Final = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 8.8)
 LADDERS: Final = (
     (AVIF, (3, 8, 27, 34)),
     (WEBP, (0, 3, 6, 12, 20, 32)),
@@ -70,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bundle", default="tiny", help="embedded name or folder")
     parser.add_argument("--qualities", type=float, nargs="+", default=list(QUALITIES))
-    parser.add_argument("--mapped-qualities", type=float, nargs="*", default=list(MAPPED_QUALITIES))
+    parser.add_argument("--mapped-qualities", type=float, nargs="*", default=list(QUALITIES))
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--threads", type=int, default=1)
 

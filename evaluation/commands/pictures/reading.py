@@ -33,11 +33,11 @@ from scenes.pages import KINDS, Fonts, render_page
 from shared.bundle import open_bundle
 from shared.errors import UsageError
 
-QUALITIES: Final = (4.0, 4.5, 5.0, 6.0, 7.0)
-LADDERS: Final = {AVIF: (14, 20, 27, 40, 55), WEBP: (2, 5, 12, 25), JPEG: (6, 10, 18)}
+QUALITIES: Final = (3.5, 4.0, 4.5, 5.0, 6.0)
+LADDERS: Final = {AVIF: (8, 14, 20, 27, 40), WEBP: (0, 2, 5, 12), JPEG: (6, 10, 18)}
 """Where about half to nearly all characters are read; reading is slow."""
 
-WINDOWS: Final = ((0.6, 0.8), (0.8, 0.9))
+WINDOWS: Final = ((0.4, 0.6), (0.6, 0.8), (0.8, 0.9))
 SIZES: Final = ((0, "under 10 px"), (10, "10 to 14 px"), (14, "14 to 20 px"), (20, "over 20 px"))
 """Heights of print that are told apart, from so many pixels an em on."""
 
