@@ -87,7 +87,7 @@ def test_training_on_photographs_needs_no_scenes() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     drawing = [n for n in done.stdout.split() if not n.startswith("training.small_models.")]
-    assert drawing == ["training.loop.world"]
+    assert drawing == ["training.bundle.map_gain", "training.loop.world"]
 
 
 def test_training_on_scenes_says_where_they_are() -> None:

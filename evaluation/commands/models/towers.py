@@ -28,7 +28,7 @@ from evaluation.report.records import Fields, Records
 from evaluation.towers.random_models import CLASSES, SMALL, TRUE, write_model
 from shared.bundle import ADAPTER, GUIDANCE, MLLM, Bundle, embedded
 from shared.errors import UsageError
-from shared.libraries import import_onnxruntime
+from shared.libraries import PICTURE_FORMATS, import_onnxruntime
 from shared.tower import TowerSpec
 from training.tower.trainer import VALIDATION_CODES
 
@@ -114,7 +114,7 @@ def _photographs(folder: Path) -> list[Path]:
     folder.mkdir()
     made = []
     for file in sorted(EXAMPLES.glob("*.png"))[:3]:
-        with Image.open(file) as image:
+        with Image.open(file, formats=PICTURE_FORMATS) as image:
             large = image.convert("RGB").resize(PICTURE, Image.Resampling.BICUBIC)
         large.save(folder / file.name)
         made.append(folder / file.name)
