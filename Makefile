@@ -115,17 +115,10 @@ web: $(WEB)/node_modules/.ready ## build the edge for browsers, with which the p
 	cp $(WEB)/dist/cotam-edge.js $(WEB)/dist/cotam-edge.js.LEGAL.txt $(PLAYGROUND)/web
 	gzip -9 -n -c $(WEB)/dist/ort-wasm-simd-threaded.wasm > $(PLAYGROUND)/web/ort-wasm-simd-threaded.wasm.gz
 
-web-check: $(READY) $(WEB)/node_modules/.ready ## test the edge for browsers against Python's (needs Node 20)
-	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py
-
-.venv-docs/.ready: constraints.txt
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
-	@touch $@
-
-docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links fail
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
-	@echo "build/site/index.html; with its search: $(PYTHON) -m http.server --directory build/site"
+# OTHER: an interpreter with another onnxruntime, to compare streams with.
+web-check: $(READY) web ## test the edge for browsers against Python's, in a headless Chromium too, and measure it
+	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py tests/cloud/test_cloud_browser.py
+	$(MEASURE) web $(if $(OTHER),--python $(OTHER))
 
 .PHONY: towers-check
 towers-check: $(READY) ## train, export, serve and ask with six towers of true size (long; gigabytes)

@@ -44,6 +44,10 @@ COMMANDS = {
     ),
     "proxy": ("service", "programs of others through the proxy, before a real vLLM"),
     "lmms": ("service", "a real lmms-eval on Scenes, with and without a stream in between"),
+    "web": (
+        "service",
+        "the edge in a browser beside the edge in Python: symbols, answers, bytes, time",
+    ),
     "load": (
         "service",
         "the service under load: speed, memory, overload, the end, and our share of it",

@@ -4,7 +4,7 @@
 import type { Grid } from "../level_map.js";
 import type { NumpyArray } from "../npz.js";
 import { roundHalfEven } from "../numbers.js";
-import { IntegerLayer } from "./layers.js";
+import { IntegerLayer, Workspace } from "./layers.js";
 
 export const SCALES = 64;
 export const CODES = 181; // quality codes 0..180
@@ -66,7 +66,8 @@ export class IntegerNetwork {
         if (g < GROUPS - 1) names.push(`own.${k}.${g}`);
       }
     });
-    for (const name of names) this.layers.set(name, layerOf(name, arrays));
+    const workspace = new Workspace();
+    for (const name of names) this.layers.set(name, layerOf(workspace, name, arrays));
     this.widths = Array.from({ length: GROUPS }, (_, g) => this.layer(`mean.0.${g}`).outputs);
     this.checkForm();
   }
@@ -280,7 +281,7 @@ export class IntegerNetwork {
   }
 }
 
-function layerOf(name: string, arrays: Arrays): IntegerLayer {
+function layerOf(workspace: Workspace, name: string, arrays: Arrays): IntegerLayer {
   const [weight, bias, shift] = ["weight", "bias", "shift"].map((kind) =>
     arrays.get(`${name}.${kind}`),
   );
@@ -303,6 +304,7 @@ function layerOf(name: string, arrays: Arrays): IntegerLayer {
   const isSigned = kind === "hidden" || kind === "own" || kind === "mean";
   const high = isSigned ? SIGNED_LIMIT : kind === "scale" ? SCALES - 1 : ACTIVATION_MAX;
   return new IntegerLayer(
+    workspace,
     weight.values,
     bias.values,
     shift.values,
