@@ -37,6 +37,7 @@ PICTURES: Final = ROOT / "cloud_server" / "playground" / "static"
 QUALITIES: Final = (1.0, 3.0, 6.0)
 ANSWERED: Final = 3.0
 """The quality at which questions are asked, and encodes timed."""
+LEAST_SHOWN: Final = 10_000  # bytes of a file
 QUESTIONS: Final = 2  # of each picture
 SIZES: Final = ((256, 256), (1024, 1024))
 OTHER: Final = """if True:
@@ -103,11 +104,13 @@ def main(arguments: argparse.Namespace) -> None:
             f"{command_line(arguments.words)}",
             _versions(),
             f"Bundle {bundle.hex_id}. The {len(pictures)} pictures of the playground at qualities "
-            f"{', '.join(f'{q:g}' for q in QUALITIES)}, each stream beside that of Python's edge:",
+            f"{', '.join(f'{q:g}' for q in QUALITIES)}, each stream beside that of Python's edge; "
+            f"what differs, of {_places(python) * model.latent_channels:,} latents:",
             table(*_differences(model, python, browser, arguments)),
             f"The server answers {same} of {asked} questions about the pictures at quality 3 as it "
             "does with Python's streams.",
-            "What a page loads, once (a browser keeps it):",
+            "What a page loads, once (a browser keeps it); files of "
+            f"{LEAST_SHOWN // 1000} kB or more:",
             table(["file", "kB on the wire", "kB unpacked"], _sizes(loaded)),
             f"Milliseconds of an encode at quality 3, medians of {arguments.repeats}:",
             table(
@@ -124,6 +127,12 @@ def main(arguments: argparse.Namespace) -> None:
     )
     write_section(arguments.report, "web", body)
     print(body)
+
+
+def _places(streams: Streams) -> int:
+    """How many places of latents the streams hold together."""
+    shapes = [read_codes(Bitstream.from_bytes(stream))[0].shape for stream in streams.values()]
+    return sum(rows * columns for rows, columns in shapes)
 
 
 def differing(model: EntropyModel, one: bytes, other: bytes) -> tuple[int, int, int]:
@@ -227,9 +236,10 @@ def _sizes(loaded: Sequence[Loaded]) -> list[list[str]]:
             f"{file.bytes / 1000:,.0f}",
         ]
         for file in loaded
+        if file.bytes >= LEAST_SHOWN
     ]
-    wire, unpacked = (sum(getattr(f, kind) for f in loaded) for kind in ("wire", "bytes"))
-    return [*rows, ["together", f"{wire / 1000:,.0f}", f"{unpacked / 1000:,.0f}"]]
+    wire, unpacked = (sum(getattr(file, kind) for file in loaded) for kind in ("wire", "bytes"))
+    return [*rows, ["all", f"{wire / 1000:,.0f}", f"{unpacked / 1000:,.0f}"]]
 
 
 def _versions() -> str:
