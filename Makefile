@@ -120,6 +120,15 @@ web-check: $(READY) web ## test the edge for browsers against Python's, in a hea
 	$(BIN)/python -m pytest --numprocesses 0 tests/edge/test_edge_web.py tests/cloud/test_cloud_browser.py
 	$(MEASURE) web $(if $(OTHER),--python $(OTHER))
 
+.venv-docs/.ready: constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
+	@touch $@
+
+docs: .venv-docs/.ready ## build the site of docs/ in build/site; broken links fail
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "build/site/index.html; with its search: $(PYTHON) -m http.server --directory build/site"
+
 .PHONY: towers-check
 towers-check: $(READY) ## train, export, serve and ask with six towers of true size (long; gigabytes)
 	$(MEASURE) towers
