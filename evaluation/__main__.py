@@ -24,6 +24,7 @@ COMMANDS = {
     "scenes": ("models", "accuracy by task over quality, with and without guidance and adapter"),
     "rate_accuracy": ("models", "bits at equal accuracy, from what `scenes` measured"),
     "answers": ("models", "accuracy of any language model on any questions about pictures"),
+    "ask_back": ("models", "bytes an answer where the model asks back, against one stream"),
     "calibration": ("models", "whether a model's confidence is how often it is right"),
     "benchmarks": ("models", "bits at equal score of one's own model on the usual sets"),
     "guidance": ("models", "level maps compared: layers, cells, levels, thresholds, steps"),

@@ -108,6 +108,17 @@ def bd_rate_monotone(
     return float(np.exp(np.mean(reached[1] - reached[0])) - 1)
 
 
+def rate_at(curve: Curve, quality: float) -> float:
+    """The least rate at which a curve that is measured with noise reaches a quality; nan outside.
+
+    It is made non-decreasing and is linear between its points over log rate, as above.
+    """
+    fit = isotonic_regression(curve.qualities).x
+    if not fit[0] <= quality <= fit[-1]:
+        return math.nan
+    return float(np.exp(_least_log_rate(curve.rates, fit, np.array([quality]))[0]))
+
+
 def _least_log_rate(rates: Array, fit: Array, wanted: Array) -> Array:
     """Least log rate at which a non-decreasing curve reaches each quality `wanted` in its range."""
     logs = np.log(rates)
