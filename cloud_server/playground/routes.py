@@ -26,11 +26,13 @@ from cloud_server.playground.pictures import (
 )
 from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted, Ticket
-from cloud_server.routes.documented import WORK, problems
+from cloud_server.routes.documented import LAYERS, WORK, problems
 from cloud_server.routes.works import work_on_picture
 from cloud_server.service import Service
 from shared.bitstream import MEDIA_TYPE, Bitstream
-from shared.errors import RequestError
+from shared.errors import FieldInvalid, RequestError
+from shared.layers.cells import Cells
+from shared.layers.enhancement import read_layers
 from shared.level_map import LevelMap
 from shared.schemas import ImageInfo
 
@@ -44,6 +46,13 @@ _BODY: Final[dict[str, Any]] = {
             PNG: {"schema": {"type": "string", "format": "binary"}},
             MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
         },
+    }
+}
+
+_PICTURE_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -75,6 +84,18 @@ class Shown(BaseModel):
     psnr: float | None = None
     jpeg_as_good: Jpeg | None = None
     jpeg_as_small: Jpeg | None = None
+
+
+class Finer(BaseModel):
+    """What an enhancement made of a picture: `cells` are rows of those that became finer.
+
+    `enhancement` and `decoded`, the finer picture, are base64.
+    """
+
+    enhancement: str
+    bytes: int
+    cells: list[list[bool]]
+    decoded: str
 
 
 @router.post(
@@ -110,6 +131,51 @@ async def show(
     work.keeps_decoded = True
     await results.finish(service, request, ticket, work)
     return await asyncio.to_thread(_shown, work, image, body, picture)
+
+
+@router.post(
+    "/enhancements",
+    response_model=Finer,
+    openapi_extra=_PICTURE_BODY,
+    responses=problems(*WORK, *LAYERS),
+)
+async def enhance(
+    request: Request,
+    ticket: Admitted,
+    cells: str,
+    quality: Annotated[float, Query(ge=0, le=9)],
+    first: Annotated[float, Query(ge=0, le=9)] = 0.0,
+    guidance: bool = True,
+) -> Finer:
+    """What a device would send that is asked for more of its picture.
+
+    The body is the PNG that POST /playground/pictures got, `first` and `guidance` as there. `cells`
+    and `quality` are those of `need`; send `enhancement` to POST /v1/query/{handle}/enhancement.
+    """
+    service: Service = request.app.state.service
+    settings = service.settings
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+    picture = await asyncio.to_thread(read_png, body, service.bundles[0].manifest.resolution)
+    height, width = picture.shape[:2]
+    try:
+        wanted = Cells.decode(base64.b64decode(cells, validate=True), width, height)
+    except ValueError as error:
+        raise FieldInvalid("cells are no base64") from error
+    edge: EdgeProcess = request.app.state.edge
+    options = first, cells, quality, guidance
+    layers = await edge.enhance(png(picture), *options, _left(ticket))
+    stream, enhancements = read_layers(layers, service.limits)
+    work = Work(stream, enhancements=enhancements, keeps_decoded=True)
+    await results.finish(service, request, ticket, work)
+    assert work.decoded is not None
+    decoded = work.decoded
+    enhancement = enhancements[0].to_bytes()
+    return Finer(
+        enhancement=_text(enhancement),
+        bytes=len(enhancement),
+        cells=wanted.mask(width, height).tolist(),
+        decoded=await asyncio.to_thread(lambda: _text(png(decoded.picture))),
+    )
 
 
 def _left(ticket: Ticket) -> float:

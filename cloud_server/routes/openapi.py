@@ -20,6 +20,7 @@ _ANSWERS: Final = (
     "KeptImage",
     "ChatCompletion",
     "Shown",
+    "Finer",
     "Levels",
     "Jpeg",
     "Problem",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from edge_client.pictures.download import is_url
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import UsageError
+from shared.layers.cells import Cells
 from shared.layers.enhancement import Enhancement
 
 Layers = tuple[Bitstream, Sequence[Enhancement]]
@@ -29,11 +31,25 @@ def named_source(picture: str) -> tuple[str | BinaryIO, str]:
     return (sys.stdin.buffer, "standard input") if picture == STDIN else (picture, picture)
 
 
-def layers_named(coder: PictureCoder, picture: str, qualities: Sequence[float]) -> Layers:
-    """The stream of a file or of standard input, and what continues it at each further quality."""
+def layers_named(
+    coder: PictureCoder, picture: str, qualities: Sequence[float], cells: str | None = None
+) -> Layers:
+    """The stream of a file or of standard input, and what continues it at each further quality.
+
+    cells: base64 of those that do, all where it is None. Raises UsageError for no base64.
+    """
     source, name = named_source(picture)
     coded = coder.code(source, name=name)
-    later = (coded.enhancement(None, quality) for quality in qualities)
+    chosen = None
+    if cells is not None:
+        try:
+            payload = base64.b64decode(cells, validate=True)
+        except ValueError as error:
+            raise UsageError(
+                "--cells is no base64", hint="as `need` of an answer has it"
+            ) from error
+        chosen = Cells.decode(payload, coded.stream.width, coded.stream.height)
+    later = (coded.enhancement(chosen, quality) for quality in qualities)
     return coded.stream, [Enhancement.from_bytes(each) for each in later]
 
 

@@ -38,6 +38,7 @@ def encode(
     quality: options.Quality = None,
     budget: options.Budget = None,
     layers: options.Layers = None,
+    cells: options.CellsText = None,
     resolution: options.ResolutionText = "model",
     no_guidance: options.NoGuidance = False,
     frames: options.Frames = None,
@@ -69,6 +70,8 @@ def encode(
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
     qualities = options.parse_layers(layers, quality, budget)
+    if cells is not None and not qualities:
+        raise UsageError("--cells goes with --layers", hint="--layers 0,5")
     settings = options.resolve_options(bundle=bundle).settings
     clip = options.parse_clip(frames, on_change, key_every, rate, most, quality)
     folders = frames is not None or on_change
@@ -103,7 +106,7 @@ def encode(
             if moves:
                 stream, later = clips.encode(name), ()
             else:
-                stream, later = layers_named(coder, name, qualities[1:])
+                stream, later = layers_named(coder, name, qualities[1:], cells)
             coded = stream, later
             data = b"".join([stream.to_bytes(), *(layer.to_bytes() for layer in later)])
             if dry_run:

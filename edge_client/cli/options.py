@@ -74,6 +74,15 @@ Layers = Annotated[
         "picture; instead of --quality.",
     ),
 ]
+CellsText = Annotated[
+    str | None,
+    typer.Option(
+        "--cells",
+        metavar="BASE64",
+        help="With --layers: the cells that layers after the first make finer, as a server's "
+        "`need` names them.",
+    ),
+]
 ResolutionText = Annotated[
     str,
     typer.Option(

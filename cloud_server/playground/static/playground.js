@@ -3,6 +3,7 @@
 // Streams are made in this page where that can be (edge.js); else a PNG goes to the server for it.
 // Everything that comes from a server or a file becomes text or pixels, never markup.
 
+import { askBack, figure } from "./asking.js";
 import { jpegs, psnr } from "./compare.js";
 import { openEdge } from "./edge.js";
 
@@ -79,6 +80,7 @@ async function start() {
   $("trouble").hidden = true;
   const manifest = await (await ask(`v1/bundles/${model.bundles[0]}`)).json();
   state.side = manifest.resolution;
+  $("asking-back").hidden = !manifest.codec.conditional;
   $("quality").value = manifest.quality;
   $("level").textContent = $("quality").value;
   $("model").textContent = model.id;
@@ -359,6 +361,41 @@ async function question(prompt) {
   document.body.dataset.state = "answered";
 }
 
+// The same in two requests where the first answer is not sure, each step of it shown.
+async function questionInTwo(prompt) {
+  const line = entry(prompt);
+  const steps = document.createElement("div");
+  steps.className = "steps";
+  line.answer.before(steps);
+  document.body.dataset.state = "answering";
+  let first = 0;
+  const show = (step, found) => {
+    if (step === "first") {
+      first = found.image.bytes;
+      steps.append(figure(found.decoded, `first: ${bytes(first)}`));
+    } else if (step === "finer") {
+      const size = bytes(found.bytes);
+      const count = found.cells.flat().filter(Boolean).length;
+      steps.append(figure(steps.decoded, `asked for: ${count} cells`, found.cells));
+      steps.append(figure(found.decoded, `came: ${size}`));
+    } else {
+      finish(line, prompt, found);
+      const sure = found.confidence === null ? "" : ` · right with ${found.confidence.toFixed(2)}`;
+      line.notes.append(sure);
+      if (found.need) steps.querySelector("figcaption").append(` → “${found.answer}”?`);
+    }
+    if (found.decoded) steps.decoded = found.decoded;
+  };
+  try {
+    await askBack(ask, $("picture"), $("guidance").checked, prompt, show);
+  } catch (error) {
+    line.item.className = "failed";
+    line.answer.textContent = error.message;
+  }
+  line.item.classList.remove("growing");
+  document.body.dataset.state = "answered";
+}
+
 function entry(prompt) {
   const item = document.createElement("li");
   const asked = document.createElement("q");
@@ -428,7 +465,9 @@ for (const id of ["quality", "guidance"]) {
 $("question").addEventListener("submit", (event) => {
   event.preventDefault();
   const prompt = $("prompt").value.trim();
-  if (prompt && state.stream) question(prompt);
+  if (!prompt || !state.stream) return;
+  if ($("ask-back").checked && $("picture").width) questionInTwo(prompt);
+  else question(prompt);
 });
 
 $("door").addEventListener("submit", (event) => {
