@@ -44,10 +44,10 @@ def test_headers_are_those_that_travel() -> None:
 
 
 def test_the_cheapest_that_reaches_the_aim_is_chosen() -> None:
-    again = {"0": [60, 1, 0.8]}
+    again = {"0": [100, 1, 0.8]}
     told = {
-        CHEAP: [value(200, [0, 1], [0.5, 0.9], again)],
-        FINE: [value(300, [1, 1], [0.5, 0.9], again)],
+        CHEAP: [value(200, [0, 1], [0.5, 0.99], again)],
+        FINE: [value(300, [1, 1], [0.5, 0.99], again)],
     }
     assert _choose(told, 0.5) == (CHEAP, 0.0)
     assert _choose(told, 0.9) == (FINE, 0.0)  # a second request costs more than 100 bytes
