@@ -7,6 +7,7 @@ test scenes -------> what these take, beside one stream and AVIF at the accuracy
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +143,14 @@ def _sums(values: list[Fields], threshold: float, column: str = OVERALL) -> Aske
     return Asked(*np.array(rows).T)
 
 
+@functools.cache
 def _framing(asks: bool) -> int:
     """Bytes around stream and question of a request as httpx writes it."""
     query = Query(b"", "?", ask_back=AskBack() if asks else None)
     return _bytes_of(request_of(query)) - 1
 
 
+@functools.cache
 def _framing_of_enhancement() -> int:
     return _bytes_of(enhancement_of(HANDLE, b""))
 
