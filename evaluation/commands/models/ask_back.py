@@ -32,7 +32,7 @@ from evaluation.judges.conditions import transmitter
 from evaluation.judges.families import COLUMNS, FAMILIES, OVERALL, Posed
 from evaluation.judges.grading import Grader
 from evaluation.report.document import command_line, table, write_section
-from evaluation.report.plots import figure, save
+from evaluation.report.plots import figure, line, log_bytes, save
 from evaluation.report.records import Fields, Records
 from evaluation.stats.bootstrap import RESAMPLES, SEED, resamples, with_interval
 from evaluation.stats.curves import Curve, rate_at
@@ -161,9 +161,9 @@ def _bytes_of(arguments: dict[str, Any]) -> int:
         request = client.build_request(
             **{**arguments, "content": arguments["content"] + b"0" * 300}
         )
-    line = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
+    first = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
     head = sum(len(name) + len(value) + 4 for name, value in request.headers.raw)
-    return len(line) + head + 2 + len(arguments["content"])
+    return len(first) + head + 2 + len(arguments["content"])
 
 
 def _choose(chosen_on: dict[Plan, list[Fields]], target: float) -> tuple[Plan, float]:
@@ -316,17 +316,15 @@ def _latency(
 def _plot(told: dict[Plan, list[Fields]], measured: Measured, weights: Array, path: Path) -> None:
     made, (axis,) = figure(1, 1, 5.2, 3.8)
     ones = weights[:1]
-    for codec, label in (("full", "one stream"), ("AVIF", "AVIF")):
+    for codec, name, label in (("full", "base", "one stream"), ("AVIF", "AVIF", "AVIF")):
         rates, scores = _curve(measured, codec, ones)
-        axis.plot(rates[0], 100 * scores[0], marker="o", markersize=4, label=label)
-    for plan, values in told.items():
-        points = [_sums(values, threshold).means(ones) for threshold in THRESHOLDS]
-        axis.plot(
-            [float(point[1][0]) for point in points],
-            [100 * float(point[0][0]) for point in points],
-            label=f"asks back, first {plan.first:g}, {plan.cells} cells at {plan.quality:g}",
-        )
-    axis.set_xscale("log")
+        line(axis, rates[0], 100 * scores[0], name, label)
+    for name, (plan, values) in zip(("full", "adapter", "guidance"), told.items(), strict=False):
+        right, size, _, _ = zip(*(_sums(values, t).means(ones) for t in THRESHOLDS), strict=True)
+        label = f"asks back, first {plan.first:g}, {plan.cells} cells at {plan.quality:g}"
+        accuracy = [100 * float(each[0]) for each in right]
+        line(axis, [float(each[0]) for each in size], accuracy, name, label, marker="")
+    log_bytes(axis)
     axis.set_xlabel("stream bytes an answer")
     axis.set_ylabel("right answers, %")
     axis.legend(fontsize=7, frameon=False)
