@@ -27,6 +27,7 @@ from evaluation.machine.peak_memory import peak
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Fields, Records
 from evaluation.stats.bootstrap import RESAMPLES, SEED, interval, resamples, with_interval
+from evaluation.stats.curves import Curve, bd_rate_monotone
 from evaluation.stats.equal_score import Scores, changes
 from scenes import Backgrounds
 from scenes.motion import MOTION_TASKS, Track, render_track
@@ -176,14 +177,11 @@ class _Measuring:
             low = max(each.points.mean(1).min() for each in both)
             high = min(each.points.mean(1).max() for each in both)
             right = [_scores(sent[name], "right") for name in (sender.name, ours)]
-            reached = [each.points.sum(1) / each.weights.sum() for each in right]
-            floor = max(each.min() for each in reached)
-            top = min(each.max() for each in reached)
             rows.append(
                 [
                     sender.name,
                     with_interval(changes(both[0], both[1], drawn, low, high)),
-                    with_interval(changes(right[0], right[1], drawn, floor, top)),
+                    with_interval(_where_both_reach(right[0], right[1], drawn)),
                 ]
             )
         head = [f"bits of {ours} against", "at equal PSNR", "at equal accuracy"]
@@ -265,6 +263,15 @@ class _Measuring:
             clips.take(analysed, coded)
             yield writer.add(coded.body, number)
             number += 1
+
+
+def _where_both_reach(anchor: Scores, test: Scores, drawn: Array) -> Array:
+    """Bits of `test` at equal score against `anchor`, over the scores that both reach, [R]."""
+    curves = [
+        [Curve.of(list(zip(*row, strict=True))) for row in zip(*each.curves(drawn), strict=True)]
+        for each in (anchor, test)
+    ]
+    return np.array([bd_rate_monotone(*pair) for pair in zip(*curves, strict=True)])
 
 
 def _accuracy(values: list[Fields], drawn: Array) -> Array:
