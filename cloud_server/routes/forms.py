@@ -35,7 +35,8 @@ from shared.prompt import (
 )
 from shared.query_body import split_body
 
-TARGET_CONFIDENCE: Final = 0.9
+TARGET_CONFIDENCE: Final = 0.8
+"""With the edge's first quality what validation scenes chose: `python -m evaluation ask_back`."""
 
 _PICTURE: Final = {
     "type": "string",

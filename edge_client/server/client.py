@@ -44,7 +44,7 @@ from shared.schemas import QueryResponse
 
 __all__ = ["AskBack", "AsyncEdgeClient", "EdgeClient", "Retries", "Timeouts"]
 
-FIRST_QUALITY: Final = 0.0
+FIRST_QUALITY: Final = 1.0
 """Of pictures of which more can be asked for: `python -m evaluation ask_back`."""
 
 

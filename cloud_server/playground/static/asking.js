@@ -4,7 +4,7 @@
 // it goes to the server as a PNG; `ask` is the page's own fetch, which throws what is refused.
 
 const STREAM = "application/vnd.cotam";
-const FIRST = 0; // quality of the first stream, as of `edge_client send --ask-back`
+const FIRST = 1; // quality of the first stream, as of `edge_client send --ask-back`
 const CELL = 16; // pixels of a cell that is asked for
 const MARK = "rgb(255 122 46 / 0.9)";
 
