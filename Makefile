@@ -68,8 +68,9 @@ load: $(READY) ## put a local server under load (half an hour on idle cores)
 
 # Two processes of one thread each: a second thread hardly helps on small pictures. KODAK is a folder
 # of photographs, ADAPTERS are options of `ablations`: both need what the repository does not hold.
-results: $(READY) ## remake the tables and plots of docs/results.md from the shipped bundle
+results: $(READY) ## remake the tables and plots of docs/results from the shipped bundle
 	$(MAKE) -j2 results-answers results-parts
+	$(MEASURE) headlines
 
 results-answers:
 	$(MEASURE) scenes --threads 1 --variant joint=tiny-joint

@@ -8,6 +8,7 @@ No page may fetch anything from another host.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,19 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """`../SECURITY.md`, of a page in docs/, is `security.md` here."""
-    return re.sub(
-        rf"\]\(((?:\.\./)*)\.\./({NAMES})", lambda link: f"]({link[1]}{TARGETS[link[2]]}", markdown
-    )
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """`../SECURITY.md` of a page is `security.md` here; links to other files become text."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def moved(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join("docs", folder, link[2]))
+        if path.startswith("docs/"):
+            return link[0]
+        if path not in TARGETS:
+            return link[1]
+        return f"[{link[1]}]({posixpath.relpath(TARGETS[path], folder or '.')}{link[3] or ''})"
+
+    return re.sub(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", moved, markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -1,1 +1,1 @@
-"""How every claim is measured: one command for each table and plot of docs/results.md."""
+"""How every claim is measured: one command for each table and plot of docs/results."""

@@ -1,4 +1,4 @@
-"""`python -m evaluation COMMAND`: every number and plot of docs/results.md, one command each."""
+"""`python -m evaluation COMMAND`: every number and plot of the results, one command each."""
 
 from __future__ import annotations
 
@@ -56,8 +56,25 @@ COMMANDS = {
     "wire": ("service", "bytes of a question as they travel, both ways"),
     "busy": ("service", "an answer beside a busy core, by threads that spin and that sleep"),
     "fuzz": ("service", "damaged streams: how each of many thousands ends"),
+    "headlines": ("documents", "the first lines of the results, from what the others wrote"),
 }
 """Command: its room in `commands`, and what it measures."""
+
+PAGES = {
+    "codec": ("codec", "sheet"),
+    "scenes": (
+        *("scenes", "rate_accuracy", "answers", "guidance", "ablations"),
+        *("information_flow", "quantisation"),
+    ),
+    "pictures": ("reading", "classifying", "page_sheet"),
+    "asking": ("ask_back", "calibration", "nested"),
+    "clips": ("video",),
+    "towers": ("towers", "benchmarks"),
+    "speed": ("bench", "busy"),
+    "service": ("load", "wire", "fuzz"),
+    "places": ("vllm", "lmms", "proxy", "web"),
+}
+"""Page of docs/results: the commands that write its sections."""
 
 
 def main() -> None:
@@ -84,9 +101,15 @@ def loaded(command: str) -> tuple[ModuleType, argparse.ArgumentParser]:
     module = importlib.import_module(f"evaluation.commands.{room}.{command}")
     parser = argparse.ArgumentParser(prog=f"python -m evaluation {command}", description=text)
     module.add_arguments(parser)
-    parser.add_argument("--report", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--report", type=Path, default=page_of(command))
     parser.add_argument("--results", type=Path, default=Path("runs/results"), help="raw numbers")
     return module, parser
+
+
+def page_of(command: str) -> Path:
+    """Where a command's section stands, in a checkout."""
+    pages = [page for page, commands in PAGES.items() if command in commands]
+    return Path("docs/results", f"{pages[0]}.md") if pages else Path("docs/results.md")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The README's transcript: real commands, a real server, what they print.
+"""The transcript of docs/session.md: real commands, a real server, what they print.
 
 python -m examples.transcript            prints it
-python -m examples.transcript --write    puts it into README.md, between its two markers
+python -m examples.transcript --write    puts it into the page, between its two markers
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from examples.demo import FOLDER
 from examples.serving import serving
 
-README: Final = FOLDER.parent / "README.md"
+PAGE: Final = FOLDER.parent / "docs/session.md"
 BEGIN: Final = "<!-- transcript:begin -->"
 END: Final = "<!-- transcript:end -->"
 SHOWN_URL: Final = "http://127.0.0.1:8000"  # the default, whatever port was free
@@ -48,12 +48,12 @@ def main() -> None:
     if "--write" not in sys.argv[1:]:
         print(text)
         return
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     indented = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
-    beside = README.with_suffix(".new")
+    beside = PAGE.with_suffix(".new")
     beside.write_text(f"{before}{BEGIN}\n\n{indented}\n\n{END}{after}", encoding="utf-8")
-    beside.replace(README)
+    beside.replace(PAGE)
 
 
 def _lines(home: Path) -> Iterator[str]:

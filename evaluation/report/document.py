@@ -1,4 +1,4 @@
-"""docs/results.md: each command rewrites the section between its own two markers, nothing else.
+"""Pages of docs/results: a command rewrites the section between its own two markers, nothing else.
 
 <!-- codec:begin -->
     what the command wrote

@@ -15,7 +15,7 @@ from typing import Final
 from evaluation.report.document import table
 from shared.errors import UsageError
 
-SECTION: Final = re.compile(r"<!-- (\w+):begin -->\n(.*?)<!-- \1:end -->", re.S)
+SECTION: Final = re.compile(r"<!-- ([\w-]+):begin -->\n(.*?)<!-- \1:end -->", re.S)
 CHANGE: Final = re.compile(r"([+-][\d.]+ %)(?: \(([+-]?[\d.]+) to ([+-]?[\d.]+)\))?")
 HEAD: Final = ("what", "result", "and its limits")
 
@@ -102,6 +102,9 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         row = f"mapped against {against}"
         return change(cell(section, row, "at equal agreement", after))
 
+    def asked(column: str) -> str:
+        return change(cell("ask-back", "0.95", column))
+
     def bench(column: str) -> str:
         return cell("bench", "ours", column, "**1 megapixels**")
 
@@ -143,6 +146,11 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
             "pages of print: bits for as many characters read again",
             "; ".join(f"{name} {told}" for name, told in pages.items()),
             f"{dearer(pages)}17 pages",
+        ),
+        (
+            "Scenes: bytes an answer where the model asks back, against one stream",
+            asked("as they travel"),
+            f"without what lies around the streams: {asked('change')}",
         ),
         (
             "encoding a megapixel, two cores",

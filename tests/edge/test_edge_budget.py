@@ -49,7 +49,7 @@ def test_budgets_are_filled_in_six_passes(kind: str, encoder: Encoder, draw: Dra
         assert passes <= 6
         missed += size < 0.95 * budget
     # Streams of faint noise have so few bytes that six passes may jump over a budget: about one
-    # in a hundred (docs/decisions.md).
+    # in a hundred (docs/notes.md).
     assert missed <= (2 if kind == "faint noise" else 0)
     assert len(analysed.code_within(10 * largest).to_bytes()) == largest
     for budget in (-1, 1, int(0.9 * smallest), smallest - 1):

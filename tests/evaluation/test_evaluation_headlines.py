@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.__main__ import COMMANDS, PAGES, page_of
 from evaluation.report.headlines import Results, change, text
 from shared.errors import UsageError
 
@@ -64,7 +65,17 @@ def test_a_change_that_may_be_nothing_is_called_so(cell: str, told: str) -> None
     assert change(cell) == told
 
 
-def test_each_line_is_of_sections_that_there_are() -> None:
-    page = text(Results.read(ROOT / "docs"))
-    assert page.count("\n") > 8
-    assert "not significant" in page
+def test_results_and_readme_have_the_lines_of_today() -> None:
+    today = text(Results.read(ROOT / "docs/results"))
+    assert 8 < today.count("\n") < 20
+    for page in ("README.md", "docs/results.md"):
+        shown = (ROOT / page).read_text(encoding="utf-8")
+        assert today in shown, "run: python -m evaluation headlines"
+
+
+def test_each_command_has_a_page() -> None:
+    paged = [command for commands in PAGES.values() for command in commands]
+    assert sorted(paged) == sorted(set(COMMANDS) - {"headlines"})
+    assert page_of("codec") == Path("docs/results/codec.md")
+    for page in PAGES:
+        assert (ROOT / "docs/results" / f"{page}.md").exists()

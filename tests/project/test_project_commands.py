@@ -22,7 +22,7 @@ from cloud_server.cli import cli as cloud_server
 from edge_client.cli.app import app as edge_client
 
 ROOT = Path(__file__).parents[2]
-LOGS = ("CHANGELOG.md", "docs/decisions.md")
+LOGS = ("CHANGELOG.md", "docs/notes.md")
 """They say what was so at their time."""
 PAGES = [
     path

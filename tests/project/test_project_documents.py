@@ -12,13 +12,13 @@ from shared.bundle import Bundle, embedded_bundles
 from shared.level_map import USUAL_FORM
 
 ROOT = Path(__file__).parents[2]
-LOGS = ("decisions.md", "CHANGELOG.md")
+LOGS = ("CHANGELOG.md", "docs/notes.md", "docs/decisions/")
 """They say what was so at their time."""
 
 TEXTS = {
-    path.name: " ".join(path.read_text(encoding="utf-8").split())
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
-    if path.name not in LOGS
+    name: " ".join(path.read_text(encoding="utf-8").split())
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+    if not (name := path.relative_to(ROOT).as_posix()).startswith(LOGS)
 }
 NAMED_ID = re.compile(r"\b(?:bundle|codec)(?: id)?[ :`*]+([0-9a-f]{8})\b")
 GONE = re.compile(r"\bbundle `?([0-9a-f]{8})`?, which is gone\b")
@@ -44,18 +44,17 @@ def test_ids_are_those_of_bundles_that_are_shipped(bundles: dict[str, Bundle]) -
         for name in (bundle.hex_id, bundle.codec_id.hex(), *bundle.manifest.codec.former_ids)
     }
     named = {name: set(NAMED_ID.findall(text)) for name, text in TEXTS.items()}
-    gone = {name: set(GONE.findall(text)) for name, text in TEXTS.items()}
-    assert named["README.md"]
-    assert named["results.md"]
+    gone = {bundle for text in TEXTS.values() for bundle in GONE.findall(text)}
+    assert named["docs/results/scenes.md"]
     for name, ids in named.items():
-        assert ids <= known | gone[name], name
-        assert not gone[name] & known, name
+        assert ids <= known | gone, name
+    assert not gone & known
 
 
 def test_the_format_has_the_version_that_is_written() -> None:
-    for match in says(r"\bversion[ |`]+(?:u8[ |`]+)?(\d+)\b", "bitstream.md"):
+    for match in says(r"\bversion[ |`]+(?:u8[ |`]+)?(\d+)\b", "docs/bitstream.md"):
         assert int(match[1]) == VERSION, match[0]
-    assert len(says(r"\bversion[ |`]+(?:u8[ |`]+)?(\d+)\b", "bitstream.md")) >= 3
+    assert len(says(r"\bversion[ |`]+(?:u8[ |`]+)?(\d+)\b", "docs/bitstream.md")) >= 3
     for text in TEXTS.values():
         for match in re.finditer(r"\b(?:bitstream|format|stream),? version (\d+)", text):
             assert int(match[1]) == VERSION, match[0]
@@ -92,5 +91,21 @@ def test_defaults_are_those_of_the_bundle(bundles: dict[str, Bundle]) -> None:
     usual = bundles["tiny"].manifest
     for match in says(r"`\?quality` number, from 0, to 9, default ([\d.]+)"):
         assert float(match[1]) == usual.quality, match[0]
-    for match in says(r"street\.png: (\d+)x\d+ at quality ([\d.]+) in", "README.md"):
+    for match in says(r"street\.png: (\d+)x\d+ at quality ([\d.]+) in", "docs/session.md"):
         assert (int(match[1]), float(match[2])) == (usual.resolution, usual.quality)
+
+
+def test_the_model_card_has_the_minutes_of_the_manifest(bundles: dict[str, Bundle]) -> None:
+    parts = {
+        "codec": "codec",
+        "towers": "clip",
+        "language model": "llava",
+        "layers for latents known before": "continuing",
+        "adapter": "adapter",
+    }
+    provenance = bundles["tiny"].manifest.provenance
+    assert set(parts.values()) == set(provenance) - {"hardware"}
+    for part, name in parts.items():
+        (match,) = says(rf"\| {part} \| (\d+) \| ([\d,]+) \|", "docs/model_card.md")
+        assert int(match[1]) == round(provenance[name]["minutes"]), part
+        assert int(match[2].replace(",", "")) == provenance[name]["steps"], part

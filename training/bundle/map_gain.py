@@ -3,7 +3,7 @@
     picture --guidance.onnx--> tokens of the last layer --mean, deviation--> gain
 
 What the tower was trained on it looks at with reason; on other pictures the map of the same tower
-costs bits (docs/decisions.md, "Print and real answers"). Its tokens tell the two apart. The graph
+costs bits (docs/notes.md, "Print and real answers"). Its tokens tell the two apart. The graph
 gets a second output, `gain`: the edge sends a map where it is above 0. What decodes streams stays.
 """
 

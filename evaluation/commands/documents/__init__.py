@@ -1,0 +1,1 @@
+"""What is made of other commands' sections."""
