@@ -24,7 +24,7 @@ from cloud_server.inference.need import (
 from edge_client.coding.continuing import CodedPicture
 from edge_client.coding.picture_coder import PictureCoder
 from shared.bitstream import MEDIA_TYPE
-from shared.bundle import Bundle
+from shared.bundle import Bundle, open_bundle
 from shared.errors import NotFound, error_of, http_status
 from shared.layers.cells import Cells
 from shared.layers.enhancement import Enhancement
@@ -130,9 +130,15 @@ def test_a_sure_answer_asks_for_nothing(url: str, coder: PictureCoder) -> None:
         assert response.json()["need"] is None
 
 
-def test_a_codec_that_does_not_go_on_is_not_asked(server_url: str, stream: bytes) -> None:
+def test_a_codec_that_does_not_go_on_is_not_asked(serve: Serve) -> None:
+    joint = PictureCoder(open_bundle("tiny-joint"), quality=0.0, threads=1)
+    stream = joint.code(draw(WIDTH, HEIGHT, 1)).stream.to_bytes()
     response = httpx.post(
-        f"{server_url}/v1/query", params=ALWAYS, content=PROMPT.encode() + stream, headers=RAW
+        f"{serve(bundle='tiny,tiny-joint')}/v1/query",
+        params=ALWAYS,
+        content=PROMPT.encode() + stream,
+        headers=RAW,
+        timeout=300,
     )
     assert (response.status_code, response.json()["need"]) == (200, None)
 

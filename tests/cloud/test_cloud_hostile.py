@@ -189,7 +189,7 @@ def client(serve: Serve) -> Iterator[httpx.Client]:
         (path_tricks, {(404, "not_found")}),
         (foreign_urls, {(422, "field_invalid")}),
         (part_header_floods, {(400, "request")}),
-        (many_parts, {(400, "request")}),
+        (many_parts, {(400, "request"), (422, "field_invalid")}),
         (strange_parts, {(400, "request"), (422, "field_invalid")}),
         (nested_forms, {(400, "stream_foreign")}),
         (damaged_forms, {(400, "request"), (422, "field_invalid")}),

@@ -181,7 +181,7 @@ def test_files_hold_the_pages_and_their_print(tmp_path: Path, fonts: Fonts) -> N
     ("words", "message"),
     [
         (["--size", "64x64"], "at least 128 pixels"),
-        (["--version", "1"], "leave it out for pages"),
+        (["--version", "1"], "leave it out for others"),
         (["--split", "train-signs"], "split must be one of train, val, test"),
     ],
 )

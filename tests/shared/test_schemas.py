@@ -17,6 +17,7 @@ ANSWER: dict[str, Any] = {
     "model": "tiny",
     "view": "adapter",
     "image": {"width": 256, "height": 192, "bytes": 900, "bpp": 0.15, "codec": "01020304"},
+    "images": [],
     "usage": {"prompt_tokens": 270, "completion_tokens": 2},
     "timings_ms": {"decode": 1.0, "vision": 2.0, "generate": 3.0, "total": 6.0},
     "confidence": None,

@@ -106,11 +106,11 @@ def test_layers_for_latents_known_before_come_into_a_bundle_alone(
     train: Train, tmp_path: Path
 ) -> None:
     """Whole pictures are coded as ever, and streams of the bundle that it was made of are read."""
-    base = open_bundle("tiny")
-    train("restore", tmp_path / "runs", bundle="tiny")
+    base = open_bundle("tiny-joint")
+    train("restore", tmp_path / "runs", bundle="tiny-joint")
     codec = tmp_path / "runs" / "codec"
     train("entropy", tmp_path / "run", codec=codec, continuing=True, batch=2)
-    train("export", tmp_path / "mine", continuing=tmp_path / "run", bundle="tiny")
+    train("export", tmp_path / "mine", continuing=tmp_path / "run", bundle="tiny-joint")
 
     made = Bundle.open(tmp_path / "mine")
     assert made.manifest.codec.conditional
@@ -126,7 +126,7 @@ def test_layers_for_latents_known_before_come_into_a_bundle_alone(
 
     train("entropy", tmp_path / "all", codec=codec, batch=2)
     with pytest.raises(SystemExit) as stopped:
-        train("export", tmp_path / "none", continuing=tmp_path / "all", bundle="tiny")
+        train("export", tmp_path / "none", continuing=tmp_path / "all", bundle="tiny-joint")
     assert stopped.value.code == 2
     assert not (tmp_path / "none").exists()
 
