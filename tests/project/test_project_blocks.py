@@ -27,7 +27,7 @@ BLOCK = re.compile(
     r"^```(bash|python)\n(.*?)^```\n(?:\n```(?:json|text)\n(.*?)^```\n)?", re.M | re.S
 )
 INDENTED = re.compile(
-    r"(?:(?<=\n\n)|(?<=-->\n))((?: {4}(?:from|import) .*\n(?: {4}.*\n|\n(?= {4}))+)+)"
+    r"(?:(?<=\n\n)|(?<=-->\n))((?: {4}(?:from|import) \w.*\n(?: {4}.*\n|\n(?= {4}))+)+)"
 )
 OTHERWISE = {"id", "image_id", "instance", "codec", "codecs", "bundles", "confidence"}
 """Fields that differ from run to run, or bundle to bundle; as numbers do."""
