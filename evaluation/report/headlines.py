@@ -114,6 +114,7 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
     pages = {name: printed(f"mapped against {name}") for name in ("AVIF", "WebP")}
     failures = results.words("fuzz", r"\*\*(\d+) failures\*\*")
     streams = results.words("fuzz", r"([\d,]+) damaged streams")
+    count = results.words("video", r"(\d+) clips of")
     rate = results.words("scenes", r"\| \+ guidance \+ adapter \| 3 \| (\d+) \|")
     return [
         (
@@ -158,7 +159,7 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         (
             "clips of scenes: bits for as many right answers",
             "against " + "; ".join(f"{name} {clips(name)}" for name in ("H.264", "HEVC", "AV1")),
-            f"25 clips; at equal PSNR: H.264 {cell('video', 'H.264', 'at equal PSNR')}",
+            f"{count} clips; at equal PSNR: H.264 {cell('video', 'H.264', 'at equal PSNR')}",
         ),
         (
             "encoding a megapixel, two cores",
