@@ -14,7 +14,6 @@ from edge_client.pictures.download import is_url
 from edge_client.pictures.inputs import STDIN
 from shared.bitstream import SUFFIX, Bitstream
 from shared.errors import UsageError
-from shared.layers.cells import Cells
 from shared.layers.enhancement import Enhancement
 
 Layers = tuple[Bitstream, Sequence[Enhancement]]
@@ -42,6 +41,8 @@ def layers_named(
     coded = coder.code(source, name=name)
     chosen = None
     if cells is not None:
+        from shared.layers.cells import Cells  # with numpy, which most commands start without
+
         try:
             payload = base64.b64decode(cells, validate=True)
         except ValueError as error:

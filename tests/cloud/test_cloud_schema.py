@@ -25,8 +25,12 @@ schemathesis = pytest.importorskip("schemathesis")
 
 EXAMPLES = 8
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-NARROWER = ("/v1/query", "/v1/chat/completions", "/playground/pictures")
-"""These take less than a schema can say: what fits a context, a picture among messages, PNG."""
+NARROWER = (
+    *("/v1/query", "/v1/chat/completions"),
+    *("/playground/pictures", "/playground/enhancements"),
+)
+"""These take less than a schema can say: what fits a context, a picture among messages, PNG, the
+cells of a picture."""
 # Nothing that an operation without a body takes can be wrong in itself: ids are just unknown.
 OPERATIONS = [
     f"{method} {path}"

@@ -32,6 +32,7 @@ from shared.bundle import ENTROPY, open_bundle
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
 from shared.level_map import read_codes
+from shared.libraries import PICTURE_FORMATS
 
 PICTURES: Final = ROOT / "cloud_server" / "playground" / "static"
 QUALITIES: Final = (1.0, 3.0, 6.0)
@@ -47,10 +48,12 @@ OTHER: Final = """if True:
     from PIL import Image
     from edge_client.coding.encoder import Encoder
     from shared.bundle import open_bundle
+    from shared.libraries import PICTURE_FORMATS
     bundle, out, qualities, *pictures = sys.argv[1:]
     encoder = Encoder(open_bundle(bundle), threads=1)
     for picture in pictures:
-        analysed = encoder.analyse(np.asarray(Image.open(picture).convert("RGB")))
+        with Image.open(picture, formats=PICTURE_FORMATS) as image:
+            analysed = encoder.analyse(np.asarray(image.convert("RGB")))
         for quality in qualities.split(","):
             stream = analysed.code(float(quality)).to_bytes()
             (Path(out) / f"{Path(picture).stem}-{quality}.cotam").write_bytes(stream)
@@ -252,5 +255,5 @@ def _versions() -> str:
 
 
 def _pixels(path: Path) -> Picture:
-    with Image.open(path) as image:
+    with Image.open(path, formats=PICTURE_FORMATS) as image:
         return np.asarray(image.convert("RGB"))
