@@ -105,8 +105,9 @@ vllm-check: $(READY) $(VLLM)/.ready ## ask a real vLLM on the CPU, by picture, f
 # Node builds and tests the edge in TypeScript; nothing in Python needs it.
 WEB := edge_client/web
 PLAYGROUND := cloud_server/playground
+# Not `npm ci`: it refuses a lock that lacks an optional package for Windows alone, which not every registry has.
 $(WEB)/node_modules/.ready: $(WEB)/package-lock.json
-	cd $(WEB) && npm ci --no-audit --no-fund
+	cd $(WEB) && npm install --no-save --no-audit --no-fund
 	@touch $@
 
 # For the wheel, the image and the playground. The wasm lies packed, as it is sent.
