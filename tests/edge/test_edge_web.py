@@ -32,7 +32,7 @@ NODE = shutil.which("node")
 
 pytestmark = pytest.mark.skipif(
     NODE is None or not (WEB / "node_modules").is_dir(),
-    reason="needs Node and the packages of edge_client/web: npm ci there",
+    reason="needs Node and the packages of edge_client/web: npm install there",
 )
 
 
