@@ -173,6 +173,25 @@ def stream_end(data: bytes) -> int:
     return len(data)
 
 
+def check_head(name: str, data: bytes, head: int, limits: Limits) -> None:
+    """Size, version and length of a stream, or of what continues one, by its name in messages.
+
+    head: bytes before the first field that is read one after the other. Raises StreamTooLarge,
+    StreamVersion or StreamTruncated.
+    """
+    if len(data) > limits.stream_bytes:
+        raise StreamTooLarge(
+            f"the {name} has {len(data)} bytes, over the limit of {limits.stream_bytes}"
+        )
+    if len(data) > len(MAGIC) and (version := data[len(MAGIC)]) != VERSION:
+        raise StreamVersion(
+            f"the {name} has version {version}, this reader knows {VERSION}",
+            hint="update the reader" if version > VERSION else "encode the picture again",
+        )
+    if len(data) < head + _CRC_BYTES:
+        raise StreamTruncated(f"the {name} ends after {len(data)} bytes, inside its header")
+
+
 class _Reader(Cursor):
     """A bounded cursor over the body of a stream whose frame (magic, version, CRC) is sound."""
 
@@ -183,17 +202,7 @@ class _Reader(Cursor):
             raise StreamForeign(
                 "these bytes are not a CoTAM stream", hint="encode a picture with edge_client"
             )
-        if len(data) > limits.stream_bytes:
-            raise StreamTooLarge(
-                f"the stream has {len(data)} bytes, over the limit of {limits.stream_bytes}"
-            )
-        if len(data) > len(MAGIC) and (version := data[len(MAGIC)]) != VERSION:
-            raise StreamVersion(
-                f"the stream has version {version}, this reader knows {VERSION}",
-                hint="update the reader" if version > VERSION else "encode the picture again",
-            )
-        if len(data) < _FIXED_BYTES + _CRC_BYTES:
-            raise StreamTruncated(f"the stream ends after {len(data)} bytes, inside its header")
+        check_head("stream", data, _FIXED_BYTES, limits)
         super().__init__(data, _FIXED_BYTES, len(data) - _CRC_BYTES)
         self._limits = limits
         if zlib.crc32(data[: self.end]) != int.from_bytes(data[self.end :], "little"):

@@ -23,7 +23,7 @@ from typing import Final
 
 from shared.bitstream import ENHANCEMENT_MAGIC as MAGIC
 from shared.bitstream import MAGIC as STREAM_MAGIC
-from shared.bitstream import MAX_QUALITY_CODE, VERSION, Bitstream, Limits, stream_end
+from shared.bitstream import MAX_QUALITY_CODE, VERSION, Bitstream, Limits, check_head, stream_end
 from shared.coding.cursor import Cursor, check_range, varint
 from shared.errors import (
     StreamCorrupt,
@@ -32,7 +32,6 @@ from shared.errors import (
     StreamMalformed,
     StreamTooLarge,
     StreamTruncated,
-    StreamVersion,
 )
 
 MAX_LAYERS: Final = 16
@@ -155,17 +154,7 @@ def _check_frame(data: bytes, limits: Limits) -> None:
             else "these bytes are not a CoTAM enhancement",
             hint="an enhancement continues a stream that was sent before",
         )
-    if len(data) > limits.stream_bytes:
-        raise StreamTooLarge(
-            f"the enhancement has {len(data)} bytes, over the limit of {limits.stream_bytes}"
-        )
-    if len(data) > len(MAGIC) and (version := data[len(MAGIC)]) != VERSION:
-        raise StreamVersion(
-            f"the enhancement has version {version}, this reader knows {VERSION}",
-            hint="update the reader" if version > VERSION else "encode the picture again",
-        )
-    if len(data) < _FIXED_BYTES + _CRC_BYTES:
-        raise StreamTruncated(f"the enhancement ends after {len(data)} bytes, inside its header")
+    check_head("enhancement", data, _FIXED_BYTES, limits)
     if zlib.crc32(data[:-_CRC_BYTES]) != int.from_bytes(data[-_CRC_BYTES:], "little"):
         raise StreamCorrupt(
             "the enhancement was cut or changed on its way: its CRC does not match",
