@@ -27,6 +27,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from shared.coding import intervals
 from shared.coding.ans import open_coder
+from shared.coding.hyper_analysis import HyperAnalysis
 from shared.coding.integer_layers import (
     CODES,
     EXACT,
@@ -42,7 +43,6 @@ from shared.coding.symbol_coder import BIT_PRICE, Allowed, SymbolCoder, bits_of_
 from shared.errors import BundleCorrupt, DecoderMismatch
 
 SYMBOL_LIMIT: Final = 30_000
-_BAND: Final = 64  # rows of latents whose hyper latents are found at a time
 
 Array = NDArray[Any]
 
@@ -96,15 +96,8 @@ class EntropyModel:
         self._bits_of_one = bits_of_one(arrays["tables"], arrays["table_ends"])
         self._step_sizes = np.asarray(arrays["steps"], np.int64)  # [181, C]
         self._gains = _gains(arrays)  # f32 [181, C]
-        self._hyper_gains = np.asarray(arrays["hyper_gains"], np.float32)  # [181, Cz]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
-        self._hyper_analysis = [
-            (
-                np.asarray(arrays[f"hyper_analysis{i}.weight"], np.float32),
-                np.asarray(arrays[f"hyper_analysis{i}.bias"], np.float32),
-            )
-            for i in range(3)
-        ]
+        self._hyper_analysis = HyperAnalysis(arrays)
 
     @classmethod
     def load(
@@ -148,7 +141,9 @@ class EntropyModel:
         latent = np.ascontiguousarray(np.moveaxis(latent, 0, -1))
         quality = _merged(quality, before, mask)
         known = None if before is None else before.hyper
-        z = self._analyse_hyper(latent, quality, base_code) if known is None else known
+        z = known
+        if z is None:
+            z = self._hyper_analysis(latent, self._gains, quality, base_code)
         values = np.zeros(latent.shape, np.int16)
         means = np.zeros(latent.shape, np.int16) if keep else None
         told = np.zeros(latent.shape, np.uint8) if keep else None
@@ -327,25 +322,6 @@ class EntropyModel:
         features = self._network.features(z, quality, mask)
         self._network.walk(features, quality, symbols_of, before, self._step_sizes, mask)
 
-    def _analyse_hyper(self, latent: Array, quality: Array, base_code: int) -> Array:
-        """Integer hyper latent i32 [h/4, w/4, Cz] of a latent [h, w, C], a band at a time."""
-        bands = [slice(top, top + _BAND) for top in range(0, len(latent), _BAND)]
-        return np.concatenate(
-            [self._analyse_band(latent[b] * self._gains[quality[b]], base_code) for b in bands]
-        )
-
-    def _analyse_band(self, gained: Array, base_code: int) -> Array:
-        height, width = gained.shape[:2]
-        x = np.pad(gained, ((0, -height % 4), (0, -width % 4), (0, 0)))
-        for i, (weight, bias) in enumerate(self._hyper_analysis):
-            x = (_space_to_depth(x) if i else x) @ weight
-            x += bias
-            if i < 2:
-                np.maximum(x, 0, out=x)
-        z: Array = np.floor(x * self._hyper_gains[base_code] + 0.5)
-        z = np.where(self._hyper_scales[base_code] == 0, 0, z)
-        return z.clip(-WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int32)
-
 
 def _with_steps(arrays: dict[str, Array]) -> dict[str, Array]:
     """Arrays with integer steps; older ones have gains, which are floats."""
@@ -419,10 +395,3 @@ def _check(z: Array, values: Array, mask: Array | None) -> int:
     crc = zlib.crc32(z.astype("<i2").data)
     coded = values if mask is None else values[mask]
     return zlib.crc32(coded.astype("<i2", copy=False).data, crc) & 0xFFFF
-
-
-def _space_to_depth(x: Array) -> Array:
-    """[2h, 2w, C] -> [h, w, 4C], channel-major as torch's pixel_unshuffle."""
-    height, width, channels = x.shape
-    x = x.reshape(height // 2, 2, width // 2, 2, channels)
-    return x.transpose(0, 2, 4, 1, 3).reshape(height // 2, width // 2, 4 * channels)
