@@ -27,9 +27,6 @@ VIEWS: Final = {
 GUESSED_FROM: Final = 500
 """Scenes of the training split from which one guesses who sees no picture."""
 
-GUESSES: Final = {"scenes": VERSION, "guesses": GUESSED_FROM, "columns": [*COLUMNS]}
-"""The key under which these guesses are written down."""
-
 Array = NDArray[Any]
 
 
@@ -82,10 +79,10 @@ class Measured:
         return sorted(condition for condition in self.sizes if condition.codec == codec)
 
 
-def key_of(model: str, index: int, crc: int, condition: Condition) -> Fields:
+def key_of(model: str, index: int, crc: int, condition: Condition, world: int = VERSION) -> Fields:
     """What an answer depends on: the model, the picture and its codec."""
     return {
-        "scenes": VERSION,
+        "scenes": world,
         "model": model,
         "index": index,
         "crc": crc,
@@ -94,12 +91,19 @@ def key_of(model: str, index: int, crc: int, condition: Condition) -> Fields:
     }
 
 
-def prompts_key(index: int, crc: int) -> Fields:
+def prompts_key(index: int, crc: int, world: int = VERSION) -> Fields:
     """Where the questions of a scene are written down, whatever model answers them."""
-    return {"scenes": VERSION, "prompts": index, "crc": crc}
+    return {"scenes": world, "prompts": index, "crc": crc}
 
 
-def collect(records: Records, model: str, pictures: int | None = None) -> Measured:
+def guesses_key(world: int = VERSION) -> Fields:
+    """Where the guesses are written down."""
+    return {"scenes": world, "guesses": GUESSED_FROM, "columns": [*COLUMNS]}
+
+
+def collect(
+    records: Records, model: str, pictures: int | None = None, world: int = VERSION
+) -> Measured:
     """What is known of a model: the conditions that were measured on all the same pictures.
 
     `pictures`: only the first so many indices; by default all that were shown in more than one way.
@@ -108,7 +112,7 @@ def collect(records: Records, model: str, pictures: int | None = None) -> Measur
     by_condition: dict[Condition, dict[int, Fields]] = {}
     crcs: dict[int, int] = {}
     for key, value in records:
-        mine = (key.get("scenes"), key.get("model")) == (VERSION, model)
+        mine = (key.get("scenes"), key.get("model")) == (world, model)
         if mine and key.get("index", most) < most:
             condition = Condition(key["codec"], float(key["quality"]))
             by_condition.setdefault(condition, {})[key["index"]] = value
@@ -120,7 +124,7 @@ def collect(records: Records, model: str, pictures: int | None = None) -> Measur
         }
         originals = {index: value for index, value in originals.items() if index in sent}
     order = sorted(originals)
-    told = [records.get(prompts_key(index, crcs[index])) for index in order]
+    told = [records.get(prompts_key(index, crcs[index], world)) for index in order]
     posed = [
         # Of the questions of some pictures alone there would be another sample.
         _posed(originals[index], found if all(told) else None)
@@ -129,7 +133,7 @@ def collect(records: Records, model: str, pictures: int | None = None) -> Measur
     members = [_members(questions) for questions in posed]
     measured = Measured(
         np.array([one.sum(axis=0) for one in members]).reshape(-1, len(COLUMNS)),
-        blind_scores(chain.from_iterable(posed), guesses(records) if order else {}),
+        blind_scores(chain.from_iterable(posed), guesses(records, world) if order else {}),
     )
     for condition, values in by_condition.items():
         if all(index in values for index in order):
@@ -154,13 +158,13 @@ def _members(questions: Sequence[Posed]) -> Array:
     return np.array([[float(column in mine) for column in COLUMNS] for mine in columns])
 
 
-def guesses(records: Records) -> dict[str, str]:
+def guesses(records: Records, world: int = VERSION) -> dict[str, str]:
     """The most frequent answer of each column and form of answer, in training: see `form_of`."""
 
     def count() -> dict[str, str]:
         counts: dict[str, Counter[str]] = {}
         for index in range(GUESSED_FROM):
-            scene = render("train", index, Backgrounds(), (96, 96))
+            scene = render("train", index, Backgrounds(), (96, 96), world)
             for question in scene.questions:
                 posed = Posed(family(scene, question), question.answer, question.prompt)
                 for column in posed.columns:
@@ -168,7 +172,7 @@ def guesses(records: Records) -> dict[str, str]:
                     counts.setdefault(form, Counter())[posed.answer] += 1
         return {form: answers.most_common(1)[0][0] for form, answers in counts.items()}
 
-    return records.measure(GUESSES, count)
+    return records.measure(guesses_key(world), count)
 
 
 def blind_scores(questions: Iterable[Posed], guessed: Mapping[str, str]) -> dict[str, float]:

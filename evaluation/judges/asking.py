@@ -5,16 +5,22 @@ scene --first quality--> answers, sureness, attention --unsure ones--> cells --e
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from cloud_server.inference.need import cells_wanted
 from edge_client.coding.continuing import CodedPicture
+from edge_client.server.protocol import enhancement_of, request_of
+from edge_client.server.query import AskBack, Query
 from evaluation.codecs.cotam import CotamCodec
+from evaluation.judges.families import OVERALL, Posed
 from evaluation.judges.packed_questions import PackedLlava
 from evaluation.report.records import Fields, Records
 from scenes import VERSION, Scene, Split
@@ -24,6 +30,12 @@ from shared.layers.enhancement import Enhancement
 
 UNSURE: Final = 0.95
 """Sureness above which no question is asked again, whatever threshold is looked at."""
+THRESHOLDS: Final = (0.0, *np.round(np.arange(0.4, UNSURE + 1e-9, 0.025), 3).tolist())
+"""Of sureness, below which it is asked back; 0 for never."""
+HANDLE: Final = "ask_0123456789abcdef"
+
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, order=True)
@@ -38,10 +50,10 @@ class Plan:
 class Asker:
     """The codec and the language model of a bundle, and the file that answers go to."""
 
-    def __init__(self, bundle: Bundle, records: Records) -> None:
+    def __init__(self, bundle: Bundle, records: Records, world: int = VERSION) -> None:
         self._cotam = CotamCodec(bundle)
         self._llava = PackedLlava(bundle)
-        self._records = records
+        self._records, self._world = records, world
 
     def ask(self, split: Split, index: int, scene: Scene, plan: Plan) -> Fields:
         """What is known of a scene's questions under a plan.
@@ -51,7 +63,7 @@ class Asker:
         and in how many bytes. ms: processor time of the server for the first and a second answer.
         """
         key = {
-            "scenes": VERSION,
+            "scenes": self._world,
             "split": split,
             "index": index,
             "crc": zlib.crc32(scene.picture.tobytes()),
@@ -96,3 +108,75 @@ class Asker:
             "prompts": [len(question.prompt.encode()) for question in scene.questions],
             "ms": [1000 * decoded_ms, 1000 * float(np.mean(spent)) if spent else None],
         }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Sums over the questions of each picture, f64 [P]: questions, right answers, stream bytes,
+    second requests, bytes of questions and headers."""
+
+    asked: Array
+    right: Array
+    bytes: Array
+    rounds: Array
+    around: Array
+
+    def means(self, weights: Array) -> tuple[Array, Array, Array, Array]:
+        """Accuracy, stream bytes, bytes as they travel and second requests an answer, [R] each."""
+        total = weights @ self.asked
+        found = [weights @ each / total for each in (self.right, self.bytes, self.rounds)]
+        return found[0], found[1], found[1] + weights @ self.around / total, found[2]
+
+
+def sums_of(values: list[Fields], threshold: float, column: str = OVERALL) -> Asked:
+    """What asking back below a sureness gives, over the questions of a column."""
+    first, again = framing(True), framing_of_enhancement()
+    rows = []
+    for value in values:
+        row = np.zeros(5)
+        for number, name in enumerate(value["families"]):
+            if column not in Posed(name, "").columns:
+                continue
+            size, right, more = value["bytes"], value["right"][number], 0
+            if value["sure"][number] < threshold:
+                enhancement, right, _ = value["second"][str(number)]
+                size, more = size + enhancement, 1
+            around = first + value["prompts"][number] + more * again
+            row += [1, right, size, more, around]
+        rows.append(row)
+    return Asked(*np.array(rows).T)
+
+
+@functools.cache
+def framing(asks: bool) -> int:
+    """Bytes around stream and question of a request as httpx writes it."""
+    query = Query(b"", "?", ask_back=AskBack() if asks else None)
+    return _bytes_of(request_of(query)) - 1
+
+
+@functools.cache
+def framing_of_enhancement() -> int:
+    return _bytes_of(enhancement_of(HANDLE, b""))
+
+
+def _bytes_of(arguments: dict[str, Any]) -> int:
+    with httpx.Client(base_url="http://127.0.0.1:54321") as client:
+        client.headers.clear()
+        request = client.build_request(
+            **{**arguments, "content": arguments["content"] + b"0" * 300}
+        )
+    first = f"{request.method} {request.url.raw_path.decode()} HTTP/1.1\r\n"
+    head = sum(len(name) + len(value) + 4 for name, value in request.headers.raw)
+    return len(first) + head + 2 + len(arguments["content"])
+
+
+def choose(chosen_on: dict[Plan, list[Fields]], target: float) -> tuple[Plan, float]:
+    """The plan and threshold that reach an accuracy in the fewest bytes as they travel."""
+    every = []
+    for plan, values in chosen_on.items():
+        ones = np.ones((1, len(values)))
+        for threshold in THRESHOLDS:
+            right, _, travel, _ = (each[0] for each in sums_of(values, threshold).means(ones))
+            every.append((right < target, travel if right >= target else -right, plan, threshold))
+    _, _, plan, threshold = min(every)
+    return plan, threshold

@@ -11,7 +11,7 @@ from evaluation.judges.conditions import Transmit
 from evaluation.judges.packed_questions import PackedLlava
 from evaluation.judges.variants import Variant
 from evaluation.report.records import Records
-from scenes import Scene
+from scenes import VERSION, Scene
 from scenes.questions import family
 from shared.bundle import ADAPTER, Bundle
 from shared.errors import UsageError
@@ -23,10 +23,18 @@ AT_ONCE: Final = 12  # conditions in one pass
 class Grader:
     """The language model of a bundle, and the file that its grades go to."""
 
-    def __init__(self, bundle: Bundle, records: Records, variants: Sequence[Variant] = ()) -> None:
-        """Raises UsageError where a variant has no adapter for the bundle's tower."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        records: Records,
+        variants: Sequence[Variant] = (),
+        world: int = VERSION,
+    ) -> None:
+        """world: of the scenes. Raises UsageError where a variant has no adapter for the bundle's
+        tower.
+        """
         self.llava = PackedLlava(bundle, [variant.bundle for variant in variants])
-        self._model = bundle.hex_id
+        self._model, self._world = bundle.hex_id, world
         self._records = records
         for variant in variants:
             tower = self.llava.backend.tower.vision.fingerprint
@@ -48,8 +56,11 @@ class Grader:
             return
         crc = zlib.crc32(scene.picture.tobytes())
         prompts = [question.prompt for question in scene.questions]
-        self._records.measure(prompts_key(index, crc), lambda: {"prompts": prompts})
-        keys = {c: key_of(self._model, index, crc, c) for c in (Condition(ORIGINAL), *conditions)}
+        self._records.measure(prompts_key(index, crc, self._world), lambda: {"prompts": prompts})
+        keys = {
+            condition: key_of(self._model, index, crc, condition, self._world)
+            for condition in (Condition(ORIGINAL), *conditions)
+        }
         todo = [condition for condition in keys if self._records.get(keys[condition]) is None]
         asked = [self.llava.ask(question) for question in scene.questions]
         for start in range(0, len(todo), AT_ONCE):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.__main__ import main
-from evaluation.commands.models.ask_back import _choose, _framing, _framing_of_enhancement, _sums
-from evaluation.judges.asking import Plan
+from evaluation.judges.asking import Plan, choose, framing, framing_of_enhancement, sums_of
 from evaluation.stats.curves import Curve, rate_at
 from shared.bundle import Bundle
 
@@ -27,20 +26,20 @@ def value(size: int, right: list[int], sure: list[float], second: dict[str, list
 def test_what_is_sent_again_counts_and_decides() -> None:
     values = [value(200, [0, 1, 0], [0.5, 0.9, 0.1], {"0": [60, 1, 0.8], "2": [50, 1, 0.9]})]
     ones = np.ones((1, 1))
-    never, unsure = (_sums(values, threshold).means(ones) for threshold in (0.0, 0.8))
+    never, unsure = (sums_of(values, threshold).means(ones) for threshold in (0.0, 0.8))
     assert [float(x[0]) for x in never[:2]] == [0.5, 200.0]  # no picture answers the unknown
     assert [float(x[0]) for x in unsure[:2]] == [1.0, 230.0]
     assert float(unsure[3][0]) == 0.5
-    around = _framing(True) + 10 + _framing_of_enhancement() / 2
+    around = framing(True) + 10 + framing_of_enhancement() / 2
     assert float(unsure[2][0]) == pytest.approx(230 + around)
-    assert float(_sums(values, 0.8, "count").means(ones)[1][0]) == 260
+    assert float(sums_of(values, 0.8, "count").means(ones)[1][0]) == 260
 
 
 def test_headers_are_those_that_travel() -> None:
     """As `python -m evaluation wire` counted them: 143 bytes."""
-    assert _framing(False) == 143
-    assert _framing(True) == 143 + len("?ask_back=1")
-    assert _framing_of_enhancement() < 160
+    assert framing(False) == 143
+    assert framing(True) == 143 + len("?ask_back=1")
+    assert framing_of_enhancement() < 160
 
 
 def test_the_cheapest_that_reaches_the_aim_is_chosen() -> None:
@@ -49,10 +48,10 @@ def test_the_cheapest_that_reaches_the_aim_is_chosen() -> None:
         CHEAP: [value(200, [0, 1], [0.5, 0.99], again)],
         FINE: [value(300, [1, 1], [0.5, 0.99], again)],
     }
-    assert _choose(told, 0.5) == (CHEAP, 0.0)
-    assert _choose(told, 0.9) == (FINE, 0.0)  # a second request costs more than 100 bytes
+    assert choose(told, 0.5) == (CHEAP, 0.0)
+    assert choose(told, 0.9) == (FINE, 0.0)  # a second request costs more than 100 bytes
     del told[FINE]
-    plan, threshold = _choose(told, 0.9)
+    plan, threshold = choose(told, 0.9)
     assert plan == CHEAP
     assert threshold > 0.5
 

@@ -14,12 +14,12 @@ import pytest
 
 from evaluation.commands.models import rate_accuracy, scenes
 from evaluation.judges.accuracy import (
-    GUESSES,
     ORIGINAL,
     VIEWS,
     Condition,
     collect,
     guesses,
+    guesses_key,
     key_of,
 )
 from evaluation.judges.equal_accuracy import changes
@@ -197,7 +197,7 @@ def invented(bundle: Bundle, tmp_path: Path) -> Callable[[dict[str, float]], Pat
 
     def write(factors: dict[str, float]) -> Path:
         records = Records(tmp_path / "scenes.jsonl")
-        records.add(GUESSES, {"count": "2"})
+        records.add(guesses_key(), {"count": "2"})
         for index in range(30):
             value = {"bytes": 1, "right": [1] * 20, "probable": [1.0] * 20}
             value |= {"families": ["count"] * 20, "answers": ["1"] * 20}
@@ -277,7 +277,7 @@ def test_a_variant_without_numbers_is_said(
 def test_a_family_that_is_guessed_has_no_change(bundle: Bundle, tmp_path: Path) -> None:
     """Yes and no, answered right half of the time at any size."""
     records = Records(tmp_path / "scenes.jsonl")
-    records.add(GUESSES, {"presence: yes/no": "yes"})
+    records.add(guesses_key(), {"presence: yes/no": "yes"})
     answers, right = ["yes", "no"] * 4, [1, 1, 0, 0] * 2
     for index in range(10):
         value = {"bytes": 1, "right": right, "probable": right}
