@@ -7,13 +7,16 @@ where the model looked ---+
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bitstream import Bitstream
 from shared.layers.cells import Cells
-from shared.level_map import STRIDE, LevelMap
+from shared.layers.enhancement import Enhancement
+from shared.level_map import STRIDE, LevelMap, flat_codes, read_codes
 
 QUALITY: Final = 5.0
 """Of the cells that are asked for. Chosen on validation scenes, as MOST_CELLS and the target of
@@ -31,18 +34,42 @@ def cells_wanted(
     level_map: LevelMap | None,
     looked: NDArray[np.float32] | None,
     count: int = MOST_CELLS,
+    fine: NDArray[np.bool_] | None = None,
 ) -> Cells | None:
     """The `count` cells of a picture of that size whose finer forms tell most.
 
-    level_map: of its stream. looked: f32 [h, w], as of `Answer`. None where nothing tells which,
-    or none is to be had.
+    level_map: of its stream. looked: f32 [h, w], as of `Answer`. fine: bool [h, w], cells that are
+    as fine already. None where nothing tells which, or none is to be had.
     """
     if count < 1 or (level_map is None and looked is None):
         return None
-    chosen = np.zeros(_worth(width, height, level_map, looked).shape, bool)
-    order = np.argsort(-_worth(width, height, level_map, looked), axis=None, kind="stable")
+    worth = _worth(width, height, level_map, looked)
+    chosen = np.zeros(worth.shape, bool)
+    order = np.argsort(-worth, axis=None, kind="stable")
+    if fine is not None:
+        order = order[~fine.flat[order]]
+    if not len(order):
+        return None
     chosen.flat[order[:count]] = True
     return Cells(chosen, CELL)
+
+
+def fine_already(stream: Bitstream, enhancements: Iterable[Enhancement]) -> NDArray[np.bool_]:
+    """Which latents of a picture, bool [h, w], have at least the quality that is asked for.
+
+    Raises StreamMalformed or EnhancementCells for what is no map, or no cells, of the picture.
+    """
+    width, height, least = stream.width, stream.height, round(20 * QUALITY)
+    codes, level_map = read_codes(stream)
+    fine = codes >= least
+    for enhancement in enhancements:
+        made = flat_codes(enhancement.quality_code, width, height)
+        if enhancement.cells:
+            made = made * Cells.decode(enhancement.cells, width, height).mask(width, height)
+        elif level_map is not None:
+            made = level_map.codes(enhancement.quality_code, width, height)
+        fine |= made >= least
+    return fine
 
 
 def most_cells(max_bytes: int | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import numpy as np
@@ -18,7 +18,9 @@ from cloud_server.inference.need import (
     BYTES_A_CELL,
     FRAME_BYTES,
     MOST_CELLS,
+    QUALITY,
     cells_wanted,
+    fine_already,
     most_cells,
 )
 from edge_client.coding.continuing import CodedPicture
@@ -236,11 +238,13 @@ def test_a_kept_picture_stays_finer(url: str, coder: PictureCoder) -> None:
         f"{url}/v1/images", content=coded.stream.to_bytes(), headers={**RAW, **headers}, timeout=300
     ).json()["image_id"]
     before = about(kept)
-    layers = 1
+    layers, asked = 1, np.zeros((11, 16), bool)
     while (response := about(kept, **ALWAYS)).status_code == 202:
         talk = Talk(url, coded, response)
         cells, quality = talk.wanted()
-        second = talk.enhance(coded.enhancement(cells, quality + layers))
+        assert not (asked & cells.chosen).any()
+        asked |= cells.chosen
+        second = talk.enhance(coded.enhancement(cells, quality))
         assert second.status_code == 200
         after = about(kept)
         assert after.json()["confidence"] == second.json()["confidence"]
@@ -268,11 +272,18 @@ def test_open_questions_are_bounded_as_pictures_are() -> None:
             store.question("me", gone)
     store.improve("me", picture, Kept(VisualInput("picture", None, 950), image))
     assert store.get("me", picture).visual.size == 950
+    item, left = store.take("me", picture) or (None, 0.0)
+    assert (store.take("me", picture), store.has("me", picture), left) == (None, False, 10.0)
+    assert isinstance(item, Kept)
+    store.adopt("me", picture, item, left)
     store.improve("you", picture, Kept(VisualInput("picture", None, 1), image))
     assert store.get("me", picture).visual.size == 950
     put(2000)
     assert (len(store), store.bytes) == (0, 0)
     third = put()
+    store.adopt("me", "img_old", item, 5.0)
+    now[0] = 5.0
+    assert not store.has("me", "img_old")
     now[0] = 10.0
     with pytest.raises(NotFound):
         store.question("me", third)
@@ -299,6 +310,26 @@ def test_cells_are_those_of_the_map_where_it_looked() -> None:
     assert most_cells(None) == MOST_CELLS == most_cells(1 << 20)
     assert most_cells(FRAME_BYTES + 2 * BYTES_A_CELL) == 2
     assert cells_wanted(80, 64, level_map, looked, 0) is None
+
+
+def test_nothing_is_asked_for_that_is_as_fine(url: str, continuing_bundle: Bundle) -> None:
+    """A stream finer than what is asked for, and a small picture that became so cell by cell."""
+    flat = PictureCoder(continuing_bundle, quality=QUALITY, threads=1, guidance=False)
+    response = ask(url, flat.code(draw(96, 64, 1)), **ALWAYS)
+    assert (response.status_code, response.json()["need"]) == (200, None)
+    flat.quality = 0.0
+    base = flat.code(draw(96, 64, 1))
+    assert not fine_already(base.stream, []).any()
+    cells = Cells(np.arange(24).reshape(4, 6) < 20, 16)
+    first = Enhancement.from_bytes(base.enhancement(cells, QUALITY))
+    assert (fine_already(base.stream, [first]) == cells.chosen).all()
+    assert not fine_already(base.stream, [replace(first, quality_code=99)]).any()
+    assert fine_already(base.stream, [replace(first, cells=b"")]).all()
+    looked = np.ones((4, 6), np.float32)
+    found = cells_wanted(96, 64, None, looked, 16, cells.chosen)
+    assert found is not None
+    assert (found.chosen == ~cells.chosen).all()
+    assert cells_wanted(96, 64, None, looked, 16, np.ones((4, 6), bool)) is None
 
 
 def test_large_cells_of_a_map_cover_their_latents() -> None:
