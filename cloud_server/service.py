@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from cloud_server.calibration import calibration_of
@@ -13,7 +13,7 @@ from cloud_server.guard.keys import KeyRing
 from cloud_server.guard.limits import Admission, RateLimit
 from cloud_server.guard.processes import Processes
 from cloud_server.inference.clip import Clip
-from cloud_server.inference.image_store import ImageStore
+from cloud_server.inference.image_store import ImageStore, Item
 from cloud_server.inference.work import Dispatcher, Work
 from cloud_server.inference.worker import Worker
 from cloud_server.observe.metrics import Metrics
@@ -33,16 +33,25 @@ STUCK: Final = 3.0  # deadlines after which a batch will not end any more
 
 log = logging.getLogger(__name__)
 
+Elsewhere = Callable[[str, str], Awaitable[tuple[Item, float] | None]]
+"""Asks the other processes of an application for what they keep of a caller under a name."""
+
 Status = Literal["ok", "starting", "draining"]
 
 
 class Service:
     """What the routes talk to. Raises BundleError or UsageError at once for what is wrong.
 
-    dispatcher: gets works done; by default the inference thread of this process.
+    dispatcher: gets works done; by default the inference thread of this process. elsewhere: None
+    where no other process takes requests of the same callers.
     """
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.settings = settings
         self.bundles: list[Bundle] = [open_place(place, WHOLE) for place in settings.bundle]
         self.calibration = calibration_of(settings, self.bundles)
@@ -52,6 +61,7 @@ class Service:
         self.admission = Admission(settings.max_requests)
         self.answers = AnswerStore(settings.replays, settings.replay_ttl_s)
         self.images = ImageStore(settings.images, settings.image_bytes, settings.image_ttl_s)
+        self._elsewhere = elsewhere
         self.processes = Processes()
         self.metrics = Metrics()
         self.tracing = Tracing.of(settings)
@@ -125,6 +135,13 @@ class Service:
         clip = Clip(stream, self.limits, MOST_FRAMES)
         find(self.bundles, clip.codec_id)
         return clip
+
+    async def bring(self, caller: str, name: str) -> None:
+        """Take over the picture or question of that name where another process keeps it."""
+        if self._elsewhere is None or self.images.has(caller, name):
+            return
+        if (taken := await self._elsewhere(caller, name)) is not None:
+            self.images.adopt(caller, name, *taken)
 
     def submit(self, work: Work) -> None:
         """Have a work done; its sink hears of it. Raises NotReady."""

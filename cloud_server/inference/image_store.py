@@ -67,9 +67,12 @@ class OpenQuestion:
         return len(self.layers) + len(self.prompt.encode()) + self.cells.chosen.nbytes
 
 
+Item = Kept | OpenQuestion
+
+
 @dataclass(frozen=True)
 class _Held:
-    item: Kept | OpenQuestion
+    item: Item
     until: float
 
 
@@ -91,12 +94,29 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, caller: str, item: Kept | OpenQuestion) -> str:
+    def put(self, caller: str, item: Item) -> str:
         """Keep a picture or question; returns its id, which cannot be guessed."""
         name = (caller, item.prefix + secrets.token_urlsafe(item.id_bytes))
         self._held[name] = _Held(item, self._clock() + self._ttl)
         self._grow(item.size)
         return name[1]
+
+    def has(self, caller: str, name: str) -> bool:
+        """Whether a picture or question of this caller is here."""
+        return self._find(caller, name) is not None
+
+    def take(self, caller: str, name: str) -> tuple[Item, float] | None:
+        """Give up a picture or question to another store: it, and the seconds that it has left."""
+        if self._find(caller, name) is None:
+            return None
+        held = self._held[caller, name]
+        self._drop((caller, name))
+        return held.item, held.until - self._clock()
+
+    def adopt(self, caller: str, name: str, item: Item, left_s: float) -> None:
+        """Keep under its name what another store gave up, for the time that it has left."""
+        self._held[caller, name] = _Held(item, self._clock() + left_s)
+        self._grow(item.size)
 
     def get(self, caller: str, image_id: str) -> Kept:
         """A picture of this caller. Raises NotFound."""
@@ -135,10 +155,10 @@ class ImageStore:
         self.question(caller, handle)
         self._drop((caller, handle))
 
-    def _find(self, caller: str, name: str) -> Kept | OpenQuestion | None:
+    def _find(self, caller: str, name: str) -> Item | None:
         self._forget()
         held = self._held.get((caller, name))
-        return None if held is None else held.item
+        return None if held is None or held.until <= self._clock() else held.item
 
     def _grow(self, size: int) -> None:
         self.bytes += size
@@ -147,7 +167,9 @@ class ImageStore:
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what is too old: all live equally long, so these are the first."""
+        """Drop what is too old. All live equally long, so these are the first; one that came from
+        another store goes with those that are kept after it.
+        """
         now = self._clock()
         while self._held and next(iter(self._held.values())).until <= now:
             self._drop(next(iter(self._held)))

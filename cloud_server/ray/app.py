@@ -28,12 +28,15 @@ import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from torch import Tensor
 
 from cloud_server.app import create_app
 from cloud_server.inference.async_sink import AsyncSink
 from cloud_server.inference.decoder import decoders_of, device_of
+from cloud_server.inference.image_store import Item
 from cloud_server.inference.mllm.base import AnswerSink, VisualInput
 from cloud_server.inference.work import NOBODY, Work
 from cloud_server.observe.logs import configure
@@ -46,6 +49,8 @@ from shared.remote.places import WHOLE, open_place
 from shared.schemas import ModelInfo
 
 APP: Final = "cotam"
+ASKED_S: Final = 2.0
+"""How long an ingress may take to say what it keeps."""
 ENVIRONMENT: Final = {
     # Ray tells its makers about its use unless told not to.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -72,10 +77,14 @@ class Ingress:
     def __init__(self, decoders: DeploymentHandle, models: DeploymentHandle) -> None:
         settings = load_settings()
         configure(settings)
-        self._service = Service(settings, ReplicaDispatcher(decoders, models))
+        self._service = Service(settings, ReplicaDispatcher(decoders, models), _others_keep)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(service=self._service)
+
+    async def take(self, caller: str, name: str) -> tuple[Item, float] | None:
+        """Give up a picture or question to another ingress, which was asked about it."""
+        return self._service.images.take(caller, name)
 
     async def wait(self) -> None:
         """Answers when the replicas behind this one have answered."""
@@ -90,6 +99,20 @@ class Ingress:
         end = time.monotonic() + settings.drain_s
         while service.admission.inside and time.monotonic() < end:
             await asyncio.sleep(0.05)
+
+
+async def _others_keep(caller: str, name: str) -> tuple[Item, float] | None:
+    """What any ingress keeps under a name. One that does not answer in time keeps nothing."""
+    here = serve.get_replica_context()
+    ingress = serve.get_deployment_handle(here.deployment, here.app_name)
+    try:
+        given = await ingress.broadcast("take", caller, name).results_async(
+            timeout_s=ASKED_S, return_exceptions=True
+        )
+    except (RayError, RayServeException, TimeoutError) as error:
+        log.warning("the other ingresses do not answer: %s", error)
+        return None
+    return next((item for item in given if isinstance(item, tuple)), None)
 
 
 class Decoders:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from cloud_server.guard.bodies import media_type, read_body
 from cloud_server.inference.image_store import Kept, OpenQuestion
-from cloud_server.inference.need import QUALITY, cells_wanted, most_cells
+from cloud_server.inference.need import QUALITY, cells_wanted, fine_already, most_cells
 from cloud_server.inference.work import Work
 from cloud_server.routes import results
 from cloud_server.routes.admission import Admitted
@@ -59,8 +59,8 @@ def need_of(
 ) -> Need | None:
     """What is asked for after an answer; None where it is sure enough, or nothing can be had.
 
-    Nothing is asked for about several pictures, pictures that came as other files, and codecs that
-    continue no stream.
+    Nothing is asked for about several pictures, pictures that came as other files, codecs that
+    continue no stream, and pictures that are as fine everywhere as what would be asked for.
     """
     if not form.ask_back or work.answer is None or work.others or work.original is not None:
         return None
@@ -69,8 +69,8 @@ def need_of(
         return None
     (picture,) = form.pictures
     image_id = picture if isinstance(picture, str) else ""
-    layers = service.images.get(caller, image_id).layers if image_id else picture
-    if not isinstance(layers, bytes) or not layers.startswith(STREAM_MAGIC):
+    layers = _layers_of(service, caller, picture)
+    if not layers.startswith(STREAM_MAGIC):
         return None
     stream, enhancements = read_layers(layers, service.limits)
     continues = find(service.bundles, stream.codec_id).manifest.codec.conditional
@@ -82,6 +82,7 @@ def need_of(
         read_codes(stream)[1],
         work.answer.looked,
         most_cells(form.max_bytes),
+        fine_already(stream, enhancements),
     )
     if cells is None:
         return None
@@ -92,6 +93,16 @@ def need_of(
         quality=QUALITY,
         expires_in_s=service.settings.image_ttl_s,
     )
+
+
+def _layers_of(service: Service, caller: str, picture: bytes | str) -> bytes:
+    """What a picture was decoded from; empty where it was kept, and is no more."""
+    if isinstance(picture, bytes):
+        return picture
+    try:
+        return service.images.get(caller, picture).layers
+    except NotFound:  # its time ended while it was asked about: the answer is one all the same
+        return b""
 
 
 @router.post(
@@ -119,14 +130,14 @@ async def enhance(
     digest = hashlib.sha256(body).digest()
 
     async def make() -> QueryResponse:
-        question = service.images.question(ticket.caller, handle)
+        question = await _question(service, ticket.caller, handle)
         work, image = _continued(service, question, body)
         await results.finish(service, request, ticket, work)
         _settle(service, ticket.caller, handle, question, body, work, image)
         return results.answer_of(service, request, ticket, results.Reply(work, [image]))
 
     if stream:
-        question = service.images.question(ticket.caller, handle)
+        question = await _question(service, ticket.caller, handle)
         work, image = _continued(service, question, body)
         pieces = await results.stream(service, request, ticket, work)
 
@@ -140,6 +151,15 @@ async def enhance(
     if replayed:
         response.headers["idempotency-replayed"] = "true"
     return kept
+
+
+async def _question(service: Service, caller: str, handle: str) -> OpenQuestion:
+    """The open question of that handle, it and its kept picture here. Raises NotFound."""
+    await service.bring(caller, handle)
+    question = service.images.question(caller, handle)
+    if question.image_id:
+        await service.bring(caller, question.image_id)
+    return question
 
 
 def _continued(service: Service, question: OpenQuestion, body: bytes) -> tuple[Work, ImageInfo]:

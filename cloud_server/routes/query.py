@@ -111,4 +111,5 @@ async def keep_image(request: Request, ticket: Admitted) -> KeptImage:
 async def forget_image(request: Request, image_id: str, caller: Caller) -> None:
     """Forget a picture before its time is over."""
     service: Service = request.app.state.service
+    await service.bring(caller, image_id)
     service.images.delete(caller, image_id)

@@ -44,6 +44,7 @@ async def _looks(
 ) -> list[tuple[Work, ImageInfo]]:
     """Each picture that is shown for one of a request: all frames of a clip."""
     if isinstance(picture, str):
+        await service.bring(ticket.caller, picture)
         kept = service.images.get(ticket.caller, picture)
         return [(Work(None, visual=kept.visual), kept.image)]
     if picture.startswith(CLIP_MAGIC):

@@ -5,6 +5,7 @@ Ray warns about many things and starts a dozen processes: nothing of it is impor
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -20,9 +21,17 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
+from PIL import Image
 
-from shared.bitstream import Bitstream
+from cloud_server.decoding import decode
+from edge_client.coding.picture_coder import PictureCoder
+from shared.bitstream import MEDIA_TYPE, Bitstream
+from shared.bundle import Bundle
+from shared.layers.cells import Cells
+from shared.query_body import join_body
 from shared.schemas import Problem, QueryResponse
+from tests.cloud.conftest import draw
+from tests.cloud.test_cloud_plain import written
 
 TOKENS = 24
 IN_FLIGHT = 12
@@ -55,7 +64,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(talkative: Path) -> Iterator[Cluster]:
-    """Two decoders and two models, whose answers are as long as asked for."""
+    """Two of each kind of replica; answers are as long as asked for."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = {
@@ -63,6 +72,8 @@ def cluster(talkative: Path) -> Iterator[Cluster]:
         "COTAM_MLLM": str(talkative),
         "COTAM_THREADS": "1",
         "COTAM_DEADLINE_S": str(PATIENCE_S),
+        "COTAM_PLAIN_PICTURES": "1",
+        "COTAM_RAY_INGRESS": "2",
         **{f"COTAM_RAY_{name}": "2" for name in ("MIN_DECODERS", "MAX_DECODERS")},
         **{f"COTAM_RAY_{name}": "2" for name in ("MIN_MODELS", "MAX_MODELS")},
         # Two busy cores: the proxy may take long.
@@ -126,6 +137,60 @@ def test_it_is_the_same_interface(cluster: Cluster, stream: bytes) -> None:
     kept = httpx.post(f"{cluster.url}/v1/images", files={"bitstream": stream}, timeout=PATIENCE_S)
     again = ask(cluster, 0, image_id=kept.json()["image_id"])
     assert (again.json()["answer"], again.json()["view"]) == (answer.answer, "adapter")
+
+
+def post(cluster: Cluster, path: str, body: bytes, **query: str) -> httpx.Response:
+    url, headers = f"{cluster.url}/v1/{path}", {"content-type": MEDIA_TYPE}
+    return httpx.post(url, params=query, content=body, headers=headers, timeout=PATIENCE_S)
+
+
+def test_several_pictures_and_plain_ones(cluster: Cluster, streams: list[bytes]) -> None:
+    two = post(cluster, "query", join_body("hm?", streams[:2]), max_new_tokens="9").json()
+    assert [image["bytes"] for image in two["images"]] == [len(one) for one in streams[:2]]
+    ids = [post(cluster, "images", one).json()["image_id"] for one in streams[:2]]
+    fields = [("prompt", "hm?"), ("max_new_tokens", "9"), *(("image_id", one) for one in ids)]
+    files = [(name, (None, value)) for name, value in fields]
+    kept = httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S).json()
+    assert kept["answer"] == two["answer"]
+    plain = ask(cluster, 0, bitstream=written(Image.fromarray(draw(80, 60)), "PNG")).json()
+    assert (plain["view"], plain["image"]["codec"]) == ("original", "png")
+    mixed = [("bitstream", streams[0]), ("bitstream", written(decode(streams[1]), "PNG"))]
+    files = [*((n, ("picture", v)) for n, v in mixed), *files[:2]]
+    both = httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S).json()
+    assert [image["codec"] for image in both["images"]] == [two["image"]["codec"], "png"]
+
+
+def test_every_ingress_finds_what_another_keeps(cluster: Cluster, bundle: Bundle) -> None:
+    """Ray's proxy sends each request to any of the two."""
+    coder = PictureCoder(bundle, quality=0.0, threads=1)
+    sent, stays = (coder.code(draw(160, 96, 1)) for _ in range(2))
+    stream = sent.stream.to_bytes()
+    wish = {"ask_back": "1", "target_confidence": "1", "max_new_tokens": "2"}
+    kept = post(cluster, "images", stream).json()["image_id"]
+
+    def about(**query: str) -> httpx.Response:
+        files = {"image_id": (None, kept), "prompt": (None, "hm?")}
+        url = f"{cluster.url}/v1/query"
+        return httpx.post(url, params=query, files=files, timeout=PATIENCE_S)
+
+    for coded in (sent, stays, stays):
+        once = coded is sent
+        response = post(cluster, "query", b"hm?" + stream, **wish) if once else about(**wish)
+        assert response.status_code == 202
+        first = QueryResponse.model_validate_json(response.content)
+        assert first.need is not None
+        cells = Cells.decode(base64.b64decode(first.need.cells), 160, 96)
+        path = f"query/{first.need.handle}/enhancement"
+        assert _problem(post(cluster, path, stream)) == (400, "stream_foreign")
+        body = coded.enhancement(cells, first.need.quality)
+        second = QueryResponse.model_validate_json(post(cluster, path, body).content)
+        assert second.need is None
+        assert second.image.bytes == first.image.bytes + len(body)
+        assert second.confidence != first.confidence
+    assert about(max_new_tokens="2").json()["confidence"] == second.confidence
+    url = f"{cluster.url}/v1/images/{kept}"
+    assert httpx.delete(url, timeout=PATIENCE_S).status_code == 204
+    assert _problem(about()) == (404, "not_found")
 
 
 def test_errors_come_through_from_every_replica(cluster: Cluster, stream: bytes) -> None:
