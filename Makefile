@@ -60,8 +60,10 @@ bench: $(READY) ## measure speed against Pillow's formats and CompressAI
 bench-edge: $(READY) ## measure the base install in a fresh environment (needs a package index)
 	$(MEASURE) bench --edge
 
-fuzz: $(READY) ## read 100,000 damaged streams; goes on where it stopped
+fuzz: $(READY) ## read 100,000 damaged streams, enhancements and clips; goes on where it stopped
 	$(MEASURE) fuzz
+	$(MEASURE) fuzz --enhancements
+	$(MEASURE) fuzz --clips
 
 load: $(READY) ## put a local server under load (half an hour on idle cores)
 	$(MEASURE) load

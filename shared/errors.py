@@ -13,6 +13,7 @@
     |   |-- StreamMalformed      a field or chunk outside its range
     |   |-- StreamUnknownChunk   a required chunk that this version does not know
     |   |-- StreamTooLarge       over the limits of the reader
+    |   |-- BaseUnknown          the clip continues a frame that is not here, or no more
     |   |-- DecoderMismatch      intact bytes that decode to other symbols than were coded
     |   `-- EnhancementError     a sound enhancement that does not go with what is here
     |       |-- EnhancementForeign   it continues another stream
@@ -113,6 +114,10 @@ class StreamTooLarge(StreamError):
     code = "stream_too_large"
 
 
+class BaseUnknown(StreamError):
+    code = "base_unknown"
+
+
 class DecoderMismatch(StreamError):
     code = "decoder_mismatch"
 
@@ -208,6 +213,7 @@ HTTP_STATUS: Final[dict[type[CotamError], int]] = {
     PictureTooLarge: 413,
     StreamError: 400,
     StreamTooLarge: 413,
+    BaseUnknown: 409,
     DecoderMismatch: 422,
     EnhancementError: 422,
     EnhancementForeign: 409,

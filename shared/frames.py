@@ -8,10 +8,12 @@
     every   v  1..65535: one frame in so many is a keyframe, at least
     ticks   v  1..1,000,000 of them are a second
     crc     4  little-endian; CRC-32 of everything before
+    base    7  42, check 4, crc 2; only where the first frame continues one that the reader kept
     frames     kind 1, length v, number, time, payload, crc 2 (CRC-32, lowest 16 bits)
 
 A keyframe holds the stream of a picture as it is; its number and time count from the first frame.
-Other frames continue the one before and count from there. Where bytes were changed or are missing,
+Other frames continue the one before and count from there; the first may continue a frame that the
+reader kept of an earlier clip. Where bytes were changed or are missing,
 a reader says so and goes on at the next keyframe that is sound.
 """
 
@@ -52,9 +54,11 @@ MAX_TIME: Final = (1 << 42) - 1  # ticks: 50 days in millionths of a second
 KEY: Final = 0x4B
 CONTINUING: Final = 0x43
 RENEWING: Final = 0x48
+BASE: Final = 0x42
 
 _KINDS: Final = (KEY, CONTINUING, RENEWING)
 _CRC_BYTES: Final = 2
+_BASE_BYTES: Final = 5 + _CRC_BYTES
 _NUMBER_BYTES: Final = 4
 _TIME_BYTES: Final = 6
 _SEARCH: Final = 4
@@ -135,13 +139,22 @@ class Loss:
 
 
 class Writer:
-    """Makes the bytes of a clip, a frame at a time: `head`, then what `add` returns."""
+    """Makes the bytes of a clip, a frame at a time: `head`, then what `add` returns.
 
-    def __init__(self, header: Header) -> None:
+    base: check of what the reader knows already (`FrameWalk.check`), u32, which the first frame
+    continues. Times count from that, at least 1.
+    """
+
+    def __init__(self, header: Header, base: int | None = None) -> None:
         self.header = header
         self.head = header.to_bytes()
         self.count = 0
         self._time = -1
+        self._based = base is not None
+        if base is not None:
+            record = bytes([BASE]) + base.to_bytes(4, "little")
+            self.head += record + _crc(record)
+            self._time = 0
 
     def add(self, body: Body, time: int) -> bytes:
         """The next frame, `time` ticks after the clip began; times rise.
@@ -155,7 +168,7 @@ class Writer:
             place = varint(self.count) + varint(time)
             _check_belongs(body, self.header)
         else:
-            if self.count == 0:
+            if self.count == 0 and not self._based:
                 raise StreamMalformed("a clip begins with a keyframe")
             kind = RENEWING if body is not None and body.renews else CONTINUING
             payload = b"" if body is None else _changes_bytes(body)
@@ -170,6 +183,18 @@ def read_header(data: bytes, limits: Limits | None = None) -> Header:
     return _read_head(data, limits or Limits())[0]
 
 
+def read_base(data: bytes, limits: Limits | None = None) -> int | None:
+    """The check of what the first frame continues; None where it continues nothing.
+
+    None, too, where that was changed: it is lost then, as a frame is. Raises as `read_header`.
+    """
+    at = _read_head(data, limits or Limits())[1]
+    record, crc = data[at : at + 5], data[at + 5 : at + _BASE_BYTES]
+    if record[:1] != bytes([BASE]) or _crc(record) != crc:
+        return None
+    return int.from_bytes(record[1:], "little")
+
+
 def read_frames(data: bytes, limits: Limits | None = None) -> Iterator[Frame | Loss]:
     """The frames of a clip in their order, and what of it is lost. Raises as `read_header`.
 
@@ -177,17 +202,22 @@ def read_frames(data: bytes, limits: Limits | None = None) -> Iterator[Frame | L
     """
     limits = limits or Limits()
     header, at = _read_head(data, limits)
-    return _Frames(data, at, header, limits).all()
+    base = read_base(data, limits)
+    start = at if base is None else at + _BASE_BYTES
+    return _Frames(data, start, header, limits, based=base is not None).all()
 
 
 class _Frames:
     """Reads frames from `at` on; after damage it looks for a keyframe."""
 
-    def __init__(self, data: bytes, at: int, header: Header, limits: Limits) -> None:
+    def __init__(
+        self, data: bytes, at: int, header: Header, limits: Limits, *, based: bool
+    ) -> None:
         self._data, self._at, self._header, self._limits = data, at, header, limits
+        self._based = based
         self._view = memoryview(data)
         self._left = _SEARCH * len(data)
-        self._number, self._time = 0, -1
+        self._number, self._time = 0, 0 if based else -1
 
     def all(self) -> Iterator[Frame | Loss]:
         error: StreamError | None = None
@@ -215,7 +245,7 @@ class _Frames:
         return (
             frame.number == self._number
             and frame.time > self._time
-            and (frame.is_key or self._number > 0)
+            and (frame.is_key or self._number > 0 or self._based)
         )
 
     def _accept(self, frame: Frame) -> Frame:

@@ -12,57 +12,86 @@ from numpy.typing import NDArray
 from evaluation.codecs.damage import INSIDE, Chance
 from shared.bitstream import Bitstream
 from shared.clips.frame_walk import FrameWalk, plane_codes
+from shared.clips.kept_frame import KeptFrame
 from shared.coding.integer_network import Before
 from shared.entropy_model import EntropyModel
 from shared.errors import StreamMalformed
-from shared.frames import Body, Changes, Frame, Header, Writer, read_frames, read_header
+from shared.frames import (
+    Body,
+    Changes,
+    Frame,
+    Header,
+    Writer,
+    read_base,
+    read_frames,
+    read_header,
+)
 from shared.level_map import STRIDE, LevelMap, flat_codes, latent_shape
 
 COUNT: Final = 12
-LENGTH: Final = 5  # frames
+LENGTH: Final = 4  # frames
+SIDE: Final = 48
+"""Pixels at most: a small frame goes all the way of a large one."""
 
 Array = NDArray[Any]
 
 
-def good_clips(model: EntropyModel, codec_id: bytes) -> list[bytes]:
-    """Twelve clips of five frames up to 95x65 pixels: one and two qualities, with and without a
-    hyper latent of their own, all latents, some and none; a keyframe in the middle of some."""
+def good_clips(model: EntropyModel, codec_id: bytes) -> tuple[list[bytes], list[KeptFrame]]:
+    """Twelve clips of four frames up to 48x48 pixels, and what each may go on from.
+
+    One and two qualities, with and without a hyper latent of their own, all latents, some and none;
+    a keyframe in the middle of some. Every third goes on from what is beside it.
+    """
     chance = np.random.default_rng(2)
-    return [_good_clip(model, codec_id, number, chance) for number in range(COUNT)]
+    made = [_good_clip(model, codec_id, number, chance) for number in range(COUNT)]
+    clips, kept = zip(*made, strict=True)
+    return list(clips), list(kept)
 
 
-def damaged_clip(clips: Sequence[bytes], chance: Chance) -> bytes:
-    """One of the good clips, damaged: six in ten inside of frames under a right CRC."""
-    data = clips[chance.integers(len(clips))]
+def damaged_clip(clips: Sequence[bytes], chance: Chance) -> tuple[bytes, int]:
+    """One of the good clips, and its number; six in ten are damaged inside of frames under a right
+    CRC."""
+    number = int(chance.integers(len(clips)))
+    data = clips[number]
     other = clips[chance.integers(len(clips))]
     if chance.random() < 0.6:
-        return _frames_damaged(data, other, chance)
+        return _frames_damaged(data, other, chance), number
     for _ in range(int(chance.integers(1, 4))):
         data = INSIDE[chance.integers(len(INSIDE))](data, other, chance)
-    return data
+    return data, number
 
 
-def _good_clip(model: EntropyModel, codec_id: bytes, number: int, chance: Chance) -> bytes:
-    width, height = (1, 1) if number == 0 else (int(side) for side in chance.integers(1, (96, 66)))
-    header = Header(codec_id, width, height, every=LENGTH)
-    walk, writer = FrameWalk(model, header), Writer(header)
-    shape = (model.latent_channels, *latent_shape(width, height))
+def _good_clip(
+    model: EntropyModel, codec_id: bytes, number: int, chance: Chance
+) -> tuple[bytes, KeptFrame]:
+    sides = (1, 1) if number == 0 else (int(side) for side in chance.integers(1, (SIDE + 1,) * 2))
+    header = Header(codec_id, *sides, every=LENGTH)
+    shape = (model.latent_channels, *latent_shape(header.width, header.height))
     latent = chance.laplace(0, 1, shape) * np.exp(chance.normal(2, 1, shape[:1]))[:, None, None]
+    walk = FrameWalk(model, header)
+    walk.read(_key(model, header, latent.astype(np.float32), 15 * number))
+    kept = KeptFrame.of(walk)
+    based = number % 3 == 2
+    writer = Writer(header, kept.check if based else None)
     data = writer.head
     for place in range(LENGTH):
         latent = (latent + chance.normal(0, 4, shape)).astype(np.float32)
         body: Body
-        if place == 0 or (place == 3 and number % 4 == 0):
-            code = 15 * number
-            coded = model.encode(latent, flat_codes(code, width, height), code)
-            body = Bitstream(codec_id, width, height, code, coded.check, b"", coded.payload)
+        if (place == 0 and not based) or (place == 3 and number % 4 == 0):
+            body = _key(model, header, latent, 15 * number)
         elif place == 2:
             body = None
         else:
             body = _changes(walk, latent, place + number, chance)
         walk.read(body)
-        data += writer.add(body, 40 * place)
-    return data
+        data += writer.add(body, 40 * place + based)
+    return data, kept
+
+
+def _key(model: EntropyModel, header: Header, latent: Array, code: int) -> Bitstream:
+    coded = model.encode(latent, flat_codes(code, header.width, header.height), code)
+    size = header.width, header.height
+    return Bitstream(header.codec_id, *size, code, coded.check, b"", coded.payload)
 
 
 def _changes(walk: FrameWalk, latent: Array, form: int, chance: Chance) -> Changes:
@@ -80,8 +109,11 @@ def _changes(walk: FrameWalk, latent: Array, form: int, chance: Chance) -> Chang
 
 
 def _frames_damaged(data: bytes, other: bytes, chance: Chance) -> bytes:
-    """Sound containers whose frames are changed, exchanged, left out or repeated."""
-    header = read_header(data)
+    """Sound containers whose frames are changed, exchanged, left out or repeated; one in ten names
+    a base that it does not continue, or none."""
+    header, base = read_header(data), read_base(data)
+    if chance.random() < 0.1:
+        base = int(chance.integers(1 << 32)) if base is None else None
     frames = [each for each in read_frames(data) if isinstance(each, Frame)]
     others = [each.body for each in read_frames(other) if isinstance(each, Frame)]
     bodies = [frame.body for frame in frames]
@@ -96,9 +128,9 @@ def _frames_damaged(data: bytes, other: bytes, chance: Chance) -> bytes:
             bodies[at] = others[int(chance.integers(len(others)))]
         else:
             bodies[at] = _body_damaged(bodies[at], other, chance)
-    writer = Writer(header)
+    writer = Writer(header, base)
     out = writer.head
-    for time, body in enumerate(bodies):
+    for time, body in enumerate(bodies, 1):
         try:
             out += writer.add(body, time)
         except StreamMalformed:  # of another size, or no keyframe: left out

@@ -1,12 +1,14 @@
 """What a reader of a clip knows after each frame. The writer holds one, too, and so never drifts.
 
 keyframe --as any picture--------------------------> latents, quality codes, hyper latent
+kept     --of an earlier clip, named by its check--> the same
 changes  --plane: which latents, at which quality--> those latents, onto what is known
 nothing  ------------------------------------------> what is known
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Final
 
 import numpy as np
@@ -28,13 +30,13 @@ Array = NDArray[Any]
 class FrameWalk:
     """Walks over the frames of a clip.
 
-    known: what the reader has; None before the first keyframe. changed: bool [h, w], the latents
-    that the last frame brought. level_map: of the last keyframe.
+    known: what the reader has; None before the first keyframe, unless it is given. changed: bool
+    [h, w], the latents that the last frame brought. level_map: of the last keyframe.
     """
 
-    def __init__(self, model: EntropyModel, header: Header) -> None:
+    def __init__(self, model: EntropyModel, header: Header, known: Before | None = None) -> None:
         self.model, self.header = model, header
-        self.known: Before | None = None
+        self.known = known
         self.changed: Array = np.zeros(latent_shape(header.width, header.height), bool)
         self.level_map: LevelMap | None = None
 
@@ -48,6 +50,11 @@ class FrameWalk:
     def latent(self) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of the last frame."""
         return self.model.latent(self.state)
+
+    @property
+    def check(self) -> int:
+        """That of what is known, by which a later clip names it. Raises as `state`."""
+        return check_of(self.state)
 
     def read(self, body: Body) -> None:
         """Take the next frame. Raises StreamMalformed or DecoderMismatch."""
@@ -85,6 +92,14 @@ class FrameWalk:
             )
         changed = plane.values > 0
         return changed, plane_codes(plane, body.quality_code)
+
+
+def check_of(known: Before) -> int:
+    """CRC-32 of all that a frame which continues a clip is read with."""
+    assert known.hyper is not None
+    crc = zlib.crc32(known.values.astype("<i8").data)
+    crc = zlib.crc32(known.codes.astype(np.uint8).data, crc)
+    return zlib.crc32(known.hyper.astype("<i2").data, crc)
 
 
 def plane_codes(plane: LevelMap, quality_code: int) -> Array:

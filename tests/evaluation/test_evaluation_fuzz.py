@@ -12,7 +12,7 @@ from evaluation.commands.service.clip_cases import Clips
 from shared.bitstream import Bitstream
 from shared.bundle import ENTROPY, Bundle
 from shared.entropy_model import EntropyModel
-from shared.frames import Changes, Frame, read_frames
+from shared.frames import Changes, Frame, read_base, read_frames
 from shared.layers.enhancement import Enhancement
 
 
@@ -91,11 +91,13 @@ def test_damaged_enhancements_end_in_every_error_and_nothing_fails(
 @pytest.fixture(scope="module")
 def clips(continuing_bundle: Bundle) -> Clips:
     model = EntropyModel.load(continuing_bundle.path(ENTROPY))
-    return Clips(model, good_clips(model, continuing_bundle.codec_id), fuzz.LIMITS)
+    return Clips(model, *good_clips(model, continuing_bundle.codec_id), fuzz.LIMITS)
 
 
 def test_the_clips_to_damage_are_good(clips: Clips) -> None:
-    assert [clips.read(fuzz.Case(data)) for data in clips.good] == ["decoded"] * len(clips.good)
+    cases = [fuzz.Case(data, number) for number, data in enumerate(clips.good)]
+    assert [clips.read(case) for case in cases] == ["decoded"] * len(cases)
+    assert {read_base(data) is None for data in clips.good} == {False, True}
     bodies = [f.body for data in clips.good for f in read_frames(data) if isinstance(f, Frame)]
     changes = [body for body in bodies if isinstance(body, Changes)]
     assert {body.renews for body in changes} == {False, True}
@@ -108,4 +110,6 @@ def test_damaged_clips_end_as_documented_and_nothing_fails(
     monkeypatch.setattr(fuzz, "BATCH", 150)
     found = fuzz.batch(clips, seed=1, number=0)
     assert found["failures"] == []
-    assert {"decoded", "some lost", "decoder_mismatch", "stream_malformed"} <= set(found["ends"])
+    assert {"decoded", "some lost", "decoder_mismatch", "stream_malformed", "base_unknown"} <= set(
+        found["ends"]
+    )

@@ -99,6 +99,24 @@ def test_a_keyframe_reads_as_the_picture_that_it_is(
     assert np.array_equal(walk.latent(), decoded)
 
 
+def test_a_walk_goes_on_from_what_another_knew(
+    continuing: EntropyModel, latents: list[np.ndarray]
+) -> None:
+    walk = FrameWalk(continuing, HEADER)
+    walk.read(key(continuing, latents[0]))
+    first = walk.check
+    body = changes(walk, latents[1], some())
+    later = FrameWalk(continuing, HEADER, walk.state)
+    assert later.check == first
+    later.read(body)
+    walk.read(body)
+    assert np.array_equal(later.latent(), walk.latent())
+    assert later.check == walk.check != first
+    other = FrameWalk(continuing, HEADER)
+    other.read(key(continuing, latents[0], code=61))
+    assert other.check != first
+
+
 def test_nothing_is_continued_before_a_keyframe(continuing: EntropyModel) -> None:
     walk = FrameWalk(continuing, HEADER)
     for body in (None, Changes(70, 0, False, b"", b"")):

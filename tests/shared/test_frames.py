@@ -30,6 +30,7 @@ from shared.frames import (
     Header,
     Loss,
     Writer,
+    read_base,
     read_frames,
     read_header,
 )
@@ -107,6 +108,37 @@ def test_a_clip_comes_back(first: Bitstream, rest: list[Body], later: list[int])
 def test_a_head_comes_back(codec: bytes, width: int, height: int, every: int, ticks: int) -> None:
     header = Header(codec, width, height, every, ticks)
     assert read_header(header.to_bytes()) == header
+
+
+BASE = 0x89ABCDEF
+
+
+def based(bodies: Sequence[Body]) -> list[bytes]:
+    """As `written`, but what goes on from something that the reader kept; times from 1."""
+    writer = Writer(HEADER, BASE)
+    return [writer.head, *(writer.add(body, time) for time, body in enumerate(bodies, 1))]
+
+
+@given(bodies)
+def test_a_clip_that_continues_something_comes_back(rest: list[Body]) -> None:
+    data = b"".join(based(rest))
+    assert read_base(data) == BASE
+    assert list(read_frames(data)) == [Frame(i, i + 1, body) for i, body in enumerate(rest)]
+    assert read_base(b"".join(eight())) is None
+
+
+def test_a_base_is_seven_bytes_and_without_it_frames_are_lost_up_to_a_keyframe() -> None:
+    parts = based([SMALL, None, PICTURE, SMALL])
+    head = HEADER.to_bytes()
+    assert len(parts[0]) == len(head) + 7
+    for at in range(len(head), len(parts[0])):
+        bad = parts[0][:at] + bytes([parts[0][at] ^ 1]) + parts[0][at + 1 :]
+        assert read_base(bad) is None
+        assert summary(bad + b"".join(parts[1:])) == [(0, 1), 2, 3]
+    assert summary(head + b"".join(parts[1:])) == [(0, 1), 2, 3]
+    assert summary(b"".join(parts[:1] + parts[2:])) == [(0, 1), 2, 3]
+    with pytest.raises(StreamMalformed, match="time"):
+        Writer(HEADER, BASE).add(SMALL, 0)
 
 
 def test_a_frame_in_which_nothing_changed_takes_six_bytes() -> None:

@@ -101,6 +101,7 @@ def test_the_page_is_enough_to_find_the_frames() -> None:
             "kinds",
             f"`{frames.KEY:x}` key, `{frames.CONTINUING:x}` continuing, `{frames.RENEWING:x}`",
         ),
+        ("base", f"| base | u8 | `{frames.BASE:x}` |"),
     ],
 )
 def test_the_page_names_what_the_code_has(name: str, value: str) -> None:

@@ -10,25 +10,32 @@ import numpy as np
 from evaluation.codecs.clip_damage import damaged_clip
 from evaluation.codecs.damage import Case, Chance
 from shared.bitstream import Limits
-from shared.clips.frame_walk import FrameWalk
+from shared.clips.kept_frame import KeptFrame, walk_from
 from shared.entropy_model import EntropyModel
 from shared.errors import StreamError
-from shared.frames import Frame, Loss, read_frames, read_header
+from shared.frames import Frame, Loss, read_base, read_frames, read_header
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Damaged clips, read up to the latents of their frames."""
+    """Damaged clips, read up to the latents of their frames; some go on from what was kept.
+
+    kept: what each of the good ones may go on from.
+    """
 
     model: EntropyModel
     good: list[bytes]
+    kept: list[KeptFrame]
     limits: Limits
     section: ClassVar[str] = "fuzz_clips"
     names: ClassVar[str] = "clips"
 
     def draw(self, chance: Chance) -> Case:
-        """Another case."""
-        return Case(damaged_clip(self.good, chance))
+        """Another case. One in ten finds another frame kept than its own."""
+        data, number = damaged_clip(self.good, chance)
+        if chance.random() < 0.1:
+            number = int(chance.integers(len(self.kept)))
+        return Case(data, number)
 
     def read(self, case: Case) -> str:
         """How reading ended: "decoded", "some lost", or the code of the first error.
@@ -37,7 +44,9 @@ class Clips:
         """
         lost, last = False, -1
         try:
-            walk = FrameWalk(self.model, read_header(case.data, self.limits))
+            header = read_header(case.data, self.limits)
+            base = read_base(case.data, self.limits)
+            walk = walk_from(self.model, header, base, self.kept[case.base])
             for each in read_frames(case.data, self.limits):
                 if isinstance(each, Loss):
                     assert each.last is None or each.last >= each.first, "a loss of no frame"

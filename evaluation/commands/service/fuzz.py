@@ -76,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
     model = EntropyModel.load(bundle.path(ENTROPY))
     target: Target = Streams(model, good_streams(model, bundle.codec_id))
     if arguments.clips:
-        target = Clips(model, good_clips(model, bundle.codec_id), LIMITS)
+        target = Clips(model, *good_clips(model, bundle.codec_id), LIMITS)
     elif arguments.enhancements:
         target = Enhancements(model, bundle.codec_id)
     records = Records(arguments.results / f"{target.section}.jsonl")
@@ -310,7 +310,7 @@ _DAMAGE: Final = {
     "noise for payloads; seven in ten under a right CRC. Each is read up to its latents",
     "clips": "four in ten flipped bits, noise, cuts, splices and repeats anywhere; others under "
     "right CRCs: frames left out, repeated, of other clips, with other payloads, planes and "
-    "qualities. Each is read up to the latents of its frames",
+    "qualities; bases that are not theirs. Each is read up to the latents of its frames",
     "enhancements": "flipped bits, noise, cuts, splices, repeats, payloads and cells of others, "
     "any quality; most under a right CRC. Seven in ten are read onto the picture they continue, "
     "the others onto any, mostly with its check named. Each is read up to its latents",
