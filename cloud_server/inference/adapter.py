@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from shared.nets.adapter import LatentAdapter, load_adapter
 from shared.nets.fast_synthesis import Precision, dtype_of
 from shared.nets.vision import Vision
 from shared.tower import TowerSpec, same_tower
+
+Adapt = Callable[[LatentAdapter, Tensor, Tensor, int, int], Tensor]
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +58,21 @@ class Adapters:
     def __contains__(self, bundle_id: bytes) -> bool:
         return bundle_id in self._adapters
 
-    def tokens(self, pictures: Sequence[Decoded]) -> Tensor | None:
+    def tokens(self, pictures: Sequence[Decoded], adapt: Adapt | None = None) -> Tensor | None:
         """What is added to the patch embeddings of the pictures, f32, in the tower's own form.
 
         The pictures have the same numbers of views and tokens; zero for those without an adapter,
-        None where no picture has one.
+        None where no picture has one. adapt: in place of `Vision.adapt`.
         """
-        found = [self._of(one) if one.bundle_id in self else None for one in pictures]
+        adapt = adapt or self._vision.adapt
+        found = [self._of(one, adapt) if one.bundle_id in self else None for one in pictures]
         like = next((tokens for tokens in found if tokens is not None), None)
         if like is None:
             return None
         return torch.cat([torch.zeros_like(like) if one is None else one for one in found])
 
-    def _of(self, decoded: Decoded) -> Tensor:
-        return self._vision.adapt(
+    def _of(self, decoded: Decoded, adapt: Adapt) -> Tensor:
+        return adapt(
             self._adapters[decoded.bundle_id],
             decoded.latent.unsqueeze(0),
             torch.from_numpy(decoded.codes).unsqueeze(0).to(decoded.latent.device),

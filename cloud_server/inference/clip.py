@@ -68,6 +68,11 @@ class ClipFrame:
         """What decodes it."""
         return self.clip.codec_id
 
+    @property
+    def time(self) -> float:
+        """Seconds since the clip began."""
+        return self.clip.frames[self.index].time / self.clip.header.ticks
+
     def walk(self, model: EntropyModel) -> FrameWalk:
         """What is known once it is read. Raises StreamMalformed or DecoderMismatch."""
         return self.clip.walk(self.index, model)

@@ -1,6 +1,7 @@
 """Everything that computes, in the order of the data, for a batch of requests.
 
     Bitstream --Decoder--> Decoded --Backend.see--> VisualInput --Backend.answer--> AnswerSink
+    frames of a clip --------------Backend.see_clip--^
 
 An Engine is used by one thread; `worker.py` is that thread.
 """
@@ -10,11 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
+from cloud_server.inference.clip import ClipFrame
 from cloud_server.inference.decoder import decoders_of, device_of, undecoded
 from cloud_server.inference.mllm.base import Backend
 from cloud_server.inference.mllm.load import Weights, load_backend
@@ -90,7 +93,12 @@ class Engine:
                     looks.append(look)
         for group in self._alike([work for work in looks if not work.finished]):
             self._guarded(group, self._restore)
-        self._guarded([w for w in looks if not w.finished and w.visual is None], self._see)
+        clips = self._clips(batch)
+        in_clips = {id(frame) for clip in clips for frame in clip}
+        alone = [work for work in looks if id(work) not in in_clips]
+        self._guarded([w for w in alone if not w.finished and w.visual is None], self._see)
+        for clip in clips:
+            self._guarded(clip[:1], partial(self._see_clip, clip))
         for work in batch:
             _gather(work)
         self._guarded([w for w in batch if not w.finished and w.prompt is not None], self._answer)
@@ -120,7 +128,8 @@ class Engine:
             if work.stopped():
                 raise DeadlineExceeded("nobody waits for this answer any more")
             if work.prompt is not None:
-                self.backend.check(work.turns(), work.max_new_tokens)
+                as_clips = self.backend.see_clip is not None
+                self.backend.check(work.turns(as_clips), work.max_new_tokens)
             if work.original is not None:
                 work.decoded = undecoded(work.original)
             elif work.visual is None and work.decoded is None:
@@ -170,6 +179,26 @@ class Engine:
             if not work.keeps_decoded:
                 work.decoded = None
             work.took("vision", start)
+
+    def _clips(self, batch: Sequence[Work]) -> list[list[Work]]:
+        """The frames of each clip that the model takes as one and that were all decoded."""
+        if self.backend.see_clip is None:
+            return []
+        runs = [run for work in batch for run in work.shown(as_clips=True) if len(run) > 1]
+        return [run for run in runs if not any(frame.finished for frame in run)]
+
+    def _see_clip(self, clip: Sequence[Work], heads: Sequence[Work]) -> None:
+        """The first frame's work gets what was seen of them all, or what is wrong."""
+        assert self.backend.see_clip is not None
+        start = time.perf_counter()
+        frames = [frame.decoded for frame in clip if frame.decoded is not None]
+        times = [frame.stream.time for frame in clip if isinstance(frame.stream, ClipFrame)]
+        (head,) = heads
+        head.visual = self.backend.see_clip(frames, times)
+        for frame in clip:
+            if not frame.keeps_decoded:
+                frame.decoded = None
+            frame.took("vision", start)
 
     def _answer(self, batch: Sequence[Work]) -> None:
         start = time.perf_counter()

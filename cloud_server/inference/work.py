@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cloud_server.inference.clip import ClipFrame
 from cloud_server.inference.mllm.base import (
     Answer,
     AnswerSink,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cloud_server.inference.clip import ClipFrame
     from cloud_server.inference.decoder import Decoded, Latents
 
 
@@ -94,16 +94,33 @@ class Work:
         self.spans[step] = (begin, end)
         self.times[step] = 1000 * (end - begin)
 
-    def turns(self) -> list[Turn]:
-        """The whole talk, the prompt last."""
+    def turns(self, as_clips: bool = False) -> list[Turn]:
+        """The whole talk, the prompt last; as_clips: as of `shown`."""
         assert self.prompt is not None
-        return talk_of(self.prompt, self.history, 1 + len(self.others))
+        frames = [
+            len(run) if run[0].visual is None else run[0].visual.frames
+            for run in self.shown(as_clips)
+        ]
+        return talk_of(self.prompt, self.history, frames)
+
+    def shown(self, as_clips: bool) -> list[list[Work]]:
+        """The works of what is shown, in its order.
+
+        as_clips: all frames of a clip together, not each as a picture.
+        """
+        runs: list[list[Work]] = []
+        for look in (self, *self.others):
+            if as_clips and runs and _of_one_clip(runs[-1][-1], look):
+                runs[-1].append(look)
+            else:
+                runs.append([look])
+        return runs
 
     def request(self) -> GenerationRequest:
         """What a backend is asked, once the pictures have been looked at."""
         assert self.prompt is not None
         visuals = [work.visual for work in (self, *self.others) if work.visual is not None]
-        assert len(visuals) == 1 + len(self.others)
+        assert sum(visual.frames for visual in visuals) >= 1 + len(self.others)
         return GenerationRequest(visuals, self.prompt, self.max_new_tokens, self, self.history)
 
     @property
@@ -132,6 +149,15 @@ class Work:
     def stopped(self) -> bool:
         """As the sink says."""
         return self.sink.stopped()
+
+
+def _of_one_clip(one: Work, next_one: Work) -> bool:
+    frames = one.stream, next_one.stream
+    return (
+        isinstance(frames[0], ClipFrame)
+        and isinstance(frames[1], ClipFrame)
+        and frames[0].clip is frames[1].clip
+    )
 
 
 class Dispatcher(Protocol):

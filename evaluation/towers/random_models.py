@@ -22,6 +22,10 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessor,
     LlavaNextProcessor,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    LlavaNextVideoProcessor,
+    LlavaNextVideoVideoProcessor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
@@ -37,6 +41,8 @@ from transformers import (
 )
 
 CLASSES = ("clip", "siglip", "next", "onevision", "internvl", "qwen")
+CLIP_CLASSES = ("next_video", "onevision", "qwen")
+"""Those that take clips. The first sees pictures as `next` does, and is none of `CLASSES`."""
 SIDE, PATCH = 56, 14  # of the small ones
 
 
@@ -115,16 +121,17 @@ NAMED = {
 """Tokens by the names under which InternVL's processor asks for them."""
 TEMPLATE = (
     "{% for message in messages %}USER: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}IMAGE{% elif part['type'] == 'video' %}VIDEO"
+    "{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %} ASSISTANT:"
 )
 
 
 def write_model(kind: str, tokenizer_folder: Path, folder: Path, shapes: Shapes = SMALL) -> Path:
-    """Write a model of one of `CLASSES` with its processor into `folder`, which is returned.
+    """Write a model of one of `CLASSES` or `CLIP_CLASSES` with its processor into `folder`.
 
-    The language model is small in any case. Its answers never end by themselves: the end is a token
-    whose logit is the lowest.
+    The folder is returned. The language model is small in any case. Its answers never end by
+    themselves: the end is a token whose logit is the lowest.
     """
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, extra_special_tokens=NAMED)
     marks = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -193,7 +200,7 @@ def _llava(
         patch_size=PATCH,
         vision_feature_select_strategy=select,
         num_additional_image_tokens=extra,
-        chat_template=TEMPLATE.replace("IMAGE", "<image>"),
+        chat_template=_template("<image>", ""),
     )
     return LlavaForConditionalGeneration(config), processor
 
@@ -218,9 +225,35 @@ def _next(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any, Any
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=TEMPLATE.replace("IMAGE", "<image>"),
+        chat_template=_template("<image>", ""),
     )
     return LlavaNextForConditionalGeneration(config), processor
+
+
+def _next_video(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any, Any]:
+    side = shapes.clip["image_size"]
+    size = {
+        "size": {"shortest_edge": side},
+        "crop_size": {"height": side, "width": side},
+    }
+    config = LlavaNextVideoConfig(
+        text_config={"model_type": "llama", **text},
+        vision_config=_clip_tower(shapes),
+        image_token_index=ids["<image>"],
+        video_token_index=ids["<video>"],
+        image_grid_pinpoints=shapes.next_pinpoints,
+        vision_feature_layer=-2,
+    )
+    processor = LlavaNextVideoProcessor(
+        LlavaNextVideoVideoProcessor(**size),
+        LlavaNextImageProcessor(image_grid_pinpoints=shapes.next_pinpoints, **size),
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_template("<image>", "<video>"),
+    )
+    return LlavaNextVideoForConditionalGeneration(config), processor
 
 
 def _onevision(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any, Any]:
@@ -240,10 +273,10 @@ def _onevision(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any
     processor = LlavaOnevisionProcessor(
         images,
         tokenizer,
-        LlavaOnevisionVideoProcessor(),
+        LlavaOnevisionVideoProcessor(size={"height": side, "width": side}),
         num_image_tokens=(side // PATCH) ** 2,
         vision_feature_select_strategy="full",
-        chat_template=TEMPLATE.replace("IMAGE", "<image>"),
+        chat_template=_template("<image>", "<video>"),
     )
     return LlavaOnevisionForConditionalGeneration(config), processor
 
@@ -268,7 +301,7 @@ def _internvl(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any,
         tokenizer,
         InternVLVideoProcessor(),
         image_seq_length=(side // PATCH) ** 2 // 4,
-        chat_template=TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>"),
+        chat_template=_template("<IMG_CONTEXT>", ""),
     )
     return InternVLForConditionalGeneration(config), processor
 
@@ -279,7 +312,7 @@ def _qwen(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any, Any
         text_config={**text, "rope_parameters": rope},
         vision_config={"patch_size": PATCH, "out_hidden_size": 32, **shapes.qwen},
         image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
+        video_token_id=ids[NAMED["video_token"]],
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
@@ -287,14 +320,21 @@ def _qwen(shapes: Shapes, text: Any, ids: Any, tokenizer: Any) -> tuple[Any, Any
     images = Qwen2VLImageProcessor(
         patch_size=PATCH, min_pixels=fewest, max_pixels=most, merge_size=2
     )
-    template = TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-    processor = Qwen2_5_VLProcessor(
-        images, tokenizer, Qwen2VLVideoProcessor(), chat_template=template
+    videos = Qwen2VLVideoProcessor(
+        patch_size=PATCH, min_pixels=fewest, max_pixels=most, cap_pixels_per_frame=False
     )
+    marks = (
+        f"<|vision_start|>{mark}<|vision_end|>" for mark in ("<|image_pad|>", NAMED["video_token"])
+    )
+    processor = Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=_template(*marks))
     return Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def _template(image: str, video: str) -> str:
+    return TEMPLATE.replace("IMAGE", image).replace("VIDEO", video)
 
 
 _BUILD = {
     **{"clip": _clip, "siglip": _siglip, "next": _next, "onevision": _onevision},
-    **{"internvl": _internvl, "qwen": _qwen},
+    **{"internvl": _internvl, "qwen": _qwen, "next_video": _next_video},
 }

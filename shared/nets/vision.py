@@ -135,12 +135,7 @@ class Vision:
         """The token ids that stand for a picture u8 [H, W, 3] in a prompt, and its `inputs`."""
         mark = image_token(self.processor)
         found = self.processor(text=[mark], images=[[self._laid(picture)]], return_tensors="pt")
-        plain = self.processor.tokenizer(mark).input_ids
-        at = plain.index(self.processor.tokenizer.convert_tokens_to_ids(mark))
-        ids = found["input_ids"][0].tolist()
-        texts = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-        inputs = {name: value for name, value in found.items() if name not in texts}
-        return ids[at : len(ids) - (len(plain) - at - 1)], inputs
+        return ids_and_inputs(self.processor, mark, found)
 
     def tokens_of_latents(self, height: int, width: int, count: int) -> NDArray[np.intp] | None:
         """Which of the `count` features of a picture looks at each of its latents, i64 [h, w].
@@ -171,7 +166,7 @@ class Vision:
         all their views.
         """
         with added(self.embeddings, tokens):
-            inputs = self._moved(join(pictures))
+            inputs = self.moved(join(pictures))
             found = self.base.get_image_features(**inputs, return_dict=True)
         packed = found.pooler_output
         self.packs_one = isinstance(packed, Tensor)
@@ -232,7 +227,7 @@ class Vision:
     def _run_to(self, pictures: Sequence[Inputs], *hooks: RemovableHandle) -> None:
         """Run the tower until a hook has what it wants; all of them are removed."""
         try:
-            self.base.get_image_features(**self._moved(join(pictures)), return_dict=True)
+            self.base.get_image_features(**self.moved(join(pictures)), return_dict=True)
         except _Reached:
             pass
         finally:
@@ -279,9 +274,12 @@ class Vision:
         square[: at.height, : at.width] = np.asarray(scaled)
         return square
 
-    def _moved(self, inputs: Inputs) -> Inputs:
-        moved = {name: value.to(self.device) for name, value in inputs.items()}
-        return {**moved, "pixel_values": moved["pixel_values"].to(self.dtype)}
+    def moved(self, inputs: Inputs) -> Inputs:
+        """Inputs on the model's device, pixels in its type."""
+        return {
+            name: value.to(self.device, self.dtype if name.startswith("pixel_") else None)
+            for name, value in inputs.items()
+        }
 
     @torch.no_grad()
     def _leading(self) -> int:
@@ -295,6 +293,16 @@ class Vision:
 def join(pictures: Sequence[Inputs]) -> Inputs:
     """The inputs of pictures of one shape as those of a batch."""
     return {name: torch.cat([one[name] for one in pictures]) for name in pictures[0]}
+
+
+def ids_and_inputs(processor: Any, mark: str, found: Any) -> tuple[list[int], Inputs]:
+    """Token ids that stand for a mark, and the other inputs, of what a processor made of it."""
+    plain = processor.tokenizer(mark).input_ids
+    at = plain.index(processor.tokenizer.convert_tokens_to_ids(mark))
+    ids = found["input_ids"][0].tolist()
+    texts = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+    inputs = {name: value for name, value in found.items() if name not in texts}
+    return ids[at : len(ids) - (len(plain) - at - 1)], inputs
 
 
 def image_token(processor: Any) -> str:

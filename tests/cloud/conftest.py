@@ -114,12 +114,13 @@ def qwen(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     template = (
         "{% for message in messages %}{% for part in message['content'] %}"
         "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+        "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
         "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %} :"
     )
     Qwen2VLProcessor(
         Qwen2VLImageProcessor(max_pixels=112 * 112, min_pixels=28 * 28),
         tokenizer,
-        Qwen2VLVideoProcessor(),
+        Qwen2VLVideoProcessor(max_pixels=112 * 112, min_pixels=28 * 28, cap_pixels_per_frame=False),
         chat_template=template,
     ).save_pretrained(folder)
     return folder

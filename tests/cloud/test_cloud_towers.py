@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.mllm.base import Answer, VisualInput
 from cloud_server.inference.mllm.image_text import ImageText
@@ -23,40 +16,14 @@ from cloud_server.inference.mllm.plain import Plain
 from cloud_server.inference.mllm.tower import Tower
 from cloud_server.inference.work import Work
 from evaluation.towers.random_models import CLASSES, write_model
-from shared import bundle as bundles
 from shared.bitstream import Bitstream
-from shared.bundle import MLLM, Bundle, describe_files
-from shared.nets.adapter import AdapterConfig, LatentAdapter, save_adapter
+from shared.bundle import MLLM, Bundle
 from shared.nets.vision import Vision
+from tests.cloud.classes import Loaded, as_decoded, random_picture, write_bundle
 
 SHAPES = ((56, 56), (90, 60), (50, 130))
 PROMPTS = ("how many cars?", "is it a beach?", "what does the small sign say?")
-Load = Callable[[str], "Loaded"]
-
-
-class Loaded:
-    """A small model of a class, and what Hugging Face's own road makes of pictures with it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder).eval()
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
-
-    def reference(self, pictures: Sequence[np.ndarray], prompt: str, count: int) -> str:
-        images = [{"type": "image", "image": Image.fromarray(one)} for one in pictures]
-        turns = [{"role": "user", "content": [*images, {"type": "text", "text": prompt}]}]
-        inputs = self.processor.apply_chat_template(
-            turns,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            made = self.model.generate(**inputs, max_new_tokens=count, do_sample=False)
-        tokens = made[0, inputs["input_ids"].shape[1] :]
-        text: str = self.processor.decode(tokens, skip_special_tokens=True)
-        return text.strip()
+Load = Callable[[str], Loaded]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +43,8 @@ def load(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Load:
 def test_without_an_adapter_a_model_answers_as_it_does_elsewhere(kind: str, load: Load) -> None:
     loaded = load(kind)
     backend = ImageText(kind, loaded.model, loaded.processor, [])
-    pictures = [_picture(*shape, seed) for seed, shape in enumerate(SHAPES)]
-    seen = backend.see([_decoded(picture) for picture in pictures])
+    pictures = [random_picture(*shape, seed) for seed, shape in enumerate(SHAPES)]
+    seen = backend.see([as_decoded(picture) for picture in pictures])
     together = ask(backend, seen, PROMPTS)
     texts = [answer.text for answer in together]
     wanted = [
@@ -96,8 +63,8 @@ def test_without_an_adapter_a_model_answers_as_it_does_elsewhere(kind: str, load
 def test_several_pictures_in_one_prompt(kind: str, load: Load) -> None:
     loaded = load(kind)
     backend = ImageText(kind, loaded.model, loaded.processor, [])
-    pictures = [_picture(*shape, seed) for seed, shape in enumerate(SHAPES)]
-    first, second, third = backend.see([_decoded(picture) for picture in pictures])
+    pictures = [random_picture(*shape, seed) for seed, shape in enumerate(SHAPES)]
+    first, second, third = backend.see([as_decoded(picture) for picture in pictures])
     pair = Work(None, PROMPTS[0], 8, visual=second, others=(Work(None, visual=third),))
     swapped = Work(None, PROMPTS[2], 8, visual=third, others=(Work(None, visual=second),))
     single = Work(None, PROMPTS[1], 8, visual=first)
@@ -120,7 +87,7 @@ def test_pictures_seen_together_are_seen_as_alone(kind: str, load: Load) -> None
     loaded = load(kind)
     tower = Tower(Vision(loaded.model, loaded.processor), [])
     tower._most = 3
-    pictures = [_decoded(_picture(60, 90, seed)) for seed in range(3)]
+    pictures = [as_decoded(random_picture(60, 90, seed)) for seed in range(3)]
     together = [seen.content.features for seen in tower.see(pictures)]
     alone = [tower.see([picture])[0].content.features for picture in pictures]
     for one, other in zip(together, alone, strict=True):
@@ -134,7 +101,7 @@ def test_an_adapter_for_the_tower_changes_what_is_seen(
 ) -> None:
     loaded = load(kind)
     vision = Vision(loaded.model, loaded.processor)
-    picture = _decoded(_picture(60, 90, 3))
+    picture = as_decoded(random_picture(60, 90, 3))
     plain = Tower(vision, []).see([picture])[0]
     inputs = [vision.inputs(picture.picture)]
     assert torch.equal(vision.patch_embeddings(inputs), vision.levels(inputs)[0])
@@ -166,10 +133,10 @@ def test_streams_of_a_codec_get_the_adapter_of_any_bundle_of_it(
     assert "was made for the clip_vision_model of a llava (192 wide, 16x16 patches)" in caplog.text
 
 
-def test_a_prompt_that_does_not_fit_beside_its_picture(load: Load) -> None:
+def test_a_prompt_that_does_not_fit_beside_itsrandom_picture(load: Load) -> None:
     loaded = load("next")
     backend = ImageText("next", loaded.model, loaded.processor, [])
-    seen = backend.see([_decoded(_picture(90, 60, 0))])[0]
+    seen = backend.see([as_decoded(random_picture(90, 60, 0))])[0]
     room = backend._context - len(seen.content.ids) - 20
     long, short = Work(None, "a " * room, 8, visual=seen), Work(None, "a?", 8, visual=seen)
     backend.answer([long.request(), short.request()])
@@ -177,7 +144,7 @@ def test_a_prompt_that_does_not_fit_beside_its_picture(load: Load) -> None:
     assert short.answer
 
 
-def test_a_model_without_a_known_tower_sees_the_picture(
+def test_a_model_without_a_known_tower_sees_therandom_picture(
     bundle: Bundle, load: Load, stream: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.nets.vision.TOWERS", ())
@@ -191,35 +158,3 @@ def ask(backend: ImageText, seen: Sequence[VisualInput], prompts: Sequence[str])
     works = [Work(None, p, 8, visual=one) for one, p in zip(seen, prompts, strict=True)]
     backend.answer([work.request() for work in works])
     return [work.answer for work in works if work.answer]
-
-
-def write_bundle(bundle: Bundle, vision: Vision, folder: Path, deviation: float) -> Bundle:
-    """The codec of `bundle` with an adapter for another tower, random of that deviation."""
-    spec = vision.spec()
-    channels = bundle.manifest.codec.latent_channels
-    adapter = LatentAdapter(
-        AdapterConfig(channels, spec.width, spec.grid or 8, spec.heads, leading=spec.leading)
-    )
-    with torch.no_grad():
-        adapter.leave.weight.normal_(0.0, deviation or 1e-30).mul_(float(deviation > 0))
-    folder.mkdir(parents=True)
-    for name in (bundles.GUIDANCE, bundles.ENCODER, bundles.ENTROPY, bundles.DECODER):
-        shutil.copy(bundle.path(name), folder)
-    save_adapter(adapter, folder / bundles.ADAPTER)
-    edge = (bundles.GUIDANCE, bundles.ENCODER, bundles.ENTROPY)
-    files = describe_files(folder, [path.name for path in folder.iterdir()], edge)
-    manifest = bundle.manifest.model_copy(update={"name": "mine", "files": files, "tower": spec})
-    (folder / bundles.MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json")))
-    return Bundle.open(folder)
-
-
-def _picture(height: int, width: int, seed: int) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _decoded(picture: np.ndarray) -> Decoded:
-    rows, columns = (-(-length // 16) for length in picture.shape[:2])
-    torch.manual_seed(0)
-    latent = 60 * torch.randn(192, rows, columns)
-    return Decoded(picture, latent, np.full((rows, columns), 60), None, b"none")

@@ -1,6 +1,7 @@
 """What a language model must do for the service: look at pictures, then answer about them.
 
     Decoded pictures --see--> VisualInput (kept for follow-up questions)
+    frames of a clip, times --see_clip--> VisualInput, of a model that takes clips
     VisualInput, prompt --answer--> pieces of text and an Answer, into the AnswerSink of each
 
 Both steps take a batch. Looking is apart from answering so that a picture that is asked about
@@ -9,8 +10,9 @@ again costs nothing, and so that each has its own time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -22,16 +24,21 @@ from shared.schemas import View
 if TYPE_CHECKING:
     from cloud_server.inference.decoder import Decoded
 
+SeeClip = Callable[[Sequence["Decoded"], Sequence[float]], "VisualInput"]
 Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
 class VisualInput:
-    """A picture as a backend keeps it: `content` is the backend's own, `size` its bytes."""
+    """A picture as a backend keeps it: `content` is the backend's own, `size` its bytes.
+
+    frames: of a clip that it stands for, 1 for a picture.
+    """
 
     view: View
     content: Any
     size: int
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,17 +84,32 @@ class AnswerSink(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """What was said, by whom. pictures: how many came with it; they stand before its text."""
+    """What was said, by whom.
+
+    pictures: how many pictures and clips came with it; they stand before its text. frames: of each
+    of them, empty where all are pictures.
+    """
 
     role: Literal["user", "assistant"]
     text: str
     pictures: int = 0
+    frames: tuple[int, ...] = ()
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """How many frames each picture or clip has."""
+        return self.frames or (1,) * self.pictures
 
 
-def talk_of(prompt: str, history: Sequence[Turn], pictures: int) -> list[Turn]:
-    """The whole talk, the prompt last. pictures: of all turns; those of no earlier one are its."""
-    earlier = sum(turn.pictures for turn in history)
-    return [*history, Turn("user", prompt, pictures - earlier)]
+def talk_of(prompt: str, history: Sequence[Turn], frames: Sequence[int]) -> list[Turn]:
+    """The whole talk, the prompt last.
+
+    frames: of the pictures and clips of all turns; those of no earlier one are the prompt's.
+    """
+    counts = [turn.pictures for turn in history]
+    turns = [*history, Turn("user", prompt, len(frames) - sum(counts))]
+    rest = iter(frames)
+    return [replace(turn, frames=tuple(itertools.islice(rest, turn.pictures))) for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -107,13 +129,18 @@ class GenerationRequest:
     @property
     def turns(self) -> list[Turn]:
         """The whole talk, the prompt last."""
-        return talk_of(self.prompt, self.history, len(self.visuals))
+        return talk_of(self.prompt, self.history, [visual.frames for visual in self.visuals])
 
 
 class Backend(Protocol):
-    """A language model. Its methods are called from one thread at a time."""
+    """A language model. Its methods are called from one thread at a time.
+
+    see_clip: looks at decoded frames of one clip and their times, in seconds since it began; None
+    where frames are shown as pictures.
+    """
 
     name: str
+    see_clip: SeeClip | None
 
     @property
     def resolution(self) -> int | None:

@@ -23,7 +23,7 @@ def prompt_text(processor: Any, turns: Sequence[Turn]) -> str:
         {
             "role": turn.role,
             "content": [
-                *({"type": "image"} for _ in range(turn.pictures)),
+                *({"type": "image" if frames == 1 else "video"} for frames in turn.shown),
                 {"type": "text", "text": turn.text},
             ],
         }

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.attention import Watch
-from cloud_server.inference.mllm.base import GenerationRequest, Turn, VisualInput
+from cloud_server.inference.mllm.base import GenerationRequest, SeeClip, Turn, VisualInput
 from cloud_server.inference.mllm.chat import prompt_text
 from cloud_server.inference.mllm.generation import (
     check_context,
@@ -28,6 +28,7 @@ from cloud_server.inference.mllm.tower import Looked, Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
 from shared.nets.fast_synthesis import Precision
+from shared.nets.video import Video
 from shared.nets.vision import Vision, image_token
 from shared.schemas import View
 
@@ -61,6 +62,10 @@ class ImageText:
         self._mark = self._tokenizer.convert_tokens_to_ids(image_token(processor))
         blank = torch.zeros(FEWEST_SIDE, FEWEST_SIDE, 3, dtype=torch.uint8).numpy()
         self._fewest = len(self.tower.vision.look(blank)[0])  # tokens of a picture
+        self._clip_mark: int | None = None
+        self.see_clip: SeeClip | None = None
+        if self.tower.video is not None and self._shows_clips(self.tower.video):
+            self._clip_mark, self.see_clip = self.tower.video.mark, self.tower.see_clip
 
     def view(self, bundle_id: bytes) -> View:
         """Adapted latents where the bundle has an adapter for this very tower."""
@@ -70,8 +75,8 @@ class ImageText:
         """Raise FieldInvalid for control tokens, for more text than the context holds, and for
         other pictures than the template shows."""
         refuse_control_tokens((turn.text for turn in turns), self._tokenizer)
-        pictures = sum(turn.pictures for turn in turns)
-        count = len(self._ids(turns)) + pictures * (self._fewest - 1)
+        count = len(self._ids(turns))
+        count += sum(self._fewest_of(frames) - 1 for turn in turns for frames in turn.shown)
         check_context(count, max_new_tokens, self._context)
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
@@ -95,46 +100,77 @@ class ImageText:
         looks = iter(visual.content.ids for visual in request.visuals)
         whole: list[int] = []
         for token in self._ids(request.turns):
-            whole += next(looks) if token == self._mark else [token]
+            whole += next(looks) if token in (self._mark, self._clip_mark) else [token]
         check_context(len(whole), request.max_new_tokens, self._context)
         return whole
 
     def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[list[int]]) -> None:
-        looks: list[Looked] = [visual.content for one in requests for visual in one.visuals]
+        visuals = [visual for one in requests for visual in one.visuals]
         longest = max(len(ids) for ids in rows)
         pad = self._tokenizer.pad_token_id or 0
         ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
         device = self.tower.vision.device
-        features: Any = [look.features for look in looks]
-        if self.tower.vision.packs_one:
-            features = torch.cat(features)
-        inputs: dict[str, Any] = {
-            name: torch.cat([look.inputs[name] for look in looks]).to(device)
-            for name in looks[0].inputs
-        }
+        inputs, encoded = self._encoded(visuals)
         if "mm_token_type_ids" in self._processor.model_input_names:
             kinds = self._processor.create_mm_token_type_ids(ids.tolist())
             inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
         inputs |= {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=features)}
+        inputs["mm_encoder_outputs"] = encoded
 
         def looked_of() -> list[NDArray[np.float32] | None]:
             attention = self.watch.take()
             if attention is None:
                 return [None] * len(rows)
-            firsts = [one.visuals[0].content for one in requests]
+            firsts = [one.visuals[0] for one in requests]
             return [self._looked(*one) for one in zip(rows, firsts, attention[:, 0], strict=True)]
 
         generate(self._model, self._tokenizer, inputs, requests, looked_of)
 
+    def _shows_clips(self, video: Video) -> bool:
+        """Whether the model's template has a place for a clip."""
+        text = prompt_text(self._processor, [Turn("user", "", 1, (2,))])
+        return bool(self._tokenizer(text).input_ids.count(video.mark) == 1)
+
+    def _encoded(self, visuals: Sequence[VisualInput]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the model is told of all pictures and clips of a batch, and their features."""
+        inputs: dict[str, Any] = {}
+        encoded: dict[str, Any] = {}
+        for kind in ("image", "video"):
+            looks: list[Looked] = [
+                v.content for v in visuals if (v.frames > 1) == (kind == "video")
+            ]
+            if not looks:
+                continue
+            features: Any = [look.features for look in looks]
+            if kind == "video":
+                assert self.tower.video is not None
+                features = self.tower.video.packed(features)
+            elif self.tower.vision.packs_one:
+                features = torch.cat(features)
+            encoded[kind] = BaseModelOutputWithPooling(pooler_output=features)
+            for name in looks[0].inputs:
+                joined = torch.cat([look.inputs[name] for look in looks])
+                inputs[name] = joined.to(self.tower.vision.device)
+        return inputs, encoded
+
+    def _fewest_of(self, frames: int) -> int:
+        """Tokens of a picture, or of a clip of so many frames, at least."""
+        if frames == 1:
+            return self._fewest
+        assert self.tower.video is not None
+        return frames // 2 * 2 * self.tower.video.tokens_a_frame
+
     def _looked(
-        self, row: list[int], looked: Looked, attention: torch.Tensor
+        self, row: list[int], visual: VisualInput, attention: torch.Tensor
     ) -> NDArray[np.float32] | None:
         """Attention f32 [S] that ends with a row's tokens, as that of the picture's latents.
 
-        None where the row shows several.
+        None where the row shows several, or a clip.
         """
+        if visual.frames > 1:
+            return None
+        looked: Looked = visual.content
         nearest = self.tower.vision.tokens_of_latents(
             looked.height, looked.width, len(looked.features)
         )
@@ -148,10 +184,11 @@ class ImageText:
         return found
 
     def _ids(self, turns: Sequence[Turn]) -> list[int]:
-        """Token ids with one image token for each picture. Raises FieldInvalid for other ones."""
+        """Token ids with one token for each picture or clip. Raises FieldInvalid for other ones."""
         text = prompt_text(self._processor, turns)
         # A template may write the first token itself; the tokenizer must not do it again.
         begins = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not begins).input_ids
-        check_shown(ids.count(self._mark), sum(turn.pictures for turn in turns))
+        marks = sum(ids.count(mark) for mark in {self._mark, self._clip_mark} - {None})
+        check_shown(marks, sum(turn.pictures for turn in turns))
         return ids

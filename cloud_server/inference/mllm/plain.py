@@ -25,6 +25,7 @@ class Plain:
     """`AutoModelForImageTextToText` and its processor as a Backend."""
 
     resolution = None
+    see_clip = None
 
     def __init__(self, name: str, model: Any, processor: Any) -> None:
         self.name = name

@@ -73,6 +73,7 @@ class RapidOcr:
 
     name = NAME
     resolution = 768
+    see_clip = None
 
     def __init__(self) -> None:
         self._reader = Reader(torch.get_num_threads())

@@ -18,6 +18,7 @@ from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import VisualInput
 from shared.bundle import Bundle
 from shared.nets.fast_synthesis import Precision
+from shared.nets.video import Video
 from shared.nets.vision import Inputs, Vision
 from shared.schemas import View
 from shared.tower import same_tower
@@ -27,7 +28,7 @@ TOGETHER: Final = 16  # pictures of one shape that a GPU looks at at a time
 
 @dataclass(frozen=True)
 class Looked:
-    """A picture as a model is asked about it: projected features f32 or less [N, D].
+    """A picture or clip as a model is asked about it: projected features f32 or less [N, D].
 
     ids: the tokens that stand for it in a prompt. inputs: what else the model is told of it.
     height, width: its pixels.
@@ -50,6 +51,7 @@ class Tower:
 
     Where a bundle's manifest knows this very tower, its layout of the picture is followed, and
     `resolution` is its own: the long side in pixels that is worth sending. Otherwise None.
+    video: how it looks at clips, None where it looks at pictures alone.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Tower:
                 self.resolution = bundle.manifest.resolution
                 break
         self._adapters = Adapters(listed, self.vision, precision)
+        self.video = Video.of(vision)
         self._most = 1 if self.vision.device.type == "cpu" else TOGETHER
 
     def view(self, bundle_id: bytes) -> View:
@@ -94,3 +97,19 @@ class Tower:
             looked = Looked(features[place], looks[place][0], kept, *picture.picture.shape[:2])
             seen.append(VisualInput(self.view(picture.bundle_id), looked, looked.size))
         return seen
+
+    @torch.inference_mode()
+    def see_clip(self, frames: Sequence[Decoded], times: Sequence[float]) -> VisualInput:
+        """Frames of a clip and their times in seconds, as one `Looked`, by the video input.
+
+        They are adapted all or none: a frame without an adapter makes the clip one of pictures.
+        """
+        assert self.video is not None
+        ids, inputs = self.video.look([frame.picture for frame in frames], times)
+        adapted = self.video.adapts and all(f.bundle_id in self._adapters for f in frames)
+        tokens = self._adapters.tokens(frames, self.video.adapt) if adapted else None
+        features = self.video.features(inputs, tokens)
+        kept = {name: part for name, part in inputs.items() if name != "pixel_values_videos"}
+        looked = Looked(features, ids, kept, *frames[0].picture.shape[:2])
+        view: View = "adapter" if adapted else "picture"
+        return VisualInput(view, looked, looked.size, len(frames))

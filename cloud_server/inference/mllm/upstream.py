@@ -60,6 +60,7 @@ class Upstream:
     """Chat completions of another server as a Backend. Raises UpstreamError when it is absent."""
 
     resolution = None
+    see_clip = None
 
     def __init__(
         self,
