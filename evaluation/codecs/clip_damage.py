@@ -64,8 +64,8 @@ def damaged_clip(clips: Sequence[bytes], chance: Chance) -> tuple[bytes, int]:
 def _good_clip(
     model: EntropyModel, codec_id: bytes, number: int, chance: Chance
 ) -> tuple[bytes, KeptFrame]:
-    sides = (1, 1) if number == 0 else (int(side) for side in chance.integers(1, (SIDE + 1,) * 2))
-    header = Header(codec_id, *sides, every=LENGTH)
+    width, height = (1, 1) if number == 0 else chance.integers(1, SIDE + 1, 2).tolist()
+    header = Header(codec_id, width, height, every=LENGTH)
     shape = (model.latent_channels, *latent_shape(header.width, header.height))
     latent = chance.laplace(0, 1, shape) * np.exp(chance.normal(2, 1, shape[:1]))[:, None, None]
     walk = FrameWalk(model, header)

@@ -93,7 +93,8 @@ class Video:
         geometry = self._geometry(height, width)
         sampled, quality = geometry.sample(latents, codes, width, height)
         covered = geometry.covered.repeat(len(latents), 1, 1).to(sampled.device)
-        return adapter(sampled, quality, covered)
+        tokens: Tensor = adapter(sampled, quality, covered)
+        return tokens
 
     def _measure(self, height: int, width: int) -> Geometry:
         def patches(picture: Picture) -> Patches:

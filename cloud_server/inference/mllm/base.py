@@ -133,14 +133,17 @@ class GenerationRequest:
 
 
 class Backend(Protocol):
-    """A language model. Its methods are called from one thread at a time.
-
-    see_clip: looks at decoded frames of one clip and their times, in seconds since it began; None
-    where frames are shown as pictures.
-    """
+    """A language model. Its methods are called from one thread at a time."""
 
     name: str
-    see_clip: SeeClip | None
+
+    @property
+    def see_clip(self) -> SeeClip | None:
+        """Looks at decoded frames of one clip and their times, in seconds since it began.
+
+        None where frames are shown as pictures.
+        """
+        ...
 
     @property
     def resolution(self) -> int | None:
