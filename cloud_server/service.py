@@ -21,6 +21,7 @@ from cloud_server.observe.tracing import Tracing
 from cloud_server.settings import Settings
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import Bundle, find
+from shared.clips.kept_frame import KeptFrame
 from shared.errors import CotamError, NotFound, NotReady
 from shared.remote.places import WHOLE, open_place
 from shared.schemas import ModelInfo
@@ -130,9 +131,12 @@ class Service:
         find(self.bundles, parsed.codec_id)
         return parsed
 
-    def parse_clip(self, stream: bytes) -> Clip:
-        """A clip of one of our codecs; nothing of it is decoded. Raises a StreamError."""
-        clip = Clip(stream, self.limits, MOST_FRAMES)
+    def parse_clip(self, stream: bytes, kept: KeptFrame | None = None, keeps: bool = False) -> Clip:
+        """A clip of one of our codecs; nothing of it is decoded.
+
+        kept, keeps: as of `Clip`. Raises a StreamError.
+        """
+        clip = Clip(stream, self.limits, MOST_FRAMES, kept, keeps)
         find(self.bundles, clip.codec_id)
         return clip
 

@@ -79,6 +79,9 @@ class QueryResponse(_Model):
     need: Need | None = Field(
         default=None, description="with 202: what would make this provisional answer surer"
     )
+    image_id: str = Field(
+        default="", description="with keep: of the last frame, which the next clip may go on from"
+    )
 
 
 class ModelInfo(_Model):

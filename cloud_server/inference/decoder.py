@@ -19,6 +19,7 @@ from cloud_server.inference.clip import ClipFrame
 from shared import bundle as bundles
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
+from shared.clips.kept_frame import KeptFrame
 from shared.entropy_model import EntropyModel
 from shared.errors import UsageError
 from shared.frames import Header
@@ -56,7 +57,8 @@ class Decoded:
 
     picture: u8 [H, W, 3]. latent: f32 [C, h, w] in 8-bit units, h = ceil(H / 16).
     codes: i32 [h, w], quality codes 0..180. level_map: None where every cell has the same quality.
-    bundle_id: that of the decoder. known: what an enhancement continues, where it was kept.
+    bundle_id: that of the decoder. known: what an enhancement continues, where it was kept. frame:
+    what a later clip continues, of the last frame of a clip that is kept.
     """
 
     picture: NDArray[np.uint8]
@@ -65,6 +67,7 @@ class Decoded:
     level_map: LevelMap | None
     bundle_id: bytes
     known: Known | None = None
+    frame: KeptFrame | None = None
 
 
 def undecoded(picture: NDArray[np.uint8]) -> Decoded:
@@ -76,8 +79,8 @@ def undecoded(picture: NDArray[np.uint8]) -> Decoded:
 class Latents:
     """A stream whose symbols have been read: latent f32 [C, h, w], codes i32 [h, w].
 
-    stream: what names codec and size: that of a picture, or the head of a clip. known: what an
-    enhancement continues, where it was kept.
+    stream: what names codec and size: that of a picture, or the head of a clip. known, frame: as
+    of `Decoded`.
     """
 
     stream: Bitstream | Header
@@ -85,6 +88,7 @@ class Latents:
     codes: NDArray[Any]
     level_map: LevelMap | None
     known: Known | None = None
+    frame: KeptFrame | None = None
 
 
 class Decoder:
@@ -124,7 +128,9 @@ class Decoder:
         """
         if isinstance(stream, ClipFrame):
             walk = stream.walk(self.entropy)
-            return Latents(walk.header, walk.latent(), walk.state.codes, walk.level_map)
+            frame = KeptFrame.of(walk) if stream.is_kept else None
+            latent, codes = walk.latent(), walk.state.codes
+            return Latents(walk.header, latent, codes, walk.level_map, frame=frame)
         if keep or enhancements:
             return self._latents(Known.read(stream, self.entropy, enhancements))
         codes, level_map = read_codes(stream)
@@ -153,6 +159,7 @@ class Decoder:
                 one.level_map,
                 self.bundle.id,
                 one.known,
+                one.frame,
             )
             for one, picture, latent in zip(batch, pixels, latents, strict=True)
         ]

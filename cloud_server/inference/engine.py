@@ -93,6 +93,8 @@ class Engine:
                     looks.append(look)
         for group in self._alike([work for work in looks if not work.finished]):
             self._guarded(group, self._restore)
+        for work in batch:
+            work.keep_frame()
         clips = self._clips(batch)
         in_clips = {id(frame) for clip in clips for frame in clip}
         alone = [work for work in looks if id(work) not in in_clips]

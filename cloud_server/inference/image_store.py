@@ -1,5 +1,5 @@
-"""What is kept for the next request of a caller: pictures that were looked at, and questions that
-wait for an enhancement. Bounded in number, bytes and time.
+"""What is kept for the next request of a caller: pictures that were looked at, last frames of
+clips, and questions that wait for an enhancement. Bounded in number, bytes and time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared.schemas import ImageInfo
 
 if TYPE_CHECKING:
     from cloud_server.inference.mllm.base import VisualInput
+    from shared.clips.kept_frame import KeptFrame
 
 ID_PREFIX: Final = "img_"
 ID_BYTES: Final = 16
@@ -44,6 +45,21 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class LastFrame:
+    """The last frame of a clip, from which a later one may go on. Nobody can ask about it."""
+
+    frame: KeptFrame
+
+    prefix: ClassVar = ID_PREFIX
+    id_bytes: ClassVar = ID_BYTES
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return self.frame.size
+
+
+@dataclass(frozen=True)
 class OpenQuestion:
     """A question whose answer was not sure enough, and what was asked for.
 
@@ -67,7 +83,7 @@ class OpenQuestion:
         return len(self.layers) + len(self.prompt.encode()) + self.cells.chosen.nbytes
 
 
-Item = Kept | OpenQuestion
+Item = Kept | LastFrame | OpenQuestion
 
 
 @dataclass(frozen=True)
@@ -122,11 +138,24 @@ class ImageStore:
         """A picture of this caller. Raises NotFound."""
         item = self._find(caller, image_id)
         if not isinstance(item, Kept):
-            raise NotFound(
-                f"there is no picture {image_id[:64]!r}, or no more",
-                hint="send it again with POST /v1/images",
-            )
+            raise _no_picture(image_id)
         return item
+
+    def frame(self, caller: str, image_id: str) -> KeptFrame | None:
+        """The last frame of a clip of this caller; None where there is none, or no more."""
+        item = self._find(caller, image_id)
+        return item.frame if isinstance(item, LastFrame) else None
+
+    def move_on(self, caller: str, image_id: str, frame: KeptFrame) -> str:
+        """Keep a frame in the place of the one that it goes on from, for as long as a new one.
+
+        Returns its id: the same, and another where nothing is there of that id.
+        """
+        if self.frame(caller, image_id) is None:
+            return self.put(caller, LastFrame(frame))
+        self._drop((caller, image_id))
+        self.adopt(caller, image_id, LastFrame(frame), self._ttl)
+        return image_id
 
     def question(self, caller: str, handle: str) -> OpenQuestion:
         """An open question of this caller. Raises NotFound."""
@@ -146,8 +175,9 @@ class ImageStore:
             self._grow(better.size - held.item.size)
 
     def delete(self, caller: str, image_id: str) -> None:
-        """Forget a picture. Raises NotFound."""
-        self.get(caller, image_id)
+        """Forget a picture, or the last frame of a clip. Raises NotFound."""
+        if not isinstance(self._find(caller, image_id), Kept | LastFrame):
+            raise _no_picture(image_id)
         self._drop((caller, image_id))
 
     def close(self, caller: str, handle: str) -> None:
@@ -176,3 +206,10 @@ class ImageStore:
 
     def _drop(self, name: tuple[str, str]) -> None:
         self.bytes -= self._held.pop(name).item.size
+
+
+def _no_picture(image_id: str) -> NotFound:
+    return NotFound(
+        f"there is no picture {image_id[:64]!r}, or no more",
+        hint="send it again with POST /v1/images",
+    )

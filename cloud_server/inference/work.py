@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cloud_server.inference.decoder import Decoded, Latents
+    from shared.clips.kept_frame import KeptFrame
 
 
 class Nobody:
@@ -58,6 +59,7 @@ class Work:
     enhancements: what continues the stream, in their order.
     others: works without a prompt that look at the pictures which are shown after this one's.
     keeps_visual: the finer picture is to be kept, so it travels back from where it was seen.
+    frame: what a later clip may go on from, of a clip whose last frame is kept.
     keeps_decoded: leave `decoded` there after it has been looked at, for who shows the picture.
     text_sent: whether text has been passed on, which cannot be taken back.
     times: milliseconds; the time of a step that a batch shares is that of the batch.
@@ -73,6 +75,7 @@ class Work:
     visual: VisualInput | None = None
     latents: Latents | None = None
     decoded: Decoded | None = None
+    frame: KeptFrame | None = None
     keeps_decoded: bool = False
     enhancements: tuple[Enhancement, ...] = ()
     keeps_visual: bool = False
@@ -87,6 +90,12 @@ class Work:
     times: dict[str, float] = field(
         default_factory=lambda: {"queue": 0.0, "decode": 0.0, "vision": 0.0, "generate": 0.0}
     )
+
+    def keep_frame(self) -> None:
+        """Take the last frame of a clip out of what was decoded, where it is to be kept."""
+        decoded = (self, *self.others)[-1].decoded
+        if decoded is not None and decoded.frame is not None:
+            self.frame = decoded.frame
 
     def took(self, step: str, begin: float) -> None:
         """Note that a step that began at `begin` ends now."""

@@ -140,6 +140,7 @@ class Decoders:
             if look.error is not None:
                 work.finish(look.error)
                 break
+        work.keep_frame()
         return work
 
     def _decode(self, work: Work) -> None:

@@ -138,4 +138,5 @@ def _take_over(work: Work, remote: Work) -> None:
     """Take what the replicas made; a picture that was kept here stays as it is."""
     work.decoded, work.batch, work.times = remote.decoded, remote.batch, remote.times
     work.visual = work.visual or remote.visual
+    work.frame = None if remote.frame is None else remote.frame.copied()
     work.finish(remote.error or remote.answer)

@@ -35,7 +35,7 @@ from cloud_server.routes.schemas import (
 from cloud_server.routes.sse import EventStream, as_event
 from cloud_server.routes.works import work_on
 from cloud_server.service import Service
-from shared.errors import CotamError, FieldInvalid, NotFound
+from shared.errors import BaseUnknown, CotamError, FieldInvalid, NotFound
 
 router = APIRouter(prefix="/v1")
 
@@ -60,7 +60,7 @@ _CHUNKS: Final = 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]
     "/chat/completions",
     openapi_extra=_BODY,
     response_model=ChatCompletion,
-    responses={200: answer(CHAT_ANSWER, stream=_CHUNKS), **problems(*WORK, NotFound)},
+    responses={200: answer(CHAT_ANSWER, stream=_CHUNKS), **problems(*WORK, NotFound, BaseUnknown)},
 )
 async def chat(request: Request, ticket: Admitted) -> Any:
     """Answer a question about pictures, in the form of OpenAI's chat completions.

@@ -31,6 +31,7 @@ ANSWER: Final[dict[str, Any]] = {
     "timings_ms": {"decode": 9.1, "vision": 8.4, "generate": 12.7, "total": 31.5},
     "confidence": 0.97,
     "need": None,
+    "image_id": "",
 }
 PROVISIONAL: Final[dict[str, Any]] = {
     **ANSWER,

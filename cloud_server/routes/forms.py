@@ -117,7 +117,14 @@ class QuestionForm(_Form):
     max_bytes: int | None = Field(
         None, ge=1, description="with ask_back: most bytes of what is asked for, about"
     )
-    in_url = ("max_new_tokens", "stream", "ask_back", "target_confidence", "max_bytes")
+    keep: bool = Field(False, description="of a clip: keep its last frame, to be gone on from")
+    continues: str = Field(
+        "", max_length=64, description="of a clip: the image_id of the frame that it goes on from"
+    )
+    in_url = (
+        *("max_new_tokens", "stream", "ask_back", "target_confidence", "max_bytes"),
+        *("keep", "continues"),
+    )
     repeated = ("bitstream", "image_id")
 
     @staticmethod

@@ -16,9 +16,9 @@ from cloud_server.routes.documented import KEY, WORK, answer, problems
 from cloud_server.routes.examples import ANSWER, KEPT_IMAGE, PROVISIONAL
 from cloud_server.routes.forms import PictureForm, QuestionForm, described, read_form
 from cloud_server.routes.sse import EventStream
-from cloud_server.routes.works import work_on, work_on_picture
+from cloud_server.routes.works import Keeping, work_on, work_on_picture
 from cloud_server.service import Service
-from shared.errors import NotFound
+from shared.errors import BaseUnknown, NotFound
 from shared.schemas import ImageInfo, QueryResponse
 
 router = APIRouter(prefix="/v1")
@@ -41,7 +41,7 @@ class KeptImage(BaseModel):
     responses={
         200: answer(ANSWER, stream=_EVENTS),
         202: {"model": QueryResponse, **answer(PROVISIONAL)},
-        **problems(*WORK, NotFound),
+        **problems(*WORK, NotFound, BaseUnknown),
     },
 )
 async def query(request: Request, response: Response, ticket: Admitted) -> Any:
@@ -61,15 +61,24 @@ async def query(request: Request, response: Response, ticket: Admitted) -> Any:
     202, or as the event `need` in place of `done`, and `need` names the cells of the picture that
     would make it surer. POST /v1/query/{handle}/enhancement takes them; nobody need send them. It
     is asked once a question, of one picture that came as a stream of a codec that goes on.
+
+    With `keep=true` the last frame of a clip is kept under the `image_id` of the answer, and the
+    next clip may go on from it: `continues` names that id, the clip the check of the frame. It then
+    keeps its id for another while. Where that frame is not here any more, or is another, the answer
+    is `base_unknown`: send a clip that begins with a keyframe.
     """
     service: Service = request.app.state.service
     form = await read_form(request, QuestionForm)
-    work, images = await work_on(service, ticket, form.pictures)
+    keeping = Keeping(form.continues, form.keep)
+    work, images = await work_on(service, ticket, form.pictures, keeping)
     work.prompt, work.max_new_tokens = form.prompt, form.max_new_tokens
 
     def reply() -> results.Reply:
         need = need_of(service, ticket.caller, form, work, images[0])
-        return results.Reply(work, images, need)
+        image_id = ""
+        if work.frame is not None:
+            image_id = service.images.move_on(ticket.caller, form.continues, work.frame)
+        return results.Reply(work, images, need, image_id)
 
     if form.stream:
         pieces = await results.stream(service, request, ticket, work)

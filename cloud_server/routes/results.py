@@ -85,11 +85,15 @@ async def _fail_when_gone(request: Request, sink: AsyncSink) -> None:
 
 @dataclass(frozen=True)
 class Reply:
-    """A work that is done, what its pictures are, and what is asked for besides."""
+    """A work that is done, what its pictures are, and what is asked for besides.
+
+    image_id: of its last frame, where that is kept.
+    """
 
     work: Work
     images: list[ImageInfo]
     need: Need | None = None
+    image_id: str = ""
 
 
 def answer_of(service: Service, request: Request, ticket: Ticket, reply: Reply) -> QueryResponse:
@@ -113,6 +117,7 @@ def answer_of(service: Service, request: Request, ticket: Ticket, reply: Reply) 
         timings_ms=Timings(**times, total=round(total, 3)),
         confidence=confidence_of(service, work.answer),
         need=reply.need,
+        image_id=reply.image_id,
     )
 
 

@@ -31,6 +31,7 @@ from shared.prompt import check_pictures
 
 if TYPE_CHECKING:
     from edge_client.coding.clip_coder import ClipOptions
+    from edge_client.server.camera import CameraFrame
     from edge_client.server.client import EdgeClient
     from edge_client.server.exchange import Attempt
     from edge_client.server.sources import Stream, Subject
@@ -74,6 +75,15 @@ def send(
         Path | None,
         typer.Option("--watch", metavar="DIR", help="Then send new pictures as they come here."),
     ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="DEVICE|CLIP|DIR",
+            help="Then ask about its frames as they come, sending of each what changed: one a "
+            "second, or as --frames says; of DIR, new pictures.",
+        ),
+    ] = None,
     no_spool: Annotated[
         bool, typer.Option("--no-spool", help="Do not keep questions that cannot be sent now.")
     ] = False,
@@ -100,6 +110,8 @@ def send(
     edge_client send --watch /var/camera "is the door open?"
 
     edge_client send gate.mp4 "did anyone come in?" --frames 8
+
+    edge_client send --camera /dev/video0 --on-change "is the door open?"
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
@@ -110,12 +122,18 @@ def send(
     clip = options.parse_clip(frames, on_change, key_every, rate, most, quality)
     folders = frames is not None or on_change
     pictures = expand(picture or [], clips=folders)
-    if not pictures and watch is None:
+    if not pictures and watch is None and camera is None:
         raise UsageError("no picture is named", hint='edge_client send photo.jpg "how many cars?"')
     if together:
         check_pictures(len(pictures), UsageError)
-    if together and watch is not None:
-        raise UsageError("--together and --watch: pictures that come alone are asked about alone")
+    if together and (watch is not None or camera is not None):
+        raise UsageError(
+            "--together with --watch or --camera: pictures that come alone are asked about alone"
+        )
+    if camera is not None and (watch is not None or most is not None or rate is not None):
+        raise UsageError(
+            "--camera goes with no --watch, --budget or --rate", hint="--quality sets its size"
+        )
     if watch is not None and not watch.is_dir():
         raise UsageError(f"{watch} is no folder to watch")
     from edge_client.server.client import EdgeClient, Retries, Timeouts
@@ -143,12 +161,19 @@ def send(
             for sent in ordered_map(sender.send, questions, concurrency):
                 talk.advance()
                 sender.keep_for_later(sent)
-                _report(talk, sent, alone=len(questions) == 1 and watch is None)
+                alone = len(questions) == 1 and watch is None and camera is None
+                _report(talk, sent, alone=alone)
                 errors += [sent.error] if sent.error else []
         if watch is not None:
             _watch(talk, sender, watch)
+        if camera is not None:
+            from edge_client.cli.camera import camera_frames
+
+            sender.end_batch()
+            for name, frame in camera_frames(camera, frames, on_change, client):
+                errors += _ask_as_it_comes(talk, sender, name, frame)
     if errors:
-        raise typer.Exit(batch_exit_code(errors, len(questions)))
+        raise typer.Exit(batch_exit_code(errors, sender.asked))
 
 
 def _source(picture: str, folders: bool, clip: ClipOptions) -> tuple[Subject, str]:
@@ -216,19 +241,22 @@ class _Sender:
         self._places = places
         self._dry_run = dry_run
         self._lock = threading.Lock()
+        self.asked = 0
         self._offline: ServerUnreachable | None = None
 
     def end_batch(self) -> None:
         """From here on pictures come one by one, and each finds out whether the server is there."""
         self._batch, self._offline = False, None
 
-    def send(self, pictures: tuple[str, ...], data: bytes | None = None) -> _Outcome:
+    def send(self, pictures: tuple[str, ...], data: bytes | CameraFrame | None = None) -> _Outcome:
         """The whole way of the pictures of a question; errors are returned.
 
-        data: what is in the file of the only one, if known.
+        data: the only one, if it is there: what is in its file, or a camera's frame.
         """
         from edge_client.server.exchange import Attempt
 
+        with self._lock:
+            self.asked += 1
         (source, name), *more = (self._source_of(picture) for picture in pictures)
         others = [other for other, _ in more]
         attempt = Attempt(data or source, self._prompt, self._max_new_tokens, name, others)
@@ -356,9 +384,17 @@ def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
     talk.say(f"watching {folder}: new pictures are sent as they come; end with Ctrl-C")
     sender.end_batch()
     for picture, data in new_pictures(folder):
-        sent = sender.send((str(picture),), data)
-        sender.keep_for_later(sent)
-        _report(talk, sent, alone=False)
-        if sent.attempt.answer is not None:
-            for waiting in sender.catch_up():
-                report(talk, waiting)
+        _ask_as_it_comes(talk, sender, str(picture), data)
+
+
+def _ask_as_it_comes(
+    talk: Output, sender: _Sender, name: str, data: bytes | CameraFrame
+) -> list[CotamError]:
+    """Ask about one picture, and about what waits once the server is there; its error, if any."""
+    sent = sender.send((name,), data)
+    sender.keep_for_later(sent)
+    _report(talk, sent, alone=False)
+    if sent.attempt.answer is not None:
+        for waiting in sender.catch_up():
+            report(talk, waiting)
+    return [sent.error] if sent.error else []

@@ -58,6 +58,11 @@ class ClipEncoder:
         self._coded: Array | None = None  # latents as they were when they were last coded
         self._since_key = 0
 
+    @property
+    def check(self) -> int:
+        """That of what the reader knows, after a frame. Raises StreamMalformed before the first."""
+        return self._walk.check
+
     def analyse(self, picture: Picture) -> Analysed:
         """The transform of a frame u8 [H, W, 3], and with guidance its level map."""
         return self._encoder.analyse(picture, self._guidance)

@@ -8,19 +8,23 @@ from typing import Any
 
 from edge_client.coding.coded_clip import moved_share
 from shared.bundle import ENTROPY, Bundle, find
-from shared.clips.frame_walk import FrameWalk
+from shared.clips.kept_frame import walk_from
 from shared.entropy_model import EntropyModel
 from shared.errors import BundleUnknown
-from shared.frames import Frame, Header, Loss, read_frames, read_header
+from shared.frames import Frame, Header, Loss, read_base, read_frames, read_header
 
 
 @dataclass(frozen=True)
 class ClipInspection:
-    """The head of a clip, its frames and what of it is lost, in their order; bytes of it all."""
+    """The head of a clip, its frames and what of it is lost, in their order; bytes of it all.
+
+    base: check of the frame that it goes on from, None for none.
+    """
 
     header: Header
     parts: tuple[Frame | Loss, ...]
     size: int
+    base: int | None = None
 
     @property
     def frames(self) -> list[Frame]:
@@ -36,6 +40,8 @@ class ClipInspection:
             f"keyframes  one in {header.every} frames at least",
             f"total      {self.size} bytes",
         ]
+        if self.base is not None:
+            lines.append(f"base       it goes on from a kept frame of check {self.base:08x}")
         for part in self.parts:
             if isinstance(part, Loss):
                 last = "the end" if part.last is None else str(part.last)
@@ -58,6 +64,7 @@ class ClipInspection:
             "width": header.width,
             "height": header.height,
             "every": header.every,
+            "base": None if self.base is None else f"{self.base:08x}",
             "bytes": self.size,
             "frames": [
                 {
@@ -79,19 +86,20 @@ class ClipInspection:
 
 def inspect_clip(data: bytes) -> ClipInspection:
     """Read a clip. Raises the StreamError that fits its head; what is lost of frames is told."""
-    return ClipInspection(read_header(data), tuple(read_frames(data)), len(data))
+    return ClipInspection(read_header(data), tuple(read_frames(data)), len(data), read_base(data))
 
 
 def verify_clip(found: ClipInspection, bundles: Sequence[Bundle]) -> Bundle:
     """Decode the symbols of all frames with a bundle of the clip's codec, which is returned.
 
     Raises BundleUnknown where none of `bundles` has its codec, DecoderMismatch where the symbols
-    are not those that were coded.
+    are not those that were coded, BaseUnknown where it goes on from a frame that was kept.
     """
     if not bundles:
         raise BundleUnknown("there is no bundle to verify the clip with")
     bundle = find(bundles, found.header.codec_id)
-    walk = FrameWalk(EntropyModel.load(bundle.path(ENTROPY)), found.header)
+    model = EntropyModel.load(bundle.path(ENTROPY))
+    walk = walk_from(model, found.header, found.base, None)
     for frame in found.frames:
         walk.read(frame.body)
     return bundle

@@ -23,6 +23,7 @@ import httpx
 from edge_client.coding.clip_coder import ClipCoder, ClipSource
 from edge_client.coding.picture_coder import PictureCoder
 from edge_client.server.bundles import choose_bundle
+from edge_client.server.camera import CameraFrame
 from edge_client.server.connection import Connection
 from edge_client.server.protocol import answer_of, cells_of, check_status
 from edge_client.server.query import AskBack, Query, check_asked
@@ -30,6 +31,7 @@ from edge_client.server.retries import RETRIED, Retries
 from edge_client.server.served import Served
 from edge_client.server.sources import Stream, Subject, settle
 from shared.errors import (
+    BaseUnknown,
     BundleUnknown,
     CotamError,
     NotFound,
@@ -169,11 +171,15 @@ class Exchange:
         try:
             yield from self._look_and_code(attempt)
             attempt.answer = yield from self._send(attempt, answer_of)
+            if isinstance(attempt.subject, CameraFrame):
+                attempt.subject.camera.answered(attempt.answer.image_id)
             self.served.compare(attempt.answer)
             if attempt.answer.need is not None and attempt.coded is not None:
                 yield from self._enhance(attempt, attempt.coded, attempt.answer.need)
         except CotamError as error:
             attempt.error = error
+            if isinstance(attempt.subject, CameraFrame) and attempt.can_wait:
+                yield from self._stand_alone(attempt, attempt.subject)
         attempt.coded = None
         return attempt
 
@@ -269,6 +275,8 @@ class Exchange:
                 streams.append(subject)
             elif isinstance(subject, ClipSource):
                 streams.append((yield partial(ClipCoder(self.coder, subject.options), subject)))
+            elif isinstance(subject, CameraFrame):
+                streams.append((yield partial(subject.camera.code, self.coder, subject, name)))
             elif self._keeps(attempt):
                 attempt.coded = yield partial(self.coder.code, subject, name=name)
                 streams.append(attempt.coded.stream)
@@ -283,6 +291,9 @@ class Exchange:
             others=tuple(others),
             ask_back=self.ask_back if attempt.coded is not None else None,
         )
+        if isinstance(attempt.subject, CameraFrame):
+            continues = attempt.subject.camera.image_id
+            attempt.query = replace(attempt.query, keep=True, continues=continues)
         attempt.rounds = [len(first) + sum(map(len, others))]
 
     def _keeps(self, attempt: Attempt) -> bool:
@@ -300,8 +311,20 @@ class Exchange:
             if fixed or not self.coder.any_bundle:
                 raise
             yield from self._agree_after(refused, attempt.stream)
+        except BaseUnknown:
+            if not isinstance(attempt.subject, CameraFrame):
+                raise
+            attempt.subject.camera.forget()
         yield from self._code(attempt)
         return (yield from self._patiently(Send(attempt.query, grows), read))
+
+    def _stand_alone(self, attempt: Attempt, frame: CameraFrame) -> Steps[None]:
+        """Code a camera's frame so that it can be answered later, when nothing else is kept."""
+        frame.camera.forget()
+        yield from self._code(attempt)
+        frame.camera.forget()
+        assert attempt.query is not None
+        attempt.query = replace(attempt.query, keep=False, continues="")
 
     def _agree_after(self, refused: BundleUnknown, stream: Stream | None) -> Steps[None]:
         if stream is not None and stream.codec_id != self.coder.bundle.codec_id:

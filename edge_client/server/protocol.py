@@ -74,6 +74,10 @@ def request_of(query: Query, grows: bool = False) -> dict[str, Any]:
             options["target_confidence"] = f"{query.ask_back.confidence:g}"
         if query.ask_back.max_bytes is not None:
             options["max_bytes"] = query.ask_back.max_bytes
+    if query.keep:
+        options["keep"] = 1
+    if query.continues:
+        options["continues"] = query.continues
     media_type = CLIP_MEDIA_TYPE if query.stream.startswith(CLIP_MAGIC) else MEDIA_TYPE
     return {
         "method": "POST",

@@ -36,6 +36,8 @@ class Query:
 
     others: streams of pictures that are shown after it, with the same question. ask_back: None for
     an answer at once. enhancement: what the server has asked for already, if it does so again.
+    keep: of a clip, whether the server is to keep its last frame. continues: the id of the frame
+    that the clip goes on from, empty for none.
     key: names this query for ever; a server that has answered it once need not do so again.
     """
 
@@ -46,6 +48,8 @@ class Query:
     others: tuple[bytes, ...] = ()
     ask_back: AskBack | None = None
     enhancement: bytes = b""
+    keep: bool = False
+    continues: str = ""
 
     def __post_init__(self) -> None:
         check_asked(self.prompt, self.max_new_tokens)

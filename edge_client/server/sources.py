@@ -12,6 +12,7 @@ from edge_client.coding.clip_coder import ClipSource
 from edge_client.coding.coded_clip import CodedClip
 from edge_client.pictures.download import download, is_url
 from edge_client.pictures.images import Source, read_file
+from edge_client.server.camera import CameraFrame
 from shared.bitstream import MAGIC, SUFFIX, Bitstream
 from shared.errors import UsageError
 from shared.frames import MAGIC as CLIP_MAGIC
@@ -19,7 +20,7 @@ from shared.frames import MAGIC as CLIP_MAGIC
 _MAGICS: Final = (MAGIC, CLIP_MAGIC)
 
 Stream = Bitstream | CodedClip
-Subject = Source | ClipSource | Stream
+Subject = Source | ClipSource | CameraFrame | Stream
 
 
 def settle(subject: Subject, name: str) -> Subject:
@@ -46,8 +47,10 @@ def settle(subject: Subject, name: str) -> Subject:
                 raise UsageError(f"{path} cannot be read: {error}") from error
             return subject  # whoever opens it as a picture says what is wrong
         return Bitstream.from_bytes(data) if path.suffix == SUFFIX else _known(data)
-    if isinstance(subject, (bytes, np.ndarray, Image.Image, ClipSource, Bitstream, CodedClip)):
+    if isinstance(subject, (bytes, np.ndarray, Image.Image)):
         return _known(subject)
+    if isinstance(subject, (ClipSource, CameraFrame, Bitstream, CodedClip)):
+        return subject
     return _known(read_file(subject, name))
 
 

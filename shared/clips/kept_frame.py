@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 from shared.clips.frame_walk import FrameWalk, check_of
@@ -24,6 +25,10 @@ class KeptFrame:
         """The frame that a walk read last. Raises StreamMalformed before the first keyframe."""
         known = replace(walk.state, told=None)  # no frame is read with it
         return cls(walk.header, known, check_of(known))
+
+    def copied(self) -> KeptFrame:
+        """The same in memory of its own."""
+        return replace(self, known=copy.deepcopy(self.known))
 
     @property
     def size(self) -> int:

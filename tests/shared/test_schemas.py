@@ -22,6 +22,7 @@ ANSWER: dict[str, Any] = {
     "timings_ms": {"decode": 1.0, "vision": 2.0, "generate": 3.0, "total": 6.0},
     "confidence": None,
     "need": None,
+    "image_id": "",
 }
 
 
