@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.commands.service import load
+from evaluation.commands.service import load, load_asking
 from evaluation.commands.service.load import Outcome, add_arguments, main, run, scene_streams
+from evaluation.commands.service.load_asking import Sender
 from evaluation.machine.server_process import ServerProcess
 from evaluation.machine.server_share import measure_share
 from shared.bundle import Bundle
@@ -41,6 +42,23 @@ def test_our_share_is_a_part_of_the_whole(bundle: Bundle) -> None:
     share = measure_share(bundle, scene_streams(bundle)[:1], count=2, threads=1, repeats=1)
     assert 0 < share.ours < share.whole
     assert min(vars(share).values()) > 0
+
+
+def test_questions_that_stay_open_are_bounded(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_asking, "SAMPLES", 3)
+    sender = Sender.of(bundle, 1, ("how many cars?",))
+    flags = ("--bundle", str(bundle.root), "--threads", "1")
+    with ServerProcess(flags, images=2) as server:
+        found = load_asking.load(server, sender, requests=9, share=0.5, clients=2)
+    assert found.questions.total() == 9
+    assert set(found.questions) == {200, 202}
+    assert set(found.enhancements) <= {200, 404}
+    assert (found.lost, found.failures()) == (0, 0)
+    assert max(found.kept) <= 2
+    assert 0 < max(found.kept_bytes) < 4000
+    assert "**Asking back** (2 clients" in load_asking.told(found, 0.5, 2)
 
 
 def test_the_command_writes_its_section(

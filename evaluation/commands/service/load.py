@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 
 from edge_client.coding.encoder import Encoder
+from evaluation.commands.service import load_asking
 from evaluation.machine.server_process import ServerProcess
 from evaluation.machine.server_share import BATCH, Share, measure_share
 from evaluation.report.document import command_line, percent, table, write_section
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--each", type=int, default=300, help="requests at each number of clients")
     parser.add_argument("--threads", type=int, default=1, help="of the server's networks")
     parser.add_argument("--repeats", type=int, default=20, help="of our part; the median counts")
+    parser.add_argument(
+        "--ask-back",
+        type=float,
+        metavar="SHARE",
+        help="only this: of 16 clients that share asks back (--requests says how many questions)",
+    )
 
 
 @dataclass
@@ -91,10 +98,18 @@ class Outcome:
 def main(arguments: argparse.Namespace) -> None:
     """Run everything against servers of our own and write the section."""
     bundle = open_bundle(arguments.bundle)
-    streams = scene_streams(bundle)
     flags = ("--bundle", str(bundle.root), "--threads", str(arguments.threads))
     records = Records(arguments.results / "load.jsonl")
     key = {"bundle": bundle.hex_id, "threads": arguments.threads, "at": time.time()}
+    if arguments.ask_back is not None:
+        sender = load_asking.Sender.of(bundle, PICTURES, PROMPTS)
+        with ServerProcess(flags, images=load_asking.KEPT) as server:
+            asked = load_asking.load(server, sender, arguments.requests, arguments.ask_back)
+        records.add({**key, "run": "asking back"}, asked.summary())
+        parts = [_lead(arguments, bundle), load_asking.told(asked, arguments.ask_back)]
+        write_section(arguments.report, "load-asking", "\n\n".join(parts))
+        return
+    streams = scene_streams(bundle)
     levels: dict[tuple[str, int], Outcome] = {}
     most = 2 * max(arguments.clients)
     for name, batch in (("batched", MOST_BATCHED), ("one by one", 1)):
