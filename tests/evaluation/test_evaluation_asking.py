@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_client.server.client import FIRST_QUALITY
 from evaluation.__main__ import main
+from evaluation.commands.service.ask_latency import OverLine, Timed, _row
+from evaluation.judges.accuracy import Condition, Measured
 from evaluation.judges.asking import Plan, choose, framing, framing_of_enhancement, sums_of
+from evaluation.judges.families import COLUMNS
+from evaluation.machine.line import Line
+from evaluation.machine.relay import counting_relay
+from evaluation.report.records import Fields
 from evaluation.stats.curves import Curve, rate_at
 from shared.bundle import Bundle
 
 CHEAP, FINE = Plan(0.0, 4, 4.0), Plan(1.0, 4, 4.0)
 
 
-def value(size: int, right: list[int], sure: list[float], second: dict[str, list[float]]) -> dict:
+def value(size: int, right: list[int], sure: list[float], second: dict[str, list[float]]) -> Fields:
     return {
         **{"bytes": size, "right": right, "sure": sure, "second": second},
         "families": ["count", "scene", "unknown"][: len(right)],
@@ -54,6 +63,61 @@ def test_the_cheapest_that_reaches_the_aim_is_chosen() -> None:
     plan, threshold = choose(told, 0.9)
     assert plan == CHEAP
     assert threshold > 0.5
+
+
+def test_bytes_wait_for_those_before_and_then_for_the_way() -> None:
+    line = Line(rate=8000.0, delay=0.3)
+    assert line.arrival(500, 10.0) == pytest.approx(10.8)
+    assert line.arrival(100, 10.1) == pytest.approx(10.9)  # behind the first, on the same line
+    assert line.arrival(100, 20.0) == pytest.approx(20.4)
+    for wrong in ((0.0, 0.1), (1.0, -0.1)):
+        with pytest.raises(ValueError, match="no line has"):
+            Line(*wrong)
+
+
+def test_a_relay_over_lines_passes_everything_in_its_order() -> None:
+    sent = bytes(range(256)) * 2000
+    fast = Line(rate=8e12, delay=0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            counting_relay(url, up=fast, down=fast) as relay,
+            ThreadPoolExecutor(1) as pool,
+            socket.create_connection(("127.0.0.1", int(relay.url.rpartition(":")[2]))) as client,
+        ):
+            peer = server.accept()[0]
+            with peer:
+                pool.submit(client.sendall, sent)
+                got = b""
+                while len(got) < len(sent):
+                    got += peer.recv(1 << 16)
+                peer.sendall(b"done")
+            assert client.recv(16) == b"done"
+    assert got == sent
+    assert (relay.up, relay.down) == (len(sent), 4)
+
+
+def timed(ms: float, up: float, down: float, rounds: int = 1) -> Timed:
+    return Timed(*(np.array([each, each]) for each in (ms, up, down, rounds)))
+
+
+def test_a_second_round_pays_where_bytes_are_slow() -> None:
+    """Half of the questions are asked about again: 100 bytes and 300 ms more, and all is right."""
+    values = [value(200, [0, 1], [0.5, 0.99], {"0": [60, 1, 0.8]})] * 2
+    measured = Measured(np.full((2, len(COLUMNS)), 2.0), {})
+    for quality, right in ((FIRST_QUALITY, 0.5), (8.0, 0.75), (9.0, 1.0)):
+        condition = Condition("full", quality)
+        measured.sizes[condition] = np.full(2, 100.0)
+        measured.right[condition] = np.full((2, len(COLUMNS)), 2 * right)
+    ones = {FIRST_QUALITY: timed(1000, 200, 50), 8.0: timed(1100, 280, 50)}
+    ones[9.0] = timed(1200, 400, 50)
+    over = OverLine(ones, timed(1300, 240, 110, rounds=2))
+    assert over.again.tolist() == [300, 40, 60]
+    row = _row((8.0, 0.2), over, values, measured, 0.8)
+    assert row[:4] == ["8 kbit/s, 200 ms", "0.80", "1.0000", "1.50"]
+    assert row[4:9] == ["1000 ms", "1150 ms", "1200 ms", "-50 ms", "150"]
+    assert row[9] == "12 kbit/s"  # in that time 150 bytes pass: half of 300 ms less 100 bytes'
+    assert _row((8.0, 0.2), over, values, measured, 0.0)[9] == "never"
 
 
 def test_the_rate_at_a_quality_lies_on_the_rising_curve() -> None:

@@ -73,10 +73,10 @@ def main(arguments: argparse.Namespace) -> None:
         for quality in arguments.quality
     ]
     asker = Asker(bundle, records, arguments.world)
-    looked_at = _ask(asker, "val", arguments, plans)
+    looked_at = ask_all(asker, "val", arguments, plans)
     chosen = {aim: choose(looked_at, aim) for aim in arguments.aims}
-    told = _ask(asker, "test", arguments, sorted({plan for plan, _ in chosen.values()}))
-    measured = _one_stream(bundle, records, arguments)
+    told = ask_all(asker, "test", arguments, sorted({plan for plan, _ in chosen.values()}))
+    measured = one_stream(bundle, records, arguments)
     body = _text(chosen, told, measured, bundle, arguments)
     write_section(arguments.report, _name(arguments), body)
 
@@ -86,9 +86,10 @@ def _name(arguments: argparse.Namespace) -> str:
     return "ask-back" if arguments.world == VERSION else f"ask-back-{arguments.world}"
 
 
-def _ask(
+def ask_all(
     asker: Asker, split: Split, arguments: argparse.Namespace, plans: list[Plan]
 ) -> dict[Plan, list[Fields]]:
+    """What came of the questions about each scene of a split under each plan."""
     backgrounds = Backgrounds.builtin()
     count = arguments.validation if split == "val" else arguments.pictures
     found: dict[Plan, list[Fields]] = {plan: [] for plan in plans}
@@ -100,7 +101,7 @@ def _ask(
     return found
 
 
-def _one_stream(bundle: Bundle, records: Records, arguments: argparse.Namespace) -> Measured:
+def one_stream(bundle: Bundle, records: Records, arguments: argparse.Namespace) -> Measured:
     """One stream of each quality, and AVIF, by the grades of the packed questions."""
     backgrounds, ours, world = Backgrounds.builtin(), CotamCodec(bundle), arguments.world
     grader = Grader(bundle, records, world=world)
