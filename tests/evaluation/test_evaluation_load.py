@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,13 +46,11 @@ def test_our_share_is_a_part_of_the_whole(bundle: Bundle) -> None:
 
 
 def test_questions_that_stay_open_are_bounded(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_asking, "SAMPLES", 3)
     sender = Sender.of(bundle, 1, ("how many cars?",))
-    flags = ("--bundle", str(bundle.root), "--threads", "1")
-    with ServerProcess(flags, images=2) as server:
-        found = load_asking.load(server, sender, requests=9, share=0.5, clients=2)
+    found = load_asking.load(serve(images=2), lambda: 1.0, sender, 9, share=0.5, clients=2)
     assert found.questions.total() == 9
     assert set(found.questions) == {200, 202}
     assert set(found.enhancements) <= {200, 404}

@@ -104,7 +104,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.ask_back is not None:
         sender = load_asking.Sender.of(bundle, PICTURES, PROMPTS)
         with ServerProcess(flags, images=load_asking.KEPT) as server:
-            asked = load_asking.load(server, sender, arguments.requests, arguments.ask_back)
+            asked = load_asking.load(
+                server.url, server.memory, sender, arguments.requests, arguments.ask_back
+            )
         records.add({**key, "run": "asking back"}, asked.summary())
         parts = [_lead(arguments, bundle), load_asking.told(asked, arguments.ask_back)]
         write_section(arguments.report, "load-asking", "\n\n".join(parts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,6 @@ from edge_client.coding.encoder import Analysed, Encoder
 from edge_client.server.client import FIRST_QUALITY
 from edge_client.server.protocol import answer_of, cells_of, enhancement_of, request_of
 from edge_client.server.query import AskBack, Query
-from evaluation.machine.server_process import ServerProcess
 from evaluation.report.records import Fields
 from scenes import Backgrounds, render
 from shared.bundle import Bundle
@@ -88,19 +87,27 @@ class Sender:
 
 
 def load(
-    server: ServerProcess, sender: Sender, requests: int, share: float, clients: int = CLIENTS
+    url: str,
+    memory: Callable[[], float],
+    sender: Sender,
+    requests: int,
+    share: float,
+    clients: int = CLIENTS,
 ) -> Asked:
-    """`requests` questions by so many clients, a share of which asks back about every answer."""
+    """`requests` questions by so many clients, a share of which asks back about every answer.
+
+    memory: megabytes of the server's process.
+    """
     found = Asked()
     numbers = iter(range(requests))
     parts = min(SAMPLES, requests)
     for part in range(parts):
         most = requests // parts + (part < requests % parts)
-        asyncio.run(_part(server.url, sender, found, numbers, most, share, clients))
-        kept = _gauges(server.url)
+        asyncio.run(_part(url, sender, found, numbers, most, share, clients))
+        kept = _gauges(url)
         found.kept.append(int(kept["cotam_images"]))
         found.kept_bytes.append(int(kept["cotam_images_bytes"]))
-        found.megabytes.append(server.memory())
+        found.megabytes.append(memory())
     return found
 
 
