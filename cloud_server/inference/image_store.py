@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -93,7 +93,9 @@ class _Held:
 
 
 class ImageStore:
-    """Pictures and open questions by caller and id; the oldest go where there are too many."""
+    """Pictures and open questions by caller and id; where there are too many, the oldest go of who
+    has the most.
+    """
 
     def __init__(
         self,
@@ -193,8 +195,17 @@ class ImageStore:
     def _grow(self, size: int) -> None:
         self.bytes += size
         while len(self._held) > self._most or self.bytes > self._most_bytes:
-            self._drop(next(iter(self._held)))
+            self._drop(self._crowds_out())
         self._forget()
+
+    def _crowds_out(self) -> tuple[str, str]:
+        """The oldest of the caller that has the most of what there is too much of."""
+        too_many = len(self._held) > self._most
+        most: Counter[str] = Counter()
+        for (caller, _), held in self._held.items():
+            most[caller] += 1 if too_many else held.item.size
+        greedy = most.most_common(1)[0][0]
+        return next(name for name in self._held if name[0] == greedy)
 
     def _forget(self) -> None:
         """Drop what is too old. All live equally long, so these are the first; one that came from

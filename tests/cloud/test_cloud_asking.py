@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import httpx
@@ -202,6 +203,60 @@ def test_what_is_refused_leaves_the_question_open(talk: Talk, coder: PictureCode
     assert refused(talk.enhance(body, stream="true")) == (404, "not_found")
 
 
+def test_hostile_enhancements_leave_the_question_open(talk: Talk) -> None:
+    """Under a right CRC: coarser than what is there, cells of no picture, two in one body."""
+    cells, quality = talk.wanted()
+    body = talk.coded.enhancement(cells, quality)
+    parsed = Enhancement.from_bytes(body)
+    larger = Cells(np.ones((32, 32), bool), 16).encode()
+    for wrong, code in (
+        (replace(parsed, quality_code=0).to_bytes(), "enhancement_coarse"),
+        (replace(parsed, cells=b"\xff" * 4096).to_bytes(), "enhancement_cells"),
+        (replace(parsed, cells=larger).to_bytes(), "enhancement_cells"),
+        (replace(parsed, latents=b"\x00" * 4).to_bytes(), "decoder_mismatch"),
+        (body + body, "stream_corrupt"),
+    ):
+        assert refused(talk.enhance(wrong)) == (http_status(error_of(code, "")), code)
+    assert talk.enhance(body).status_code == 200
+
+
+def test_handles_and_pictures_are_not_each_other(talk: Talk) -> None:
+    headers = {"authorization": "Bearer me"}
+    stream, handle = talk.coded.stream.to_bytes(), talk.handle()
+    kept = httpx.post(
+        f"{talk.url}/v1/images", content=stream, headers={**RAW, **headers}, timeout=300
+    ).json()["image_id"]
+    body = talk.coded.enhancement(*talk.wanted())
+    assert refused(talk.enhance(body, handle=kept)) == (404, "not_found")
+    form = {"image_id": (None, handle), "prompt": (None, PROMPT)}
+    asked = httpx.post(f"{talk.url}/v1/query", files=form, headers=headers, timeout=300)
+    deleted = httpx.delete(f"{talk.url}/v1/images/{handle}", headers=headers)
+    assert refused(asked) == refused(deleted) == (404, "not_found")
+    assert talk.enhance(body).status_code == 200
+
+
+def test_one_of_two_enhancements_at_once_is_taken(talk: Talk) -> None:
+    """Neither waits for the other to end: a handle is good once."""
+    cells, quality = talk.wanted()
+    bodies = [
+        CodedPicture(talk.coded._analysed, talk.coded.stream).enhancement(cells, finer)
+        for finer in (quality, quality + 1)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        both = sorted(pool.map(talk.enhance, bodies), key=lambda response: response.status_code)
+    assert both[0].status_code == 200
+    assert refused(both[1]) == (422, "field_invalid")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"target_confidence": value} for value in ("0", "1.5", "nan", "-1")] + [{"max_bytes": "0"}],
+)
+def test_wishes_that_are_none(url: str, coder: PictureCoder, wish: dict[str, str]) -> None:
+    response = ask(url, coder.code(draw(WIDTH, HEIGHT, 1)), **{**ALWAYS, **wish})
+    assert refused(response) == (422, "field_invalid")
+
+
 def test_a_body_of_another_type_is_refused(talk: Talk) -> None:
     response = httpx.post(
         f"{talk.url}/v1/query/{talk.handle()}/enhancement",
@@ -289,6 +344,22 @@ def test_open_questions_are_bounded_as_pictures_are() -> None:
         store.question("me", third)
     with pytest.raises(NotFound):
         store.question("me", second)
+
+
+def test_who_keeps_the_most_loses_the_oldest() -> None:
+    """By number where there are too many, by bytes where these are: another's picture stays."""
+    image = ImageInfo(width=32, height=32, bytes=1, bpp=8.0, codec="00000000")
+    cells = Cells(np.ones((2, 2), bool), 16)
+    store = ImageStore(most=4, most_bytes=1000, ttl_s=10.0)
+    mine = store.put("me", Kept(VisualInput("picture", None, 900), image))
+    yours = [store.put("you", OpenQuestion(b"", image, "hm?", 4, cells)) for _ in range(5)]
+    assert [store.has("you", one) for one in yours] == [False, False, True, True, True]
+    assert store.has("me", mine)
+    other = store.put("you", Kept(VisualInput("picture", None, 80), image))
+    assert store.has("me", mine)
+    assert store.has("you", other)
+    store.improve("you", other, Kept(VisualInput("picture", None, 990), image))
+    assert (store.has("me", mine), store.has("you", other)) == (True, False)
 
 
 def test_cells_are_those_of_the_map_where_it_looked() -> None:
