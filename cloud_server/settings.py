@@ -70,6 +70,13 @@ class Settings(BaseSettings):
         description="arithmetic in which pictures are restored and adapters run; auto: bfloat16 "
         "where the processor multiplies in it, else float32",
     )
+    keep_tokens: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a picture's tokens that the language model reads: those of cells "
+        "with fewer bits are merged into one, pictures without a level map are read whole",
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves it to torch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line that is logged"

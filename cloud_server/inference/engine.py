@@ -56,6 +56,7 @@ def load_engine(settings: Settings, bundles: Sequence[Bundle]) -> Engine:
         upstream,
         weights,
         settings.synthesis,
+        settings.keep_tokens,
     )
 
 
@@ -71,7 +72,9 @@ class Engine:
         upstream: UpstreamOptions | None = None,
         weights: Weights | None = None,
         synthesis: Precision = "auto",
+        keep: float = 1.0,
     ) -> None:
+        """keep: share of a picture's tokens that the language model reads."""
         if threads:
             torch.set_num_threads(threads)
         self.device = device_of(device)
@@ -79,7 +82,7 @@ class Engine:
         self.crashes = 0  # in a row, of the model and not of the request
         self._decoders = decoders_of(bundles, self.device, synthesis)
         self.backend: Backend = load_backend(
-            mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights
+            mllm, self.bundles, self.device, upstream or UpstreamOptions(), weights, keep
         )
 
     def run(self, batch: Sequence[Work]) -> None:

@@ -80,6 +80,7 @@ class Vision:
         self.leading = self._leading()
         self.packs_one = False  # whether features of a batch are one tensor, known when it has seen
         self._geometry = functools.lru_cache(maxsize=256)(self._measure)
+        self.places = functools.lru_cache(maxsize=256)(self._places)
         self._order = functools.lru_cache(maxsize=256)(self._find_order)
 
     @functools.cached_property
@@ -158,6 +159,38 @@ class Vision:
         far = far + np.square(down[:, None, None] - places[:, 1]) * height**2
         nearest: NDArray[np.intp] = far.argmin(axis=-1)
         return nearest
+
+    @torch.inference_mode()
+    def _places(self, height: int, width: int) -> NDArray[np.float32] | None:
+        """Where each feature of a picture of that size looks, f32 [N, 2]: x and y, 0..1.
+
+        Outside of that where it looks at padding, nan for what stands for no place, as the ends of
+        rows. None where that is not known. The model itself packs the places of its tokens, as if
+        they were their features.
+        """
+        geometry = self.geometry(height, width)
+        centres = geometry.ordered(geometry.centres.flatten(1, 2))
+        if geometry.order is not None:  # squares of two by two, one after another
+            return centres[0].unflatten(0, (-1, MERGED)).mean(1).numpy()
+
+        def mark(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+            marks = torch.zeros_like(output)
+            looks = _joined(centres, geometry.centres.shape[1:3], output.shape[1])
+            if looks is not None:
+                marks[:, -looks.shape[1] :, :2] = looks.to(marks)
+                marks[:, -looks.shape[1] :, 2] = 1
+            return marks
+
+        handle = self.projector.register_forward_hook(mark)
+        try:
+            inputs = self.inputs(np.zeros((height, width, 3), np.uint8))
+            found = self.features([inputs])[0].float().cpu().numpy()
+        finally:
+            handle.remove()
+        looking = np.isclose(found[:, 2], 1, atol=0.02) & ~found[:, 3:].any(axis=1)
+        if not looking.any():
+            return None
+        return np.where(looking[:, None], found[:, :2], np.float32(np.nan))
 
     def features(self, pictures: Sequence[Inputs], tokens: Tensor | None = None) -> list[Tensor]:
         """Projected features [N, D] of each picture, as the model packs them.
@@ -329,6 +362,21 @@ def added(embeddings: nn.Module, tokens: Tensor | None) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _joined(centres: Tensor, shape: Sequence[int], count: int) -> Tensor | None:
+    """Centres [V, count', 2] of the features that a projector makes of tokens at [V, T, 2].
+
+    shape: rows and columns of the tokens. It may make a feature of each, of [CLS] before them too,
+    or of squares of two by two; else None.
+    """
+    if count in (centres.shape[1], centres.shape[1] + 1):
+        return centres
+    if count * MERGED != centres.shape[1]:
+        return None
+    rows, columns = shape
+    squares = centres.unflatten(1, (rows // 2, 2, columns // 2, 2))
+    return squares.mean(dim=(2, 4)).flatten(1, 2)
 
 
 def _has(holder: Any, names: tuple[str, ...]) -> bool:

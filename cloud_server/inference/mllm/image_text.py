@@ -24,6 +24,7 @@ from cloud_server.inference.mllm.generation import (
     generate,
     refuse_control_tokens,
 )
+from cloud_server.inference.mllm.rows import Row, batch_of, only_read, positions_of
 from cloud_server.inference.mllm.tower import Looked, Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
@@ -48,10 +49,11 @@ class ImageText:
         processor: Any,
         bundles: Iterable[Bundle],
         precision: Precision = "auto",
+        keep: float = 1.0,
     ) -> None:
-        """precision: of the adapters."""
+        """precision: of the adapters. keep: share of a picture's tokens that are read."""
         self.name = name
-        self.tower = Tower(Vision(model, processor), bundles, precision)
+        self.tower = Tower(Vision(model, processor), bundles, precision, keep)
         self.resolution = self.tower.resolution
         self._model = model
         self.watch = Watch(model)
@@ -86,7 +88,7 @@ class ImageText:
     @torch.inference_mode()
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
-        rows: list[tuple[GenerationRequest, list[int]]] = []
+        rows: list[tuple[GenerationRequest, Row]] = []
         for request in requests:
             try:
                 rows.append((request, self._row(request)))
@@ -95,37 +97,49 @@ class ImageText:
         if rows:
             self._generate(*zip(*rows, strict=True))
 
-    def _row(self, request: GenerationRequest) -> list[int]:
-        """Token ids of a prompt and its pictures. Raises FieldInvalid where they do not fit."""
-        looks = iter(visual.content.ids for visual in request.visuals)
-        whole: list[int] = []
+    def _row(self, request: GenerationRequest) -> Row:
+        """Tokens of a prompt and its pictures. Raises FieldInvalid where they do not fit."""
+        looks = iter(visual.content for visual in request.visuals)
+        ids: list[int] = []
+        read: list[bool] = []
         for token in self._ids(request.turns):
-            whole += next(looks) if token in (self._mark, self._clip_mark) else [token]
-        check_context(len(whole), request.max_new_tokens, self._context)
-        return whole
+            if token not in (self._mark, self._clip_mark):
+                ids.append(token)
+                read.append(True)
+                continue
+            look = next(looks)
+            ids += look.ids
+            read += look.read(self._mark)
+        # Positions, of which a model knows so many, are those of all tokens.
+        check_context(len(ids), request.max_new_tokens, self._context)
+        return Row(ids, read)
 
-    def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[list[int]]) -> None:
+    def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[Row]) -> None:
         visuals = [visual for one in requests for visual in one.visuals]
-        longest = max(len(ids) for ids in rows)
         pad = self._tokenizer.pad_token_id or 0
-        ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        ids, mask, read = batch_of(rows, pad)
         device = self.tower.vision.device
-        inputs, encoded = self._encoded(visuals)
+        told, encoded = self._encoded(visuals)
+        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if "mm_token_type_ids" in self._processor.model_input_names:
             kinds = self._processor.create_mm_token_type_ids(ids.tolist())
             inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
-        inputs |= {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        inputs["mm_encoder_outputs"] = encoded
+        if not all(all(row.read) for row in rows):
+            inputs["position_ids"] = positions_of(self._model, {**told, **inputs})
+            inputs = only_read(read.to(device), inputs, pad)
+        told |= {**inputs, "mm_encoder_outputs": encoded}
 
         def looked_of() -> list[NDArray[np.float32] | None]:
             attention = self.watch.take()
             if attention is None:
                 return [None] * len(rows)
             firsts = [one.visuals[0] for one in requests]
-            return [self._looked(*one) for one in zip(rows, firsts, attention[:, 0], strict=True)]
+            return [
+                self._looked(*one)
+                for one in zip(inputs["input_ids"], firsts, attention[:, 0], strict=True)
+            ]
 
-        generate(self._model, self._tokenizer, inputs, requests, looked_of)
+        generate(self._model, self._tokenizer, told, requests, looked_of)
 
     def _shows_clips(self, video: Video) -> bool:
         """Whether the model's template has a place for a clip."""
@@ -162,26 +176,25 @@ class ImageText:
         return frames // 2 * 2 * self.tower.video.tokens_a_frame
 
     def _looked(
-        self, row: list[int], visual: VisualInput, attention: torch.Tensor
+        self, row: torch.Tensor, visual: VisualInput, attention: torch.Tensor
     ) -> NDArray[np.float32] | None:
-        """Attention f32 [S] that ends with a row's tokens, as that of the picture's latents.
+        """Attention f32 [S] of a row's ids i64 [S], as that of the picture's latents.
 
         None where the row shows several, or a clip.
         """
         if visual.frames > 1:
             return None
         looked: Looked = visual.content
-        nearest = self.tower.vision.tokens_of_latents(
-            looked.height, looked.width, len(looked.features)
-        )
+        pruned = looked.pruned
+        count = len(looked.features) if pruned is None else pruned.count
+        nearest = self.tower.vision.tokens_of_latents(looked.height, looked.width, count)
         if nearest is None:
             return None
-        mine = attention[len(attention) - len(row) :]
-        of_picture = mine[torch.tensor(row, device=mine.device) == self._mark]
+        of_picture = attention[row == self._mark].float().cpu().numpy()
         if len(of_picture) != len(looked.features):
             return None
-        found: NDArray[np.float32] = of_picture.float().cpu().numpy()[nearest]
-        return found
+        found: NDArray[np.float32] = of_picture if pruned is None else pruned.spread(of_picture)
+        return found[nearest]
 
     def _ids(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids with one token for each picture or clip. Raises FieldInvalid for other ones."""

@@ -64,14 +64,36 @@ def load_backend(
     device: torch.device,
     upstream: UpstreamOptions,
     weights: Weights | None = None,
+    keep: float = 1.0,
 ) -> Backend:
     """The model at `place`, or that of a bundle where it is empty.
+
+    keep: share of a picture's tokens that it reads, where it is known where they look.
 
     Raises UsageError where there is no model that transformers can load, UpstreamError where an
     address does not answer.
     """
     weights = weights or Weights()
     _check(weights)
+    backend = _backend(place, bundle_list, device, upstream, weights, keep)
+    if keep < 1 and not (isinstance(backend, ImageText) and backend.tower.prunes):
+        log.warning(
+            "COTAM_KEEP_TOKENS is %g, and %s reads all tokens: it is not known here where they "
+            "look",
+            keep,
+            backend.name,
+        )
+    return backend
+
+
+def _backend(
+    place: str,
+    bundle_list: Sequence[Bundle],
+    device: torch.device,
+    upstream: UpstreamOptions,
+    weights: Weights,
+    keep: float,
+) -> Backend:
     if place.startswith(("http://", "https://")):
         tower = None
         if upstream.tower:
@@ -93,7 +115,7 @@ def load_backend(
     elif os.path.isdir(place):  # noqa: PTH112 -- false, not an error, for names that cannot be
         name = Path(place).resolve().name
     with named(folder, "language model"):
-        return _load(name, folder, bundle_list, device, weights)
+        return _load(name, folder, bundle_list, device, weights, keep)
 
 
 def _with_model(bundle_list: Sequence[Bundle]) -> Bundle:
@@ -121,6 +143,7 @@ def _load(
     bundle_list: Sequence[Bundle],
     device: torch.device,
     weights: Weights,
+    keep: float,
 ) -> Backend:
     # A progress bar belongs to a terminal, not to a log.
     disable_progress_bar()
@@ -141,7 +164,7 @@ def _load(
         log.warning("a %s takes no features: adapters are not used", config.model_type)
         return Plain(name, model, processor)
     try:
-        return ImageText(name, model, processor, bundle_list, weights.adapter)
+        return ImageText(name, model, processor, bundle_list, weights.adapter, keep)
     except UsageError as error:
         log.warning("adapters are not used: %s", error)
         return Plain(name, model, processor)

@@ -16,6 +16,7 @@ from torch import Tensor
 from cloud_server.inference.adapter import Adapters
 from cloud_server.inference.decoder import Decoded
 from cloud_server.inference.mllm.base import VisualInput
+from cloud_server.inference.mllm.pruning import Pruned, prune
 from shared.bundle import Bundle
 from shared.nets.fast_synthesis import Precision
 from shared.nets.video import Video
@@ -23,6 +24,7 @@ from shared.nets.vision import Inputs, Vision
 from shared.schemas import View
 from shared.tower import same_tower
 
+SMALL: Final = 64  # pixels a side of a picture to try with
 TOGETHER: Final = 16  # pictures of one shape that a GPU looks at at a time
 
 
@@ -31,7 +33,8 @@ class Looked:
     """A picture or clip as a model is asked about it: projected features f32 or less [N, D].
 
     ids: the tokens that stand for it in a prompt. inputs: what else the model is told of it.
-    height, width: its pixels.
+    height, width: its pixels. pruned: which of its features these are, None where they are all;
+    `ids` are those of all in any case.
     """
 
     features: Tensor
@@ -39,6 +42,14 @@ class Looked:
     inputs: Inputs
     height: int
     width: int
+    pruned: Pruned | None = None
+
+    def read(self, mark: int) -> list[bool]:
+        """Which of `ids` are read, `mark` being that of a feature."""
+        if self.pruned is None:
+            return [True] * len(self.ids)
+        chosen = iter(self.pruned.chosen.tolist())
+        return [token != mark or next(chosen) for token in self.ids]
 
     @property
     def size(self) -> int:
@@ -55,10 +66,15 @@ class Tower:
     """
 
     def __init__(
-        self, vision: Vision, bundles: Iterable[Bundle], precision: Precision = "auto"
+        self,
+        vision: Vision,
+        bundles: Iterable[Bundle],
+        precision: Precision = "auto",
+        keep: float = 1.0,
     ) -> None:
-        """precision: of the adapters."""
+        """precision: of the adapters. keep: share of the features that are read, see `prune`."""
         self.vision = vision
+        self._keep = keep
         self.resolution: int | None = None
         listed = list(bundles)
         for bundle in listed:
@@ -69,6 +85,11 @@ class Tower:
         self._adapters = Adapters(listed, self.vision, precision)
         self.video = Video.of(vision)
         self._most = 1 if self.vision.device.type == "cpu" else TOGETHER
+
+    @property
+    def prunes(self) -> bool:
+        """Whether it is known where features look, so that some need not be read."""
+        return self.vision.places(SMALL, SMALL) is not None
 
     def view(self, bundle_id: bytes) -> View:
         """Adapted latents where the bundle has an adapter for this very tower."""
@@ -94,7 +115,10 @@ class Tower:
         seen = []
         for place, picture in enumerate(pictures):
             kept = {n: part for n, part in inputs[place].items() if n != "pixel_values"}
-            looked = Looked(features[place], looks[place][0], kept, *picture.picture.shape[:2])
+            size = picture.picture.shape[:2]
+            pruned = self._pruned(picture)
+            read = features[place] if pruned is None else pruned.of(features[place])
+            looked = Looked(read, looks[place][0], kept, *size, pruned)
             seen.append(VisualInput(self.view(picture.bundle_id), looked, looked.size))
         return seen
 
@@ -113,3 +137,10 @@ class Tower:
         looked = Looked(features, ids, kept, *frames[0].picture.shape[:2])
         view: View = "adapter" if adapted else "picture"
         return VisualInput(view, looked, looked.size, len(frames))
+
+    def _pruned(self, picture: Decoded) -> Pruned | None:
+        if self._keep >= 1 or picture.level_map is None:
+            return None
+        height, width = picture.picture.shape[:2]
+        places = self.vision.places(height, width)
+        return None if places is None else prune(picture.codes, places, height, width, self._keep)
