@@ -171,7 +171,8 @@ class Vision:
         geometry = self.geometry(height, width)
         centres = geometry.ordered(geometry.centres.flatten(1, 2))
         if geometry.order is not None:  # squares of two by two, one after another
-            return centres[0].unflatten(0, (-1, MERGED)).mean(1).numpy()
+            found: NDArray[np.float32] = centres[0].unflatten(0, (-1, MERGED)).mean(1).numpy()
+            return found
 
         def mark(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
             marks = torch.zeros_like(output)
@@ -184,13 +185,13 @@ class Vision:
         handle = self.projector.register_forward_hook(mark)
         try:
             inputs = self.inputs(np.zeros((height, width, 3), np.uint8))
-            found = self.features([inputs])[0].float().cpu().numpy()
+            packed = self.features([inputs])[0].float().cpu().numpy()
         finally:
             handle.remove()
-        looking = np.isclose(found[:, 2], 1, atol=0.02) & ~found[:, 3:].any(axis=1)
+        looking = np.isclose(packed[:, 2], 1, atol=0.02) & ~packed[:, 3:].any(axis=1)
         if not looking.any():
             return None
-        return np.where(looking[:, None], found[:, :2], np.float32(np.nan))
+        return np.where(looking[:, None], packed[:, :2], np.float32(np.nan))
 
     def features(self, pictures: Sequence[Inputs], tokens: Tensor | None = None) -> list[Tensor]:
         """Projected features [N, D] of each picture, as the model packs them.
@@ -375,7 +376,7 @@ def _joined(centres: Tensor, shape: Sequence[int], count: int) -> Tensor | None:
     if count * MERGED != centres.shape[1]:
         return None
     rows, columns = shape
-    squares = centres.unflatten(1, (rows // 2, 2, columns // 2, 2))
+    squares: Tensor = centres.unflatten(1, (rows // 2, 2, columns // 2, 2))
     return squares.mean(dim=(2, 4)).flatten(1, 2)
 
 

@@ -115,10 +115,10 @@ class Tower:
         seen = []
         for place, picture in enumerate(pictures):
             kept = {n: part for n, part in inputs[place].items() if n != "pixel_values"}
-            size = picture.picture.shape[:2]
+            height, width = picture.picture.shape[:2]
             pruned = self._pruned(picture)
             read = features[place] if pruned is None else pruned.of(features[place])
-            looked = Looked(read, looks[place][0], kept, *size, pruned)
+            looked = Looked(read, looks[place][0], kept, height, width, pruned)
             seen.append(VisualInput(self.view(picture.bundle_id), looked, looked.size))
         return seen
 
@@ -134,7 +134,8 @@ class Tower:
         tokens = self._adapters.tokens(frames, self.video.adapt) if adapted else None
         features = self.video.features(inputs, tokens)
         kept = {name: part for name, part in inputs.items() if name != "pixel_values_videos"}
-        looked = Looked(features, ids, kept, *frames[0].picture.shape[:2])
+        height, width = frames[0].picture.shape[:2]
+        looked = Looked(features, ids, kept, height, width)
         view: View = "adapter" if adapted else "picture"
         return VisualInput(view, looked, looked.size, len(frames))
 
