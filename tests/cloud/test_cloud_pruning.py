@@ -26,7 +26,8 @@ from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
 from shared.level_map import LevelMap
 from shared.nets.vision import Vision
-from tests.cloud.test_cloud_towers import Loaded, _decoded, _picture, ask
+from tests.cloud.classes import Loaded, as_decoded, random_picture
+from tests.cloud.test_cloud_towers import ask
 
 HEIGHT, WIDTH = 96, 128
 FINE = np.s_[1:3, 4:7]  # latents of the upper level
@@ -46,7 +47,7 @@ def mapped(height: int = HEIGHT, width: int = WIDTH) -> Any:
     values[FINE] = 1
     level_map = LevelMap(values, 16, 2, 30)
     return replace(
-        _decoded(_picture(height, width, 1)),
+        as_decoded(random_picture(height, width, 1)),
         level_map=level_map,
         codes=level_map.codes(60, width, height),
     )
@@ -58,7 +59,7 @@ def test_any_class_reads_as_many_tokens_as_it_is_told(kind: str, load: Load) -> 
     _check_places(loaded)
     whole = ImageText(kind, loaded.model, loaded.processor, [])
     half = ImageText(kind, loaded.model, loaded.processor, [], keep=0.5)
-    flat = _decoded(_picture(56, 56, 2))
+    flat = as_decoded(random_picture(56, 56, 2))
     all_of, plain = whole.see([mapped(), flat])
     seen, other = half.see([mapped(), flat])
     assert other.content.pruned is None  # without a level map nothing is known
