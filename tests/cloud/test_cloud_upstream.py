@@ -6,10 +6,7 @@ import base64
 import io
 import json
 import math
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cloud_server.inference.clip import Clip, ClipFrame
 from cloud_server.inference.decoder import Decoder
 from cloud_server.inference.engine import Engine
 from cloud_server.inference.mllm.base import Answer, GenerationRequest, Turn, VisualInput
@@ -28,110 +26,26 @@ from cloud_server.inference.work import Work
 from cloud_server.routes.schemas import DATA_URL
 from cloud_server.service import Service
 from cloud_server.settings import load_settings
+from edge_client.coding.clip_coder import ClipCoder, ClipOptions
+from edge_client.coding.picture_coder import PictureCoder
+from edge_client.pictures.clips import ALL
+from scenes import Backgrounds
+from scenes.motion import render_track
 from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import CotamError, NotReady, UpstreamError, UsageError
+from shared.frames import MEDIA_TYPE as CLIP_TYPE
+from shared.query_body import join_body
 from tests.cloud.listener import Listener
+from tests.upstreaming import PATIENCE_S, Stub, small_upstream
 
-PATIENCE_S = 120.0
-
-
-@dataclass
-class Stub:
-    """What the small server was asked, and the failures that it still has to give.
-
-    It answers in the words of the prompt, a space before each, as vLLM does. After the first of a
-    prompt that begins with "wait", and before any where it is `silent`, it waits for `go`; then it
-    notes whether it was hung up on. Word n has the log-probability -n / 10; a server that is not to
-    tell these refuses to.
-    """
-
-    url: str = ""
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    failures: list[tuple[int, str]] = field(default_factory=list)
-    cut: bool = False
-    tells: bool = True
-    silent: bool = False
-    go: threading.Event = field(default_factory=threading.Event)
-    more: int = 0
-    hung_up: threading.Event = field(default_factory=threading.Event)
+Serve = Callable[..., str]
 
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    state = Stub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self._send(200, json.dumps({"object": "list", "data": [{"id": "large"}]}).encode())
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.asked.append(body)
-            state.keys.append(self.headers.get("authorization", ""))
-            if state.failures:
-                status, retry_after = state.failures.pop(0)
-                self._send(status, b"{}", retry_after)
-                return
-            if state.silent:
-                state.go.wait(PATIENCE_S)
-                return
-            if body.get("logprobs") and not state.tells:
-                self._send(400, b'{"error": {"message": "logprobs are not supported"}}')
-                return
-            prompt = body["messages"][0]["content"][-1]["text"]
-            deltas: list[dict[str, Any]] = [
-                {"choices": [{"index": 0, "delta": {"content": f" {word}"}}]}
-                for word in prompt.split()
-            ]
-            if body.get("logprobs"):
-                for number, delta in enumerate(deltas, 1):
-                    told = {"content": [{"token": "word", "logprob": -number / 10}]}
-                    delta["choices"][0]["logprobs"] = told
-            deltas += [
-                {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
-                {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}},
-            ]
-            lines = [f"data: {json.dumps(delta)}\n\n" for delta in deltas]
-            if not state.cut:
-                lines.append("data: [DONE]\n\n")
-            if prompt.startswith("wait"):
-                self._haltingly([line.encode() for line in lines])
-            else:
-                self._send(200, "".join(lines).encode())
-
-        def _haltingly(self, lines: list[bytes]) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(lines[0])
-            if not state.go.wait(PATIENCE_S):
-                return
-            try:
-                for line in [lines[1]] * state.more + lines[1:]:
-                    self.wfile.write(line)
-            except ConnectionError:
-                state.hung_up.set()
-
-        def _send(self, status: int, body: bytes, retry_after: str = "") -> None:
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            if retry_after:
-                self.send_header("retry-after", retry_after)
-            self.end_headers()
-            self.wfile.write(body)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        state.url = f"http://127.0.0.1:{server.server_port}/v1/"
-        yield state
-        state.go.set()
-        server.shutdown()
-        thread.join()
+    with small_upstream() as stub:
+        yield stub
 
 
 def backend(stub: Stub, pauses: list[float], **options: Any) -> Upstream:
@@ -204,6 +118,36 @@ def test_it_gets_several_pictures_each_with_its_turn(
     ]
     sizes = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size for url in urls]
     assert sizes == [(256, 256), (256, 170), (100, 256)]
+
+
+def test_it_gets_the_frames_of_a_clip_as_pictures(
+    serve: Serve, bundle: Bundle, stub: Stub, tmp_path: Path
+) -> None:
+    """In their order, each as it is decoded; the model behind it is asked once."""
+    track = render_track("test", 5, Backgrounds.builtin(), (128, 96), frames=3)
+    for number, picture in enumerate(track.pictures):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    coder = PictureCoder(bundle, quality=3.0, threads=1)
+    clip = ClipCoder(coder, ClipOptions(ALL)).encode(str(tmp_path))
+    body = join_body("did anyone come in?", [clip.data])
+    url = serve(mllm=stub.url)
+    headers = {"content-type": CLIP_TYPE}
+    found = httpx.post(f"{url}/v1/query", content=body, headers=headers, timeout=300).json()
+    assert (found["answer"], found["view"]) == ("did anyone come in?", "picture")
+    assert [image["bytes"] for image in found["images"]] == [frame.size for frame in clip.frames]
+    (message,) = stub.asked[-1]["messages"]
+    *pictures, text = message["content"]
+    assert text == {"type": "text", "text": "did anyone come in?"}
+    shown = [_opened(part["image_url"]["url"]) for part in pictures]
+    decoder, frames = Decoder(bundle, torch.device("cpu")), Clip(clip.data)
+    wanted = [decoder.decode(ClipFrame(frames, index)).picture for index in range(3)]
+    assert len(shown) == 3
+    assert all(np.array_equal(one, other) for one, other in zip(shown, wanted, strict=True))
+    assert not np.array_equal(shown[0], shown[2])
+
+
+def _opened(url: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
 
 
 def test_the_small_server_speaks_the_real_protocol(stub: Stub) -> None:
