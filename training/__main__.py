@@ -1,4 +1,4 @@
-"""`python -m training {codec,clip,llava,adapter,...}`: one command for each shipped weight."""
+"""`python -m training {codec,clip,llava,tower,...}`: one command for each shipped weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ TRAINERS = {
     "clip": ("small_models.clip", "the CLIP towers, on Scenes and their captions"),
     "llava": ("small_models.llava", "the language model on the frozen tower, on Scenes"),
     "tower": ("tower.trainer", "an adapter for the vision tower of any model, on photographs"),
-    "adapter": ("tower.adapter", "the latent feature adapter, codec and tower frozen"),
     "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
     "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),
     "map_gain": ("bundle.map_gain", "on which pictures a bundle's level map is sent"),

@@ -21,7 +21,7 @@ from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, MLLM, Bundle
 from shared.errors import UsageError
 from shared.nets.adapter import LatentAdapter, load_adapter
-from training.tower.adapter import adapter_info
+from training.tower.runs import adapter_info
 
 
 @pytest.fixture(scope="module")

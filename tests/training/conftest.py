@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+from shared.bundle import MLLM
 from training.__main__ import main
 from training.codec import entropy
 from training.small_models import clip, llava
-from training.tower import adapter, joint
+from training.tower import joint, trainer
 
 Train = Callable[..., None]
 
@@ -31,11 +32,12 @@ INSTANT = 0.002  # minutes: one or two steps
 
 @dataclass(frozen=True)
 class Runs:
-    """Folders of the runs, and the bundle that was exported of the first four."""
+    """Folders of the runs, the bundle of the first three, and that with the adapter as well."""
 
     codec: Path
     clip: Path
     llava: Path
+    bare: Path
     adapter: Path
     joint: Path
     entropy: Path
@@ -64,8 +66,9 @@ def train(photographs: Path) -> Iterator[Train]:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["training", *words])
-            for module in (clip, llava, adapter, joint):
+            for module in (clip, llava, joint):
                 patch.setattr(module, "VALIDATION_PICTURES", 4)
+            patch.setattr(trainer, "VALIDATION_PICTURES", 1)
             patch.setattr(joint, "MEASURED_ON", 2)
             patch.setattr(entropy, "FIRST", 4)
             main()
@@ -78,22 +81,15 @@ def train(photographs: Path) -> Iterator[Train]:
 def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Codec, towers, language model and adapter after a step or two, and their bundle."""
     root = tmp_path_factory.mktemp("runs")
-    names = ("codec", "clip", "llava", "adapter", "joint", "entropy", "bundle")
+    names = ("codec", "clip", "llava", "bare", "adapter", "joint", "entropy", "bundle")
     found = Runs(*(root / name for name in names))
     train("codec", found.codec, batch=2, crop=64)
     train("clip", found.clip, batch=2)
     train("llava", found.llava, clip=found.clip, batch=2)
-    train("adapter", found.adapter, codec=found.codec, clip=found.clip, batch=2)
-    parts = {"codec": found.codec, "clip": found.clip, "adapter": found.adapter}
-    train("joint", found.joint, batch=2, **parts)
+    parts = {"codec": found.codec, "clip": found.clip}
+    train("export", found.bare, llava=found.llava, name="test", **parts)
+    train("tower", found.adapter, mllm=found.bare / MLLM, bundle=found.bare)
+    train("joint", found.joint, batch=2, adapter=found.adapter, **parts)
     train("entropy", found.entropy, codec=found.codec, batch=2)
-    train(
-        "export",
-        found.bundle,
-        codec=found.codec,
-        clip=found.clip,
-        llava=found.llava,
-        adapter=found.adapter,
-        name="test",
-    )
+    train("export", found.bundle, tower=found.adapter, bundle=found.bare, name="test")
     return found

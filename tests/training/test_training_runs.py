@@ -13,7 +13,7 @@ from skimage import data
 
 from cloud_server.inference.decoder import Decoder
 from edge_client.coding.encoder import Encoder
-from shared.bundle import Bundle, embedded
+from shared.bundle import ADAPTER, MLLM, Bundle, embedded
 from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train
 from training.bundle.export import entropy_arrays
@@ -21,8 +21,8 @@ from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, write_checkpoint
 from training.small_models.clip import load_clip
 from training.small_models.llava import load_llava
-from training.tower.adapter import load_adapter_run
 from training.tower.qualities import balance, random_qualities
+from training.tower.runs import load_adapter_run
 
 PARTS = ("codec", "clip", "llava", "adapter")
 TRAINERS = (*PARTS, "joint", "entropy")
@@ -82,21 +82,9 @@ def test_the_first_blocks_stay_and_what_goes_on_aims_at_the_rest(
     assert changed.isdisjoint({"conv1.weight", "positional_embedding", "class_embedding"})
 
     parts = {"codec": runs.codec, "clip": tmp_path, "adapter": runs.adapter}
-    for name in ("adapter", "joint"):
-        options = {key: value for key, value in parts.items() if key != name}
-        train(name, tmp_path / name, start=getattr(runs, name), batch=2, **options)
-        aim = load_checkpoint(tmp_path / name)["average"]["tower.encoder.layers.5.mlp.fc2.bias"]
-        assert torch.equal(aim, after["transformer.resblocks.5.mlp.c_proj.bias"])
-
-
-def test_an_adapter_is_trained_for_the_codec_that_is_named(
-    runs: Runs, train: Train, tmp_path: Path
-) -> None:
-    """A run that it starts with may have had another codec, as the joint one has."""
-    train("adapter", tmp_path, start=runs.joint, codec=runs.codec, clip=runs.clip, batch=2)
-    frozen = load_checkpoint(tmp_path)["average"]["codec.analysis.linear.weight"]
-    assert torch.equal(frozen, load_codec(runs.codec).analysis.linear.weight)
-    assert not torch.equal(frozen, load_codec(runs.joint).analysis.linear.weight)
+    train("joint", tmp_path / "joint", start=runs.joint, batch=2, **parts)
+    aim = load_checkpoint(tmp_path / "joint")["average"]["tower.encoder.layers.5.mlp.fc2.bias"]
+    assert torch.equal(aim, after["transformer.resblocks.5.mlp.c_proj.bias"])
 
 
 def test_losses_of_an_adapter_count_alike_at_all_qualities() -> None:
@@ -139,7 +127,7 @@ def test_codec_and_adapter_train_together_and_the_tower_does_not(runs: Runs) -> 
     before = load_checkpoint(runs.codec)["average"], load_checkpoint(runs.adapter)["average"]
     now = load_codec(runs.joint).state_dict(), load_adapter_run(runs.joint).state_dict()
     assert not torch.equal(now[0]["analysis.linear.weight"], before[0]["analysis.linear.weight"])
-    assert not torch.equal(now[1]["leave.weight"], before[1]["adapter.leave.weight"])
+    assert not torch.equal(now[1]["leave.weight"], before[1]["leave.weight"])
     frozen = load_clip(runs.clip).clip.visual.conv1.weight
     assert torch.equal(state["average"]["tower.embeddings.patch_embedding.weight"], frozen)
 
@@ -171,14 +159,16 @@ def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: s
     (tmp_path / "checkpoint.pt").write_bytes((getattr(runs, name) / "checkpoint.pt").read_bytes())
     frozen = {
         "llava": ("clip",),
-        "adapter": ("codec", "clip"),
         "joint": ("codec", "clip", "adapter"),
         "entropy": ("codec",),
     }
     needed = frozen.get(name, ())
     options = {other: getattr(runs, other) for other in needed}
+    command = name
+    if name == "adapter":
+        command, options = "tower", {"mllm": runs.bare / MLLM, "bundle": runs.bare}
     more = before["elapsed"] / 60 + INSTANT
-    train(name, tmp_path, minutes=more, resume=True, batch=2, **options)
+    train(command, tmp_path, minutes=more, resume=True, batch=2, **options)
     after = load_checkpoint(tmp_path)
     assert after["step"] > before["step"]
     assert after["elapsed"] >= 60 * more
@@ -217,8 +207,11 @@ def test_a_bundle_becomes_runs_again(
     assert "holds weights alone (begin a run with --start)" in told
     assert "File exists" in told
     train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
-    spent = load_checkpoint(runs.codec)
-    assert load_checkpoint(tmp_path / "next")["earlier"]["step"] == spent["step"]
+    own = {"mllm": runs.bundle / MLLM, "bundle": runs.bundle}
+    train("tower", tmp_path / "more", start=tmp_path / "adapter", **own)
+    for run, more in ((runs.codec, "next"), (runs.adapter, "more")):
+        earlier = load_checkpoint(tmp_path / more)["earlier"]
+        assert earlier["step"] == load_checkpoint(run)["step"]
 
 
 def test_a_bundle_without_a_language_model_becomes_two_runs(train: Train, tmp_path: Path) -> None:
@@ -247,6 +240,13 @@ def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> Non
     bundle = Bundle.open(runs.bundle)
     assert bundle.manifest.name == "test"
     assert set(bundle.manifest.provenance) == {"hardware", *PARTS}
+    assert set(bundle.manifest.provenance["adapter"]) == {"steps", "minutes"}
+    # Of a bundle's own tower the adapter alone is new.
+    bare = Bundle.open(runs.bare).manifest
+    more = bundle.manifest.files.items() ^ bare.files.items()
+    assert {name for name, _ in more} == {ADAPTER}
+    same = {"files": {}, "provenance": {}}
+    assert bundle.manifest.model_copy(update=same) == bare.model_copy(update=same)
     for name in ("guidance.onnx", "encoder.onnx", "entropy.npz"):
         assert name in bundle.files("edge")
     assert bundle.path("mllm").is_dir()

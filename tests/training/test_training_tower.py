@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,12 @@ from shared.nets.adapter import load_adapter
 from shared.nets.guidance import Guidance, TowerGuidance
 from shared.nets.model_files import load_vision
 from training.bundle.graphs import check_graphs
-from training.loop.runner import load_checkpoint, write_checkpoint
+from training.loop.runner import load_checkpoint
 from training.loop.square import DEVIATION, MEAN
 from training.tower import memory, trainer
-from training.tower.adapter import adapter_info, load_adapter_run
-from training.tower.photographs import Photographs, random_size
-from training.tower.trainer import TowerTraining, heads_of, load_tower_run
+from training.tower.photographs import Photographs
+from training.tower.runs import load_tower_run, saw_the_picture
+from training.tower.trainer import TowerTraining, echoed, heads_of
 
 Train = Callable[..., None]
 KINDS = ("clip", "internvl", "qwen")  # with [CLS], by tiles, of any shape
@@ -212,7 +214,7 @@ def test_photographs_of_any_folder(
     assert len(train.files) + len(val.files) == 6
     chance = np.random.default_rng(0)
     with caplog.at_level(logging.WARNING):
-        crops = train.crops(60, *random_size(64, chance), chance)
+        crops = train.crops(60, *train.size(64, chance), chance)
     assert len({crop.shape for crop in crops}) == 1
     assert min(crops[0].shape[:2]) >= 32
     assert {path.name for path in train.skipped} <= {"broken.jpg", "tiny.png"}
@@ -320,20 +322,39 @@ def test_an_adapter_says_how_it_is_built(
     assert (config.width, config.grid, config.leading) == (32, 4, 1)
 
 
-def test_its_run_stands_for_one_of_the_other_trainer(
-    tower_run: Callable[[str], Path], tmp_path: Path
+def test_echoes_of_a_batch_lie_apart_and_none_is_lost() -> None:
+    coded = []
+
+    def batches() -> Iterator[int]:
+        for number in range(100):
+            coded.append(number)
+            yield number
+
+    steps = echoed(batches(), np.random.default_rng(0))
+    assert (next(steps), coded) == (0, [0])  # the first step waits for one batch alone
+    given = [0, *steps]
+    counts = Counter(given)
+    assert sum(count == trainer.ECHOES for count in counts.values()) > 80
+    assert set(counts.values()) <= set(range(1, trainer.ECHOES + 1))
+    together = sum(a == b for a, b in itertools.pairwise(given))
+    assert together < len(given) / 4
+
+
+def test_an_ablation_trains_without_what_it_leaves_out(
+    train: Train, models: Callable[[str], Path], bundle: Bundle, photographs: Path, tmp_path: Path
 ) -> None:
-    """So `export --adapter` and `joint` take it, and its sizes outlive `restore`."""
-    adapter, _ = load_tower_run(tower_run("clip"))
-    same = load_adapter_run(tower_run("clip"))
-    assert same.config == adapter.config
-    assert (same.config.heads, same.config.scale) != (6, 1.0)
-    average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
-    write_checkpoint(tmp_path, {"info": adapter_info(adapter.config), "average": average})
-    again = load_adapter_run(tmp_path)
-    assert again.config == adapter.config
-    for name, tensor in again.state_dict().items():
-        assert torch.equal(tensor, adapter.state_dict()[name])
+    """Without the decoded picture the tower sees its mean colour, whatever was coded."""
+    vision = load_vision(str(models("clip")), torch.device("cpu"), torch.float32)
+    chance = np.random.default_rng(0)
+    pictures = Photographs(photographs, "train").crops(2, 80, 112, chance)
+    codes = torch.tensor([10, 60]), torch.tensor([20, 0])
+    coded = TowerTraining(bundle, vision, prior=False).code(pictures, *codes, chance)
+    one, other = (inputs["pixel_values"] for inputs in coded.decoded)
+    assert torch.equal(one, other)
+    assert float(one.abs().max()) < 0.02
+    options = {"no-prior": True, "low": 0.0, "mllm": models("clip"), "resolution": 96}
+    train("tower", tmp_path, **options)
+    assert not saw_the_picture(tmp_path)
 
 
 def _png(width: int, height: int) -> bytes:

@@ -41,7 +41,8 @@ from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, spent
 from training.loop.square import DEVIATION, MEAN, PATCH, SIDE
 from training.small_models.conversion import convert_tower
-from training.tower.adapter import MAP_CELL, MAP_K, MAP_LEVELS, load_adapter_run
+from training.tower.qualities import MAP_CELL, MAP_K, MAP_LEVELS
+from training.tower.runs import load_adapter_run
 
 MLLM_WEIGHTS = "model.safetensors"
 MOST_OVER_ESTIMATE = 1.05  # coded over estimated bits: 1.026 was seen, after four steps of training

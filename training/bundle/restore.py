@@ -25,7 +25,7 @@ from shared.nets.adapter import load_adapter
 from training.codec.restore import restore_codec
 from training.loop.runner import CHECKPOINT, write_checkpoint
 from training.small_models.conversion import unconverted
-from training.tower.adapter import adapter_info
+from training.tower.runs import adapter_info
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +78,7 @@ def restore_clip(
     return model.state_dict(), {"config": config}
 
 
-def restore_adapter(bundle: bundles.Bundle) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """State and sizes, as a run of the adapter's trainer keeps them."""
+def restore_adapter(bundle: bundles.Bundle) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State and sizes, as a run of `training tower` keeps them."""
     adapter = load_adapter(bundle.path(bundles.ADAPTER))
-    state = {f"adapter.{name}": t for name, t in adapter.state_dict().items()}
-    return state, adapter_info(adapter.config)
+    return adapter.state_dict(), adapter_info(adapter.config)

@@ -2,6 +2,8 @@
 
 bundle -- encoder.onnx, entropy.npz, decoder.safetensors, unchanged ---+
 run    -- guidance.onnx (8 bits), adapter.safetensors, TowerSpec ------+--> bundle, checked
+
+Of a run for the bundle's own tower the adapter alone is new: all else stays, byte for byte.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from shared.tower import TowerSpec, same_tower
 from training.bundle.graphs import check_graphs, write_onnx
 from training.codec.quantise import quantise_guidance
 from training.loop.runner import spent
-from training.tower.trainer import load_tower_run
+from training.tower.runs import load_tower_run
 
 EDGE: Final = (bundles.GUIDANCE, bundles.ENCODER, bundles.ENTROPY)
 KEPT: Final = (bundles.ENCODER, bundles.ENTROPY, bundles.DECODER)
@@ -54,15 +56,21 @@ def export_tower(arguments: argparse.Namespace) -> None:
     vision = load_vision(info["mllm"], torch.device("cpu"), torch.float32)
     if not same_tower(spec.fingerprint, vision.fingerprint):
         raise UsageError(f"the tower of {info['mllm']} is not the one that the run was trained for")
+    own = same_tower(base.manifest.tower.fingerprint, spec.fingerprint)
+    if own:
+        spec = base.manifest.tower
     vision.layout = spec.layout
     out: Path = arguments.out
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         beside = Path(folder) / out.name
         beside.mkdir()
-        for name in KEPT:
+        for name in base.manifest.files if own else KEPT:
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(base.path(name), beside / name)
-        lines = [_guidance(vision, base, beside)]
+        line = f"all but the adapter is that of {base.manifest.name}"
+        if not own:
+            line = _guidance(vision, base, beside)
         save_adapter(adapter, beside / bundles.ADAPTER)
         (beside / bundles.ADAPTER).chmod(0o644)
         manifest = _manifest(base, spec, info, beside, arguments)
@@ -76,9 +84,8 @@ def export_tower(arguments: argparse.Namespace) -> None:
         if out.exists():
             shutil.rmtree(out)
         beside.replace(out)
-    for line in lines:
-        print(line)
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    print(line)
+    size = sum(file.bytes for file in made.manifest.files.values()) / 1e6
     print(f"bundle {made.hex_id} of codec {made.codec_id.hex()} at {out}, {size:.1f} MB")
 
 
@@ -119,8 +126,10 @@ def _manifest(
         square = {"side": spec.grid * spec.patch, "patch": spec.patch}
         guidance = guidance.model_copy(update=square)
     steps, seconds = spent(arguments.tower, "tower").values()
-    trained = {"model": info["mllm"], "steps": steps, "minutes": round(seconds / 60, 1)}
-    names = [path.name for path in folder.iterdir()]
+    trained = {"steps": steps, "minutes": round(seconds / 60, 1)}
+    if spec != base.manifest.tower:
+        trained = {"model": info["mllm"], **trained}
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     return bundles.Manifest.model_validate(
         {
             **base.manifest.model_dump(),

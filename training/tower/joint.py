@@ -23,41 +23,20 @@ from shared.nets.precision import mixed_precision
 from training.codec.trainer import balance, lambdas, load_codec
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments, spent
 from training.loop.square import SIDE
-from training.tower.adapter import (
-    HIGH,
-    LOW,
-    VALIDATION_PICTURES,
-    AdaptedTower,
-    CodedSquares,
-    adapter_info,
-    load_adapter_run,
-    losses_of,
-    validate,
-)
 from training.tower.qualities import random_qualities
+from training.tower.runs import adapter_info, load_adapter_run
+from training.tower.squares import CodedSquares, JointTower, losses_of, validate
 
 if TYPE_CHECKING:
     from training.loop.world import SceneStream
 
+LOW, HIGH = 0.1, 1.0
 PIXELS: Final = 0.2
 FIRST_SCENE: Final = 30_000_000
 KNOTS_MEASURED: Final = (0, 20, 40, 60, 80, 100, 120, 140)
 MEASURED_ON: Final = 24  # pictures
 STEP: Final = 30  # of the level map
-
-
-class JointTower(AdaptedTower):
-    """Codec and adapter train; tower and guidance stay as they are."""
-
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.codec.requires_grad_(True)
-
-    def train(self, mode: bool = True) -> JointTower:
-        super().train(mode)
-        self.codec.train(mode)
-        self.rate.train(mode)
-        return self
+VALIDATION_PICTURES = 40
 
 
 def feature_loss(losses: Losses) -> Tensor:

@@ -18,6 +18,7 @@ from training.loop.pictures import HELD_OUT, SUFFIXES
 
 SMALLEST: Final = 32  # pixels a side: what is smaller shows nothing
 NARROWEST, WIDEST = 0.5, 2.0  # width over height of the crops
+SMALLER: Final = 0.25  # share of the steps whose pictures are smaller than the tower wants them
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Photographs:
     def crops(
         self, count: int, height: int, width: int, chance: np.random.Generator
     ) -> list[Picture]:
-        """Random crops u8 [height, width, 3], each the larger part of a picture, some mirrored.
+        """Random crops u8 [height, width, 3], each the larger part of a picture, some mirrored;
+        half of them are as large as fits.
 
         Raises UsageError where no picture can be read.
         """
@@ -58,6 +60,19 @@ class Photographs:
             self._crop(self._any(height, width, chance), height, width, chance)
             for _ in range(count)
         ]
+
+    def size(self, longest: int, chance: np.random.Generator) -> tuple[int, int]:
+        """Height and width for a step, as pictures are sent: the aspect of one of these, its long
+        side `longest`, or of a small one half of that or more.
+
+        Raises UsageError where no picture can be read.
+        """
+        picture = self._any(longest, longest, chance)
+        aspect = min(max(picture.width / picture.height, NARROWEST), WIDEST)
+        smaller = chance.random() < SMALLER
+        long = round(longest * float(chance.uniform(0.5, 1.0))) if smaller else longest
+        short = max(SMALLEST, round(long * min(aspect, 1 / aspect)))
+        return (short, long) if aspect > 1 else (long, short)
 
     def first(self, count: int, longest: int) -> Iterator[Picture]:
         """The first pictures that can be read, scaled down to a long side of `longest`."""
@@ -85,7 +100,7 @@ class Photographs:
         self, picture: Image.Image, height: int, width: int, chance: np.random.Generator
     ) -> Picture:
         most = min(picture.width / width, picture.height / height)
-        share = most * float(chance.uniform(0.7, 1.0))
+        share = most * min(1.0, float(chance.uniform(0.7, 1.3)))
         size = max(1, round(width * share)), max(1, round(height * share))
         left = int(chance.integers(picture.width - size[0] + 1))
         top = int(chance.integers(picture.height - size[1] + 1))
@@ -118,11 +133,3 @@ class Photographs:
         if file not in self.skipped:
             self.skipped.add(file)
             log.warning("%s is left out (%d so far): %s", file, len(self.skipped), reason)
-
-
-def random_size(longest: int, chance: np.random.Generator) -> tuple[int, int]:
-    """Height and width for a step: any aspect, the long side half of `longest` or more."""
-    aspect = float(np.exp(chance.uniform(np.log(NARROWEST), np.log(WIDEST))))
-    long = round(longest * float(chance.uniform(0.5, 1.0)))
-    short = max(SMALLEST, round(long * min(aspect, 1 / aspect)))
-    return (short, long) if aspect > 1 else (long, short)

@@ -8,6 +8,7 @@ from torch import Tensor
 FALL = 75.0  # quality codes in which the high level loss falls to 1/e
 HIGHEST_CODE = 140
 STEPS = (20, 30, 40)
+MAP_CELL, MAP_LEVELS, MAP_K = 16, 2, 0.0  # of level maps where no bundle tells: a new one's
 
 
 def random_qualities(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import repeat
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from shared.errors import UsageError
 from shared.level_map import STRIDE, LevelMap, cell_shape, flat_codes, quantise_importance
 from shared.nets.adapter import AdapterConfig, LatentAdapter
 from shared.nets.codec import Codec
+from shared.nets.fast_synthesis import FastSynthesis, dtype_of
 from shared.nets.guidance import TowerGuidance
 from shared.nets.model_files import load_vision
 from shared.nets.precision import mixed_precision
@@ -36,21 +35,16 @@ from shared.nets.rate import Rate
 from shared.nets.vision import Inputs, Picture, Vision
 from shared.tower import TowerSpec, same_tower
 from training.codec.restore import restore_codec
-from training.loop.runner import (
-    Losses,
-    Runner,
-    RunOptions,
-    add_runner_arguments,
-    load_checkpoint,
-    part_of,
-)
+from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments
 from training.tower.memory import require_memory
-from training.tower.photographs import Photographs, random_size
+from training.tower.photographs import Photographs
 from training.tower.qualities import balance, random_qualities
+from training.tower.runs import adapter_info
 
 LOW, HIGH = 0.1, 1.0
-WARM_UP = 0.15  # share of the time for the low level alone
-ECHOES = 2  # steps on each coded batch: coding it takes as long as a step
+WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
+ECHOES = 4  # steps on each coded batch: reading and coding it takes longer than a step
+POOL = 32  # echoes from which the next step draws, so that those of a batch lie apart
 MOST_HEADS_WIDE = 64  # of the adapter's attention, a head
 SEEN_ENOUGH = 0.6  # share of a picture that a processor should leave
 VALIDATION_PICTURES = 8
@@ -60,6 +54,8 @@ SCALED_BY = 8  # pictures that tell how large the patch embeddings are
 POSITIONS: Final = 16  # a side, of the adapter of a tower that takes any shape
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,16 +71,33 @@ class CodedPictures:
     width: int
 
 
+def echoed(batches: Iterator[T], chance: np.random.Generator) -> Iterator[T]:
+    """Each of the batches `ECHOES` times, in an order mixed over `POOL` of them (Choi et al.,
+    "Faster Neural Network Training with Data Echoing", arXiv 1907.05550)."""
+    waiting: list[T] = []
+    for given, batch in enumerate(batches, 1):
+        waiting += [batch] * ECHOES
+        # The pool grows as it is filled: the first step need not wait until it is full.
+        while len(waiting) > min(POOL, (ECHOES - 1) * given):
+            yield waiting.pop(int(chance.integers(len(waiting))))
+
+
 class TowerTraining:
     """The frozen codec and tower beside an adapter that learns.
 
-    guidance: None for a tower that takes any shape; level maps are then drawn at random.
+    guidance: None for a tower that takes any shape; level maps are then drawn at random. prior:
+    whether the tower sees the decoded picture beside the adapter's tokens, or its mean colour.
     """
 
-    def __init__(self, bundle: Bundle, vision: Vision) -> None:
+    def __init__(self, bundle: Bundle, vision: Vision, prior: bool = True) -> None:
         self.vision = vision
+        self.prior = prior
+        self.fill = vision.spec().fill
         self.settings = bundle.manifest.guidance
         self.codec: Codec = restore_codec(bundle).to(vision.device).requires_grad_(False)
+        # As the server restores pictures, in a quarter of the time.
+        dtype = dtype_of("auto", vision.device)
+        self.synthesis = FastSynthesis(self.codec.synthesis, dtype)
         self.rate = Rate().to(vision.device).eval()
         vision.base.requires_grad_(False)
         self.guidance = None if vision.grid is None else TowerGuidance(vision)
@@ -107,15 +120,17 @@ class TowerTraining:
         planes = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
         lack = (0, -width % STRIDE, 0, -height % STRIDE)
         codes = self._codes(planes, base, step, chance)
-        coded = self.codec(
-            F.pad(planes, lack, mode="replicate"), codes, base.to(device).float(), self.rate
+        with mixed_precision(device.type):
+            latents = self.codec.analysis(F.pad(planes, lack, mode="replicate"))
+        latents, _, _ = self.codec.code_latent(
+            latents.float(), codes, base.to(device).float(), self.rate
         )
-        restored = (coded.picture[:, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
-        decoded = restored.permute(0, 2, 3, 1).cpu().numpy()
+        restored = self.synthesis(latents, codes)[:, :, :height, :width].clamp(0, 1) * 255
+        decoded = restored.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        if not self.prior:
+            decoded[:] = self.fill
         inputs = [self.vision.inputs(np.ascontiguousarray(picture)) for picture in decoded]
-        return CodedPictures(
-            wanted or self.read(pictures), inputs, coded.latent, codes, height, width
-        )
+        return CodedPictures(wanted or self.read(pictures), inputs, latents, codes, height, width)
 
     @torch.no_grad()
     def read(self, pictures: Sequence[Picture]) -> tuple[Tensor, Tensor]:
@@ -212,6 +227,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolution", type=int, help="long side in pixels to code at (default: the tower's own)"
     )
+    parser.add_argument("--low", type=float, default=LOW, help="weight of the low level loss")
+    parser.add_argument("--high", type=float, default=HIGH, help="weight of the high level loss")
+    parser.add_argument(
+        "--no-prior", action="store_true", help="without the decoded picture, for the ablation"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -227,7 +247,7 @@ def main(arguments: argparse.Namespace) -> None:
     vision = load_vision(arguments.mllm, device, dtype)
     _follow(vision, bundle)
     resolution = arguments.resolution or vision.resolution()
-    training = TowerTraining(bundle, vision)
+    training = TowerTraining(bundle, vision, not arguments.no_prior)
     validation = list(held_out.first(VALIDATION_PICTURES, resolution))
     if not validation:
         raise UsageError(
@@ -243,19 +263,20 @@ def main(arguments: argparse.Namespace) -> None:
 
     def coded_batches() -> Iterator[tuple[CodedPictures, Tensor]]:
         while True:
-            pictures = photographs.crops(arguments.batch, *random_size(resolution, chance), chance)
+            size = photographs.size(resolution, chance)
+            pictures = photographs.crops(arguments.batch, *size, chance)
             base, steps = random_qualities(len(pictures), generator)
-            yield from repeat((training.code(pictures, base, steps, chance), base), ECHOES)
+            yield training.code(pictures, base, steps, chance), base
 
-    batches = coded_batches()
+    batches = echoed(coded_batches(), chance)
 
     def loss_of_step(model: nn.Module, step: int) -> Losses:
         coded, base = next(batches)
         with mixed_precision(device.type):
             losses = training.losses(adapter, coded)
-        warming = runner.progress < WARM_UP and options.start is None
-        high = 0.0 if warming else HIGH
-        loss = (LOW * losses["low"] + high * losses["high"]) * balance(base.to(device))
+        warming = runner.progress < WARM_UP and options.start is None and arguments.low > 0.0
+        high = 0.0 if warming else arguments.high
+        loss = (arguments.low * losses["low"] + high * losses["high"]) * balance(base.to(device))
         return {"loss": loss.mean(), **{name: each.mean() for name, each in losses.items()}}
 
     runner.run(
@@ -266,7 +287,8 @@ def main(arguments: argparse.Namespace) -> None:
             "codec": bundle.codec_id.hex(),
             "resolution": resolution,
             "tower": spec.model_dump(mode="json"),
-            "config": asdict(adapter.config),
+            "prior": training.prior,
+            **adapter_info(adapter.config),
         },
     )
     if photographs.skipped or held_out.skipped:
@@ -323,20 +345,6 @@ def new_adapter(bundle: Bundle, spec: TowerSpec, blocks: int, scale: float) -> L
 def heads_of(width: int) -> int:
     """Heads of the adapter's attention: the fewest of at most 64 numbers that divide the width."""
     return next(n for n in range(-(-width // MOST_HEADS_WIDE), width + 1) if width % n == 0)
-
-
-def load_tower_run(run: Path) -> tuple[LatentAdapter, dict[str, Any]]:
-    """The averaged adapter of a run, in evaluation mode, and what the run says of itself.
-
-    Raises UsageError for the run of another trainer.
-    """
-    state = load_checkpoint(run)
-    info = state["info"]
-    if "tower" not in info:
-        raise UsageError(f"{run} is no run of `training tower`")
-    adapter = LatentAdapter(AdapterConfig(**info["config"]))
-    adapter.load_state_dict(part_of(state["average"], "adapter"))
-    return adapter.eval(), info
 
 
 def _follow(vision: Vision, bundle: Bundle) -> None:

@@ -34,7 +34,7 @@ from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
 from shared.nets.adapter import LatentAdapter, save_adapter
-from training.tower.adapter import load_adapter_run, saw_the_picture
+from training.tower.runs import load_adapter_run, saw_the_picture
 
 PICTURES: Final = 100
 QUALITIES: Final = (0.0, 1.0, 2.0, 3.0, 4.0)
