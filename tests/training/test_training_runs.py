@@ -209,6 +209,8 @@ def test_a_bundle_becomes_runs_again(
     train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
     own = {"mllm": runs.bundle / MLLM, "bundle": runs.bundle}
     train("tower", tmp_path / "more", start=tmp_path / "adapter", **own)
+    configs = [load_checkpoint(run)["info"]["adapter"] for run in (runs.adapter, tmp_path / "more")]
+    assert configs[0] == configs[1]
     for run, more in ((runs.codec, "next"), (runs.adapter, "more")):
         earlier = load_checkpoint(tmp_path / more)["earlier"]
         assert earlier["step"] == load_checkpoint(run)["step"]

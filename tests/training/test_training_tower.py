@@ -238,6 +238,8 @@ def test_folders_without_photographs(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_is_one_line(
     train: Train,
     models: Callable[[str], Path],
+    tower_run: Callable[[str], Path],
+    bundle: Bundle,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -256,6 +258,8 @@ def test_what_cannot_be_trained_is_one_line(
     (text / "config.json").write_text(json.dumps(config))
     assert "holds a llama, which has no vision tower" in told(mllm=text)
     assert "there is no bundle" in told(mllm=models("clip"), bundle=tmp_path / "none")
+    wide = {"mllm": bundle.path(MLLM), "start": tower_run("clip")}
+    assert "has width 32, and 192 is needed" in told(**wide)
     monkeypatch.setattr(memory, "_free", lambda device: 0.5)
     assert "takes at least" in told(mllm=models("clip"))
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ from training.loop.runner import Losses, Runner, RunOptions, add_runner_argument
 from training.tower.memory import require_memory
 from training.tower.photographs import Photographs
 from training.tower.qualities import balance, random_qualities
-from training.tower.runs import adapter_info
+from training.tower.runs import adapter_info, load_adapter_run
 
 LOW, HIGH = 0.1, 1.0
 WARM_UP = 0.15  # share of the time for the low level alone, of an adapter that knows nothing
@@ -222,7 +223,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mllm", required=True, help="folder or hub id of the model")
     parser.add_argument("--bundle", default="tiny", help="whose codec: embedded name or folder")
     parser.add_argument("--batch", type=int, default=2, help="pictures a step")
-    parser.add_argument("--blocks", type=int, default=1, help="of the adapter; the paper has one")
+    parser.add_argument(
+        "--blocks", type=int, help="of the adapter (default: those of --start, or the paper's one)"
+    )
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument(
         "--resolution", type=int, help="long side in pixels to code at (default: the tower's own)"
@@ -256,7 +259,9 @@ def main(arguments: argparse.Namespace) -> None:
     warn_of_crops(vision, validation)
     spec = vision.spec()
     scale = training.embedding_scale(validation[:SCALED_BY])
-    adapter = new_adapter(bundle, spec, arguments.blocks, scale)
+    adapter = new_adapter(bundle, spec, arguments.blocks or 1, scale)
+    if options.start is not None:
+        adapter = LatentAdapter(_config_of(options.start, adapter.config, arguments.blocks))
     runner = Runner(options, adapter, arguments.rate, muon=True)
     chance = np.random.default_rng(options.seed + runner.steps_ever)
     generator = torch.Generator().manual_seed(options.seed + runner.steps_ever)
@@ -340,6 +345,19 @@ def new_adapter(bundle: Bundle, spec: TowerSpec, blocks: int, scale: float) -> L
             scale,
         )
     )
+
+
+def _config_of(start: Path, wanted: AdapterConfig, blocks: int | None) -> AdapterConfig:
+    """That of a run's adapter, whose weights mean nothing in another, with so many `blocks`.
+
+    Raises UsageError where it is for another tower or codec than `wanted`.
+    """
+    config = load_adapter_run(start).config
+    for name in ("latent_channels", "width", "grid", "leading"):
+        was, must = getattr(config, name), getattr(wanted, name)
+        if was != must:
+            raise UsageError(f"the adapter of {start} has {name} {was}, and {must} is needed")
+    return replace(config, blocks=blocks or config.blocks)
 
 
 def heads_of(width: int) -> int:

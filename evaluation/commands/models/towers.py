@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
             place = Path(folder)
             rows.append(_row(kind, records.measure(key, _measure, key, place, records, arguments)))
         body = "\n\n".join([command_line(arguments.words), _text(arguments), table(HEAD, rows)])
-        write_section(arguments.report, "towers", body)
+        write_section(arguments.report, "towers_small" if arguments.small else "towers", body)
     print(f"the table is in {arguments.report}", file=sys.stderr)
 
 
