@@ -23,7 +23,9 @@ ENVIRONMENT: Final = {
     "api_key": "COTAM_API_KEY",
     "bundle": "COTAM_EDGE_BUNDLE",
     "ask_back": "COTAM_ASK_BACK",
+    "focus": "COTAM_FOCUS",
 }
+CHOICES: Final = ("ask_back", "focus")
 SECRET: Final = frozenset({"api_key"})
 
 
@@ -32,12 +34,14 @@ class Settings:
     """server: base URL. api_key: empty for none. bundle: auto, a name, an id or a directory.
 
     ask_back: "yes" to send pictures small and more of them where an answer is not sure, or "no".
+    focus: "yes" to give bits to what a question names, or "no".
     """
 
     server: str = DEFAULT_SERVER
     api_key: str = ""
     bundle: str = "auto"
     ask_back: str = "no"
+    focus: str = "no"
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
             values[name], origin[name] = str(field.default), "default"
     values["server"] = server_url(values["server"], origin["server"])
     values["api_key"] = check_api_key(values["api_key"])
-    check_choice(values["ask_back"], origin["ask_back"])
+    for name in CHOICES:
+        check_choice(values[name], name, origin[name])
     return Resolved(Settings(**values), origin)
 
 
@@ -107,10 +112,10 @@ def check_api_key(key: str) -> str:
     return key
 
 
-def check_choice(text: str, origin: str = "") -> str:
+def check_choice(text: str, name: str, origin: str = "") -> str:
     """The text as it is. Raises UsageError where it is neither yes nor no."""
     if text not in ("yes", "no"):
-        raise UsageError(f"ask_back is {text!r}{f' ({origin})' if origin else ''}: yes or no")
+        raise UsageError(f"{name} is {text!r}{f' ({origin})' if origin else ''}: yes or no")
     return text
 
 
@@ -133,8 +138,8 @@ def store(path: Path, key: str, value: str | None) -> None:
             value = server_url(value)
         elif key == "api_key":
             check_api_key(value)
-        elif key == "ask_back":
-            check_choice(value)
+        elif key in CHOICES:
+            check_choice(value, key)
         values[key] = value
     # A JSON string of printable characters is a TOML string, too.
     lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in values.items()]

@@ -18,6 +18,7 @@ TRAINERS = {
     "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
     "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),
     "map_gain": ("bundle.map_gain", "on which pictures a bundle's level map is sent"),
+    "focus": ("bundle.focus", "where pictures show what words of questions name"),
     "export": ("bundle.export", "make a bundle of finished runs and check it"),
     "publish": ("bundle.publish", "write a bundle as a repository of Hugging Face's hub"),
 }

@@ -49,7 +49,7 @@ def inspect(
 
     found = inspection.inspect(data)
     if picture is not None:
-        from edge_client.coding.overlay import png
+        from edge_client.guidance.overlay import png
 
         write_named(picture, png(found.picture()))
     verified = ""

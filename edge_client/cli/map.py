@@ -11,6 +11,7 @@ import typer
 from edge_client.cli import options
 from edge_client.cli.console.output import Output
 from edge_client.pictures.inputs import STDIN, is_clip
+from shared.errors import UsageError
 from shared.files import write_named
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ def map_(
     levels: Annotated[
         bool, typer.Option("--levels", help="The levels that are coded, not the map behind them.")
     ] = False,
+    focus: Annotated[
+        str,
+        typer.Option("--focus", metavar="QUESTION", help="As it is sent with this question."),
+    ] = "",
     frames: options.Frames = None,
     resolution: options.ResolutionText = "model",
     bundle: options.BundleName = None,
@@ -42,24 +47,28 @@ def map_(
     edge_client map photo.jpg -o map.png
 
     edge_client map photo.jpg --levels --resolution native
+
+    edge_client map photo.jpg --levels --focus "how many red cars?"
     """
     size = options.parse_resolution(resolution)
     settings = options.resolve_options(bundle=bundle).settings
     if is_clip(picture, frames is not None):
+        if focus:
+            raise UsageError("--focus is for pictures: what is sent of a clip is what changed")
         clip = options.parse_clip(frames, False, 60, None, None, None)
         _map_clip(picture, output, size, settings.bundle, clip, Output(json, quiet))
         return
-    from edge_client.coding import overlay
     from edge_client.coding.picture_coder import PictureCoder
+    from edge_client.guidance import overlay
     from edge_client.pictures.images import MAX_FILE_BYTES, load
 
-    coder = PictureCoder(bundle=settings.bundle, resolution=size)
+    coder = PictureCoder(bundle=settings.bundle, resolution=size, focus=bool(focus))
     # Looked at twice: as it is coded, and as it is shown.
     data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if picture == STDIN else b""
     source, name = (data, "standard input") if picture == STDIN else (picture, picture)
     pixels = coder.pixels(source, name=name)
-    importance, level_map = coder.encoder.guide(pixels)
-    stream = coder.encode(pixels)
+    importance, level_map = coder.encoder.guide(pixels, focus)
+    stream = coder.encode(pixels, question=focus)
     total = len(stream.to_bytes())
     counts = [int((level_map.values == level).sum()) for level in range(level_map.levels)]
     if levels:

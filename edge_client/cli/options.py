@@ -148,6 +148,15 @@ AskBackFlag = Annotated[
         show_default=False,
     ),
 ]
+FocusFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--focus/--no-focus",
+        help="Fewer bits for what the question does not name, where the bundle knows its words. "
+        "(env: COTAM_FOCUS)",
+        show_default=False,
+    ),
+]
 TargetConfidence = Annotated[
     float | None,
     typer.Option(
@@ -265,11 +274,13 @@ def resolve_options(
     api_key: str | None = None,
     bundle: str | None = None,
     ask_back: bool | None = None,
+    focus: bool | None = None,
 ) -> Resolved:
     """Settings of the flags, the environment and the config file."""
     flags = {"server": server, "api_key": api_key, "bundle": bundle}
-    chosen = None if ask_back is None else ("yes" if ask_back else "no")
-    return resolve({**flags, "ask_back": chosen}, os.environ)
+    choices = {"ask_back": ask_back, "focus": focus}
+    chosen = {n: None if c is None else ("yes" if c else "no") for n, c in choices.items()}
+    return resolve({**flags, **chosen}, os.environ)
 
 
 def wish_of(resolved: Resolved, confidence: float | None) -> AskBack | None:

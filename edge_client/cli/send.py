@@ -58,6 +58,7 @@ def send(
     ] = None,
     ask_back: options.AskBackFlag = None,
     target_confidence: options.TargetConfidence = None,
+    focus: options.FocusFlag = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
     bundle: options.BundleName = None,
@@ -115,7 +116,7 @@ def send(
     """
     size = options.parse_resolution(resolution)
     most = options.parse_budget(budget, quality)
-    resolved = options.resolve_options(server, api_key, bundle, ask_back)
+    resolved = options.resolve_options(server, api_key, bundle, ask_back, focus)
     wish = options.wish_of(resolved, target_confidence)
     check_asked(prompt, max_new_tokens)
     _check_question(prompt)
@@ -136,6 +137,8 @@ def send(
         )
     if watch is not None and not watch.is_dir():
         raise UsageError(f"{watch} is no folder to watch")
+    if focus and no_guidance:
+        raise UsageError("--focus is a form of guidance", hint="leave --no-guidance out")
     from edge_client.server.client import EdgeClient, Retries, Timeouts
 
     talk = Output(json, quiet)
@@ -147,6 +150,7 @@ def send(
         budget=most,
         resolution=size,
         guidance=not no_guidance,
+        focus=resolved.settings.focus == "yes",
         timeouts=Timeouts(connect_timeout, send_timeout, answer_timeout, pool_timeout),
         retries=Retries(retries),
         ask_back=wish,

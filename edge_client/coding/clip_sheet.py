@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edge_client.coding.clip_encoder import Coded
 from edge_client.coding.coded_clip import SentFrame
-from edge_client.coding.overlay import png
+from edge_client.guidance.overlay import png
 from edge_client.pictures.clips import Shot
 from edge_client.pictures.images import Picture, fit
 from shared.level_map import STRIDE

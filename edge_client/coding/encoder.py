@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.coding.budget import Pass, Search
-from edge_client.coding.guidance import Guide
+from edge_client.guidance.guide import Guide
 from edge_client.pictures.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
 from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
@@ -156,29 +156,41 @@ class Encoder:
         self._guide = Guide(bundle, self._open(GUIDANCE), self._threads)
         self.model = EntropyModel.load(bundle.path(ENTROPY))
 
-    def analyse(self, picture: Picture, guidance: bool = True) -> Analysed:
+    def analyse(self, picture: Picture, guidance: bool = True, question: str = "") -> Analysed:
         """Run guidance and transform on a picture u8 [H, W, 3].
 
-        guidance: with a level map, where one is expected to pay.
+        guidance: with a level map, where one is expected to pay. question: as of `level_map`.
         """
         height, width = picture.shape[:2]
         timings: dict[str, float] = {}
         level_map = None
         if guidance:
             with _timed(timings, "guidance"):
-                level_map = self.level_map(picture)
+                level_map = self.level_map(picture, question)
         with _timed(timings, "analysis"):
             latent = self._transform(picture)
         return Analysed(width, height, latent, level_map, self.model, self.bundle.codec_id, timings)
 
-    def level_map(self, picture: Picture) -> LevelMap | None:
-        """The level map with which a picture is sent; None where none is expected to pay."""
-        return self._guide.paying(picture)
+    def level_map(self, picture: Picture, question: str = "") -> LevelMap | None:
+        """The level map with which a picture is sent; None where none is expected to pay.
 
-    def guide(self, picture: Picture) -> tuple[NDArray[np.float32], LevelMap]:
+        question: what it names keeps its bits, all else gets fewer; "" for none.
+        """
+        return self._guide.paying(picture, self._known(question))
+
+    def guide(self, picture: Picture, question: str = "") -> tuple[NDArray[np.float32], LevelMap]:
         """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes,
         whether it pays or not."""
-        return self._guide(picture)
+        return self._guide(picture, self._known(question))
+
+    def _known(self, question: str) -> str:
+        """The question. Raises UsageError where the bundle cannot tell what one names."""
+        if question and self._guide.focus is None:
+            raise UsageError(
+                f"the bundle {self.bundle.manifest.name} has learnt no words to focus by",
+                hint="leave --focus out, or teach it: python -m training focus",
+            )
+        return question
 
     def _transform(self, picture: Picture) -> NDArray[np.float32]:
         """Latent f32 [C, h, w]. Tiles see as far as the transform does: they leave no seams."""

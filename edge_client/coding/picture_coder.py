@@ -30,6 +30,7 @@ class PictureCoder:
         budget: int | None = None,
         resolution: Resolution = "model",
         guidance: bool = True,
+        focus: bool = False,
         threads: int | None = None,
     ) -> None:
         """bundle: "auto" is the embedded one, or another where a server does not take that.
@@ -39,6 +40,9 @@ class PictureCoder:
         resolution: long side in pixels at which pictures are coded: "model" is what the language
         model can use, "native" the picture's own; aspect kept, never scaled up. What the model can
         use is for the bundle to say, or with "auto" for a server, in `served_resolution`.
+
+        focus: what the question names gets its bits, all else fewer; needs a bundle that has learnt
+        words, and changes nothing where it knows none of the question's.
         """
         self.bundle = find_named(bundle) if isinstance(bundle, str) else bundle
         self.any_bundle = bundle == AUTO
@@ -47,6 +51,7 @@ class PictureCoder:
         self.resolution = resolution
         self.served_resolution: int | None = None
         self.guidance = guidance
+        self.focus = focus
         self._threads = threads
         self._loading = threading.Lock()
         self._encoder: Encoder | None = None
@@ -76,20 +81,21 @@ class PictureCoder:
         """A picture at the resolution at which it is coded, u8 [H, W, 3]."""
         return self._pixels(picture, name, self.bundle)
 
-    def encode(self, picture: Source, *, name: str = "") -> Bitstream:
+    def encode(self, picture: Source, *, name: str = "", question: str = "") -> Bitstream:
         """The stream of a picture: a path, bytes, an open file, a PIL image or an array.
 
-        Raises PictureError, or UsageError for a quality or budget that cannot be had.
+        question: what will be asked about it, for `focus`. Raises PictureError, or UsageError for a
+        quality, budget or focus that cannot be had.
         """
-        return self.code(picture, name=name).stream
+        return self.code(picture, name=name, question=question).stream
 
-    def code(self, picture: Source, *, name: str = "") -> CodedPicture:
+    def code(self, picture: Source, *, name: str = "", question: str = "") -> CodedPicture:
         """The same, kept so that enhancements can continue the stream."""
         from edge_client.coding.continuing import CodedPicture
 
         encoder = self.encoder  # `use` may exchange it, but not between scaling and coding
         pixels = self._pixels(picture, name, encoder.bundle)
-        analysed = encoder.analyse(pixels, self.guidance)
+        analysed = encoder.analyse(pixels, self.guidance, question if self.focus else "")
         if self.budget is not None:
             return CodedPicture(analysed, *analysed.code_within_price(self.budget))
         default = encoder.bundle.manifest.quality

@@ -61,6 +61,7 @@ class _Client(PictureCoder):
         budget: int | None = None,
         resolution: Resolution = "model",
         guidance: bool = True,
+        focus: bool = False,
         threads: int | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retries: Retries = DEFAULT_RETRIES,
@@ -80,6 +81,7 @@ class _Client(PictureCoder):
             budget=budget,
             resolution=resolution,
             guidance=guidance,
+            focus=focus,
             threads=threads,
         )
         self.connection = Connection(server, api_key, timeouts)

@@ -271,6 +271,7 @@ class Exchange:
         streams: list[Stream] = []
         names = [attempt.name, *[""] * len(attempt.others)]
         for subject, name in zip(attempt.subjects, names, strict=True):
+            told = {"name": name, "question": attempt.prompt}
             if isinstance(subject, Stream):
                 streams.append(subject)
             elif isinstance(subject, ClipSource):
@@ -278,10 +279,10 @@ class Exchange:
             elif isinstance(subject, CameraFrame):
                 streams.append((yield partial(subject.camera.code, self.coder, subject, name)))
             elif self._keeps(attempt):
-                attempt.coded = yield partial(self.coder.code, subject, name=name)
+                attempt.coded = yield partial(self.coder.code, subject, **told)
                 streams.append(attempt.coded.stream)
             else:
-                streams.append((yield partial(self.coder.encode, subject, name=name)))
+                streams.append((yield partial(self.coder.encode, subject, **told)))
         attempt.streams = streams
         first, *others = (stream.to_bytes() for stream in streams)
         attempt.query = Query(

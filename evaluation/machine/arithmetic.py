@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge_client.coding.guidance import cell_of
+from edge_client.guidance.guide import cell_of
 from shared.bundle import ADAPTER, DECODER, ENTROPY, Bundle
 from shared.coding.integer_layers import PASSES
 from shared.level_map import STRIDE

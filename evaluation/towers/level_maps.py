@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edge_client.coding.guidance import pool
+from edge_client.guidance.guide import pool
 from edge_client.pictures.images import Picture
 from evaluation.towers.attention import Tower
 from shared.errors import UsageError

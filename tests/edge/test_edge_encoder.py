@@ -17,7 +17,7 @@ import pytest
 from skimage import data
 
 from edge_client.coding.encoder import Encoder
-from edge_client.coding.guidance import CELL_OF_LARGE, pool, shrink
+from edge_client.guidance.guide import CELL_OF_LARGE, pool, shrink
 from edge_client.pictures.images import fitted, load
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, GUIDANCE, Bundle, describe_files, find

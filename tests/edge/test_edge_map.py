@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_client.coding import overlay
+from edge_client.guidance import overlay
 from edge_client.pictures.inputs import expand, pictures_in
 from shared.errors import UsageError
 from shared.level_map import LevelMap

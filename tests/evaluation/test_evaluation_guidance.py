@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_client.coding.guidance import pool
+from edge_client.guidance.guide import pool
 from evaluation.__main__ import main
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.commands.models import ablations, guidance

@@ -16,7 +16,7 @@ from shared.bundle import GUIDANCE, Bundle, embedded
 from shared.errors import UsageError
 from shared.libraries import import_onnxruntime
 from training.__main__ import main
-from training.bundle.map_gain import Look, fit, tokens_of, with_gain, without_gain
+from training.bundle.map_gain import GAIN, Look, fit, tokens_of, with_gain, without_gain
 
 
 def plain() -> onnx.ModelProto:
@@ -32,8 +32,11 @@ def test_the_graph_says_what_was_fitted_and_the_same_importance() -> None:
     onnxruntime = import_onnxruntime()
     planes = picture.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
     (before,), (after, gain) = (
-        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"picture": planes})
-        for made in (graph, with_gain(graph, weights, bias))
+        onnxruntime.InferenceSession(made.SerializeToString()).run(names, {"picture": planes})
+        for made, names in (
+            (graph, ["importance"]),
+            (with_gain(graph, weights, bias), ["importance", GAIN]),
+        )
     )
     assert np.array_equal(before, after)
     assert gain.shape == (1,)

@@ -74,7 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         beside = Path(folder) / out.name
         shutil.copytree(bundle.root, beside)
         onnx.save(with_gain(graph, weights, bias), str(beside / GUIDANCE))
-        _write_manifest(bundle, beside)
+        write_guidance_manifest(bundle, beside)
         if out.exists():
             shutil.rmtree(out)
         beside.replace(out)
@@ -216,7 +216,7 @@ def _named(name: str) -> str:
     return f"/{GAIN}/{name}"
 
 
-def _write_manifest(bundle: Bundle, folder: Path) -> None:
+def write_guidance_manifest(bundle: Bundle, folder: Path) -> None:
     """The manifest of `bundle` for a folder whose guidance graph is another."""
     manifest = bundle.manifest
     files = {**manifest.files, **describe_files(folder, [GUIDANCE], [GUIDANCE])}

@@ -1,5 +1,5 @@
 // Importance of the parts of a picture, by the first blocks of the bundle's tower, and the level map
-// that it becomes: edge_client/coding/guidance.py.
+// that it becomes: edge_client/guidance/guide.py.
 
 import type { Manifest } from "./bundle.js";
 import type { Graph } from "./graph.js";

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_client.coding import overlay
+from edge_client.guidance import overlay
 from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pictures import picture_set

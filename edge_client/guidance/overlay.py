@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from edge_client.coding.guidance import Importance
+from edge_client.guidance.guide import Importance
 from edge_client.pictures.images import Picture, fit, fitted, scale
 from edge_client.pictures.inputs import MAP_MARK
 from shared.level_map import MAX_CODE, OFFSETS, LevelMap
