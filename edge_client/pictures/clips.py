@@ -7,6 +7,7 @@ frames of ten hours take as long as eight of a minute.
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +24,15 @@ from shared.errors import CotamError, PictureTooLarge, PictureUnreadable, UsageE
 MOST_FRAMES: Final = 100_000
 CAMERA_RATE: Final = 2.0  # frames a second of a camera, where nothing else is said
 SEEK: Final = 5.0  # seconds to the next frame that is wanted, from which on the reader seeks
+LATE: Final = 0.2
+"""Share of a clip that its last frame may be early without a word: rates vary."""
 FORMATS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,obu,ivf,gif,webp_pipe"
 )
 """Containers by FFmpeg's names. Playlists are none of them: these would fetch what they name."""
+
+
+logger = logging.getLogger("edge_client")
 
 
 @dataclass(frozen=True)
@@ -78,18 +84,33 @@ def shots(source: str, pick: Pick, longest: int | None) -> Iterator[Shot]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{source} cannot be read: {error}") from error
     if stat.S_ISDIR(kind):
-        return _of_folder(path, pick, longest)
-    return (
-        _of_camera(source, pick, longest) if stat.S_ISCHR(kind) else _of_file(path, pick, longest)
-    )
+        frames = _of_folder(path, pick, longest)
+    elif stat.S_ISCHR(kind):
+        frames = _of_camera(source, pick, longest)
+    else:
+        frames = _of_file(path, pick, longest)
+    return _of_one_size(frames, source)
+
+
+def _of_one_size(frames: Iterator[Shot], name: str) -> Iterator[Shot]:
+    first: tuple[int, ...] | None = None
+    for shot in frames:
+        first = first or shot.picture.shape[:2]
+        if shot.picture.shape[:2] != first:
+            mine, its = (f"{width}x{height}" for height, width in (shot.picture.shape[:2], first))
+            raise PictureUnreadable(
+                f"{name}: the frame at {shot.time:.1f} s has another size, {mine}, than those "
+                f"before it, {its}",
+                hint="frames of one clip have one size: cut or scale it first",
+            )
+        yield shot
 
 
 def _of_folder(folder: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
-    """Pictures by their names, a second apart; all of the first one's size."""
+    """Pictures by their names, a second apart."""
     paths = pictures_in(folder)
     if not paths:
         raise UsageError(f"there is no picture in {folder}")
-    size: tuple[int, ...] | None = None
     last = -1
     for time in pick.times(len(paths) - 1.0, 1.0, str(folder)):
         number = round(time)
@@ -98,12 +119,6 @@ def _of_folder(folder: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
         last = number
         picture = load(paths[number], longest=longest)
         picture = picture if longest is None else fit(picture, longest, longest)
-        if size not in (None, picture.shape[:2]):
-            raise PictureUnreadable(
-                f"{paths[number]} has another size than the frames before it",
-                hint="frames of one clip have one size",
-            )
-        size = picture.shape[:2]
         yield Shot(picture, float(number))
 
 
@@ -138,6 +153,14 @@ def _of_file(path: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
                     yield last
             if last is None:
                 raise PictureUnreadable(f"{path} has no frame that can be decoded")
+            end = length - 1 / rate if pick.count != 1 else 0.0
+            if end - last.time > max(LATE * length, 2 / rate):
+                logger.warning(
+                    "%s: the last frame that can be decoded is that at %.1f s of %.1f s",
+                    path,
+                    last.time,
+                    length,
+                )
 
 
 def _of_camera(device: str, pick: Pick, longest: int | None) -> Iterator[Shot]:

@@ -186,6 +186,62 @@ def test_without_pyav_the_line_names_the_extra(
     assert len(done.err.splitlines()) == 1
 
 
+def test_frames_that_change_their_size_end_in_one_line(
+    moving: np.ndarray, tmp_path: Path, cli: Any
+) -> None:
+    """As those of a recorder that was turned: transport streams can be joined."""
+    path = tmp_path / "turned.ts"
+    small = [np.ascontiguousarray(picture[:80, :112]) for picture in moving[4:8]]
+    first = write(tmp_path / "first.ts", moving[:4], [0, 250, 500, 750])
+    then = write(tmp_path / "then.ts", small, [1000, 1250, 1500, 1750])
+    path.write_bytes(first.read_bytes() + then.read_bytes())
+    done = cli("encode", path, "--frames", "all")
+    assert done.code == 3
+    assert "has another size, 112x80, than those before it, 128x96" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not path.with_suffix(".cotamf").exists()
+
+
+def test_a_clip_without_frames_and_one_that_breaks_off(
+    moving: np.ndarray, tmp_path: Path, cli: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a head is an error; of what breaks off, frames are taken and the end is told."""
+    with av.open(str(tmp_path / "head.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=4)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        container.start_encoding()
+    head = cli("encode", tmp_path / "head.mkv")
+    assert (head.code, len(head.err.splitlines())) == (3, 1)
+    assert "cannot be decoded as a clip" in head.err
+    path = write(tmp_path / "whole.mkv", moving, codec="ffv1")
+    whole = path.read_bytes()
+    assert cli("encode", path).code == 0
+    assert not caplog.messages
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(whole[: len(whole) // 2])
+    done = cli("encode", broken, "--frames", "all")
+    assert done.code == 0
+    (told,) = caplog.messages
+    assert told == f"{broken}: the last frame that can be decoded is that at 1.0 s of 3.0 s"
+    assert cli("encode", broken, "-o", tmp_path / "one.cotamf", "--frames", "1").code == 0
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("form", ["gray", "yuv420p10le", "bgra"])
+def test_other_forms_of_pixels_are_read(form: str, moving: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "pixels.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=4)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, form
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(moving[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    (shot,) = shots(str(path), ALL, None)
+    shades = moving[0].astype(int)
+    wanted = shades @ [0.299, 0.587, 0.114] if form == "gray" else shades
+    found = shot.picture[..., 0] if form == "gray" else shot.picture
+    assert np.abs(found - wanted).mean() < 4
+
+
 def test_a_folder_of_frames_is_a_clip(
     moving: np.ndarray, tmp_path: Path, pictures: PictureCoder
 ) -> None:
@@ -196,7 +252,7 @@ def test_a_folder_of_frames_is_a_clip(
     coded = ClipCoder(pictures, ClipOptions(ALL)).encode(str(folder))
     assert [frame.time for frame in coded.frames] == [0, 1000, 2000, 3000, 4000]
     Image.fromarray(moving[0][:64]).save(folder / "005.png")
-    with pytest.raises(PictureUnreadable, match="another size"):
+    with pytest.raises(PictureUnreadable, match=r"at 5\.0 s has another size, 128x64"):
         ClipCoder(pictures, ClipOptions(ALL)).encode(str(folder))
 
 
