@@ -3,6 +3,7 @@
     manifest.json       name, version, numbers below, SHA-256 of each file, licence, provenance
     guidance.onnx       edge    picture -> importance map
     encoder.onnx        edge    picture -> latent
+    print.onnx          edge    latent -> cells of print (optional)
     entropy.npz         both    the integer entropy network, gains, hyper analysis
     decoder.safetensors cloud   latent -> picture
     adapter.safetensors cloud   latent -> tokens for the vision tower (optional)
@@ -35,6 +36,7 @@ FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
 GUIDANCE: Final = "guidance.onnx"
 ENCODER: Final = "encoder.onnx"
+PRINT: Final = "print.onnx"
 ENTROPY: Final = "entropy.npz"
 DECODER: Final = "decoder.safetensors"
 ADAPTER: Final = "adapter.safetensors"

@@ -17,6 +17,7 @@ TRAINERS = {
     "tower": ("tower.trainer", "an adapter for the vision tower of any model, on photographs"),
     "joint": ("tower.joint", "codec and adapter together, on the tower's features"),
     "restore": ("bundle.restore", "make runs of a bundle's weights, to train on from there"),
+    "print_map": ("codec.print_map", "which cells of a picture hold print, on Pages"),
     "map_gain": ("bundle.map_gain", "on which pictures a bundle's level map is sent"),
     "focus": ("bundle.focus", "where pictures show what words of questions name"),
     "export": ("bundle.export", "make a bundle of finished runs and check it"),

@@ -1,7 +1,7 @@
 """The edge's half of the codec.
 
     picture u8 [H, W, 3] --guidance.onnx--> level map --+
-        |                                               |
+        |                       .--print.onnx---^       |
         `--encoder.onnx--> latent [C, h, w] ------------+--entropy network, ANS--> Bitstream
 
 The transform runs once a picture (`analyse`); coding its latents at some quality (`Analysed.code`)
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from edge_client.coding.budget import Pass, Search
 from edge_client.guidance.guide import Guide
+from edge_client.guidance.print_map import PrintGuide
 from edge_client.pictures.images import Picture
 from shared.bitstream import MAX_QUALITY_CODE, Bitstream
-from shared.bundle import ENCODER, ENTROPY, GUIDANCE, Bundle
+from shared.bundle import ENCODER, ENTROPY, GUIDANCE, PRINT, Bundle
 from shared.coding.integer_network import Before
 from shared.coding.symbol_coder import BIT_PRICE
 from shared.entropy_model import Encoded, EntropyModel
@@ -154,6 +155,7 @@ class Encoder:
         self._threads = threads or _cores()
         self._session = self._open(ENCODER)
         self._guide = Guide(bundle, self._open(GUIDANCE), self._threads)
+        self._print = PrintGuide(self._open(PRINT)) if bundle.has(PRINT) else None
         self.model = EntropyModel.load(bundle.path(ENTROPY))
 
     def analyse(self, picture: Picture, guidance: bool = True, question: str = "") -> Analysed:
@@ -163,25 +165,41 @@ class Encoder:
         """
         height, width = picture.shape[:2]
         timings: dict[str, float] = {}
+        with _timed(timings, "analysis"):
+            latent = self._transform(picture)
         level_map = None
         if guidance:
             with _timed(timings, "guidance"):
-                level_map = self.level_map(picture, question)
-        with _timed(timings, "analysis"):
-            latent = self._transform(picture)
+                level_map = self._level_map(picture, question, latent)
         return Analysed(width, height, latent, level_map, self.model, self.bundle.codec_id, timings)
 
     def level_map(self, picture: Picture, question: str = "") -> LevelMap | None:
         """The level map with which a picture is sent; None where none is expected to pay.
 
-        question: what it names keeps its bits, all else gets fewer; "" for none.
+        It is that of what the tower looks at, else that of print. question: what it names keeps its
+        bits, all else gets fewer; "" for none.
         """
-        return self._guide.paying(picture, self._known(question))
+        return self._level_map(picture, question, None)
 
     def guide(self, picture: Picture, question: str = "") -> tuple[NDArray[np.float32], LevelMap]:
-        """Importance f32 [rows, columns] of the cells of a picture, and the map that it becomes,
-        whether it pays or not."""
-        return self._guide(picture, self._known(question))
+        """Importance f32 [rows, columns] of the cells of a picture u8 [H, W, 3], and the level map
+        that it becomes: those of print where these are sent, else those of what the tower looks at,
+        whether that map pays or not."""
+        known = self._known(question)
+        if self._print is not None and self._guide.paying(picture, known) is None:
+            chances, level_map = self._print(self._transform(picture))
+            if level_map is not None:
+                return chances, level_map
+        return self._guide(picture, known)
+
+    def _level_map(
+        self, picture: Picture, question: str, latent: NDArray[np.float32] | None
+    ) -> LevelMap | None:
+        """As `level_map`; the latent where it is there."""
+        level_map = self._guide.paying(picture, self._known(question))
+        if level_map is None and self._print is not None:
+            level_map = self._print(self._transform(picture) if latent is None else latent)[1]
+        return level_map
 
     def _known(self, question: str) -> str:
         """The question. Raises UsageError where the bundle cannot tell what one names."""

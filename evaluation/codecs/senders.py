@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from edge_client.coding.encoder import Analysed
 from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec
 from evaluation.codecs.pillow_formats import PillowFormat
 from evaluation.report.records import Fields
-from shared.bundle import ENCODER, GUIDANCE, Manifest
+from shared.bundle import ENCODER, Manifest
+from shared.level_map import LevelMap
 
 FLAT: Final = "flat"
 MAPPED: Final = "mapped"
@@ -50,32 +50,27 @@ def own(cotam: CotamCodec, guidance: bool, qualities: Sequence[float]) -> Sender
     manifest = cotam.bundle.manifest
 
     def prepare(picture: Picture) -> Prepared:
-        level_map = cotam.encoder.level_map(picture) if guidance else None
-
-        @functools.cache
-        def analysed() -> Analysed:  # only where something is to be measured
-            return replace(cotam.analyse(picture, False), level_map=level_map)
+        analysed = cotam.analyse(picture, guidance)
 
         def send(quality: float) -> tuple[int, Picture]:
-            size, decoded = cotam.send(analysed(), quality)
+            size, decoded = cotam.send(analysed, quality)
             return size, decoded.picture
 
         # Where no map is sent both ways to send are one.
-        return Prepared(_identity(manifest, level_map is not None), send)
+        return Prepared(_identity(manifest, analysed.level_map), send)
 
     return Sender(MAPPED if guidance else FLAT, tuple(qualities), prepare)
 
 
-def _identity(manifest: Manifest, mapped: bool) -> Fields:
+def _identity(manifest: Manifest, level_map: LevelMap | None) -> Fields:
     """What pixels depend on: a new adapter or language model leaves what was measured true."""
     identity: Fields = {
         "codec": "cotam",
         "decoder": manifest.codec_id.hex(),
         "encoder": manifest.files[ENCODER].sha256[:16],
     }
-    if mapped:
-        identity["guidance"] = manifest.files[GUIDANCE].sha256[:16]
-        identity["map"] = manifest.guidance.model_dump()
+    if level_map is not None:
+        identity["map"] = hashlib.sha256(level_map.encode()).hexdigest()[:16]
     return identity
 
 

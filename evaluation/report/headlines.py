@@ -77,7 +77,8 @@ def change(cell: str) -> str:
 def dearer(told: dict[str, str]) -> str:
     """Which of the others surely need fewer bits than ours, if any."""
     better = [name for name, cell in told.items() if cell.startswith("+") and "not" not in cell]
-    return f"{' and '.join(better)} need fewer; " if better else ""
+    verb = "need" if len(better) > 1 else "needs"
+    return f"{' and '.join(better)} {verb} fewer; " if better else ""
 
 
 def lines(results: Results) -> list[tuple[str, str, str]]:

@@ -19,6 +19,8 @@ from skimage import data
 from edge_client.coding.encoder import Encoder
 from edge_client.guidance.guide import CELL_OF_LARGE, pool, shrink
 from edge_client.pictures.images import fitted, load
+from scenes import Backgrounds
+from scenes.pages import Fonts, render_page
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, GUIDANCE, Bundle, describe_files, find
 from shared.entropy_model import EntropyModel
@@ -111,6 +113,23 @@ def test_a_map_is_sent_where_it_is_expected_to_pay(encoder: Encoder, side: int) 
         assert np.ptp(shown.values) > 0, "it can be looked at all the same"
 
 
+@pytest.mark.parametrize("side", [256, 384])
+def test_print_gets_the_bits(encoder: Encoder, side: int) -> None:
+    """Where the tower does not know a page, its cells of print are told from the latent."""
+    page = render_page("test", 5, Fonts.pinned(), Backgrounds.builtin(), (side, side))
+    found = encoder.analyse(page.picture).level_map
+    assert found is not None
+    assert (found.cell, found.levels) == (16, 2)
+    wanted = np.zeros(found.values.shape, bool)
+    for line in page.lines:
+        left, top, right, bottom = (int(edge) // 16 for edge in line.box)
+        wanted[top : bottom + 1, left : right + 1] = True
+    of_print, of_ground = found.values[wanted], found.values[~wanted]
+    assert of_print.mean() > 0.75
+    assert of_ground.mean() < 0.1
+    assert encoder.analyse(page.picture, guidance=False).level_map is None
+
+
 def test_a_graph_that_tells_no_gain_has_its_maps_sent(bundle: Bundle, tmp_path: Path) -> None:
     graph = onnx.load(str(bundle.path(GUIDANCE)))
     del graph.graph.output[1]
@@ -132,9 +151,9 @@ def test_tiles_add_to_the_global_map(encoder: Encoder, draw: Draw) -> None:
     shape = cell_shape(size, size, CELL_OF_LARGE)
     patches = shrink(picture, CELL_OF_LARGE / settings.patch)
     assert patches.shape[:2] == (2 * side, 2 * side)
-    whole = pool(guide._global(patches)[0], shape)
-    tiled = guide._tiled(patches)
-    corner = guide._global(patches[:side, :side])[0]
+    whole = pool(guide._global(patches, ()).importance, shape)
+    tiled = guide._tiled(patches, ()).importance
+    corner = guide._global(patches[:side, :side], ()).importance
     rows = side // settings.patch
     assert np.allclose(tiled[:rows, :rows], corner / corner.mean(), rtol=1e-4)
     importance, _ = encoder.guide(picture)
@@ -147,7 +166,7 @@ def test_the_global_map_is_enough_where_its_patches_are_cells(encoder: Encoder, 
     picture = draw(size, size)
     importance, level_map = encoder.guide(picture)
     shape = cell_shape(size, size, level_map.cell)
-    assert np.array_equal(importance, pool(encoder._guide._global(picture)[0], shape))
+    assert np.array_equal(importance, pool(encoder._guide._global(picture, ()).importance, shape))
 
 
 def test_the_map_of_a_picture_of_4096_takes_the_memory_of_tiles(

@@ -28,7 +28,7 @@ from evaluation.judges.variants import Variant, names_of, read_variants
 from evaluation.report.records import Records
 from evaluation.stats.bootstrap import interval, resamples
 from scenes import WORDS, Backgrounds
-from shared.bundle import ADAPTER, DECODER, ENCODER, ENTROPY, GUIDANCE, MANIFEST, Bundle
+from shared.bundle import ADAPTER, DECODER, ENCODER, ENTROPY, GUIDANCE, MANIFEST, PRINT, Bundle
 from shared.errors import UsageError
 
 FORMATS = ("JPEG", "WebP", "AVIF")
@@ -42,7 +42,7 @@ def joint(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def changed(bundle: Bundle, folder: Path, part: str, fields: dict[str, Any]) -> Bundle:
     """A bundle without language model, its manifest changed in `fields` of a part."""
-    for name in (GUIDANCE, ENCODER, ENTROPY, DECODER, ADAPTER):
+    for name in (GUIDANCE, ENCODER, PRINT, ENTROPY, DECODER, ADAPTER):
         shutil.copy(bundle.path(name), folder)
     manifest = bundle.manifest.model_dump()
     manifest[part].update(fields)

@@ -70,7 +70,7 @@ def test_what_is_no_python_is_there(names: list[str]) -> None:
 
 
 def test_training_on_photographs_needs_no_scenes() -> None:
-    """Modules that draw scenes are the small models and one more; all others go without."""
+    """Modules that draw scenes or pages are the small models and these; all others go without."""
     program = """if True:
         import importlib, pkgutil, sys, warnings
         warnings.simplefilter("ignore")
@@ -87,7 +87,8 @@ def test_training_on_photographs_needs_no_scenes() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     drawing = [n for n in done.stdout.split() if not n.startswith("training.small_models.")]
-    assert drawing == ["training.bundle.map_gain", "training.loop.world"]
+    print_map = ["training.bundle.print_map", "training.codec.print_map"]
+    assert drawing == ["training.bundle.map_gain", *print_map, "training.loop.world"]
 
 
 def test_training_on_scenes_says_where_they_are() -> None:

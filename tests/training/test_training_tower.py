@@ -28,6 +28,7 @@ from shared.nets.adapter import load_adapter
 from shared.nets.guidance import Guidance, TowerGuidance
 from shared.nets.model_files import load_vision
 from training.bundle.graphs import check_graphs
+from training.bundle.tower import KEPT
 from training.loop.runner import load_checkpoint
 from training.loop.square import DEVIATION, MEAN
 from training.tower import memory, trainer
@@ -80,7 +81,7 @@ def test_from_photographs_to_an_answer(
     made = Bundle.open(out)
     assert (made.manifest.name, made.manifest.resolution) == ("mine", 96)
     assert made.codec_id == bundle.codec_id
-    for name in (bundles.ENCODER, bundles.ENTROPY, bundles.DECODER):
+    for name in KEPT:
         assert made.path(name).read_bytes() == bundle.path(name).read_bytes()
     vision = load_vision(str(models(kind)), torch.device("cpu"), torch.float32)
     assert made.manifest.tower == vision.spec()
@@ -304,7 +305,7 @@ def test_a_manifest_that_disagrees_with_its_files_is_refused(
     bundle: Bundle, tmp_path: Path, part: str, fields: dict[str, Any], told: str
 ) -> None:
     check_graphs(bundle)
-    for name in (GUIDANCE, bundles.ENCODER, bundles.ENTROPY, bundles.DECODER, ADAPTER):
+    for name in (GUIDANCE, ADAPTER, *KEPT):
         shutil.copy(bundle.path(name), tmp_path)
     manifest = bundle.manifest.model_dump(mode="json")
     manifest[part].update(fields)

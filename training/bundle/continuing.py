@@ -11,9 +11,6 @@ read as before.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +22,7 @@ from shared.bundle import Bundle, open_bundle
 from shared.coding.integer_layers import knows_before
 from shared.errors import UsageError
 from shared.nets.codec import Codec
+from training.bundle.copies import changed_copy, write_manifest
 from training.codec.trainer import load_codec
 from training.loop.runner import spent
 
@@ -39,29 +37,19 @@ def export_continuing(arguments: argparse.Namespace) -> None:
     base = open_bundle(arguments.bundle)
     codec = load_codec(arguments.continuing)
     out: Path = arguments.out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-        beside = Path(folder) / out.name
-        shutil.copytree(base.root, beside)
+    with changed_copy(base, out) as folder:
         with np.load(base.path(bundles.ENTROPY)) as file:
             arrays = dict(file)
         manifest = base.manifest.model_dump(mode="json")
         if not knows_before(arrays):
             manifest["codec"]["former_ids"].append(base.codec_id.hex())
-        np.savez_compressed(beside / bundles.ENTROPY, **_with_layers(arrays, codec))
+        np.savez_compressed(folder / bundles.ENTROPY, **_with_layers(arrays, codec))
         manifest["codec"] |= {"conditional": True, "layers": LAYERS}
-        entropy = bundles.describe_files(beside, [bundles.ENTROPY], (bundles.ENTROPY,))
+        entropy = bundles.describe_files(folder, [bundles.ENTROPY], (bundles.ENTROPY,))
         manifest["files"] |= {name: entry.model_dump() for name, entry in entropy.items()}
         manifest["provenance"]["continuing"] = _spent(arguments.continuing, manifest["provenance"])
-        made = bundles.Manifest.model_validate(manifest).model_dump(mode="json")
-        text = json.dumps(made, indent=1, sort_keys=True)
-        (beside / bundles.MANIFEST).write_text(text + "\n")
-        bundle = Bundle.open(beside)
-        for name in bundle.manifest.files:
-            bundle.path(name)  # checks its hash
-        if out.exists():
-            shutil.rmtree(out)
-        beside.replace(out)
+        write_manifest(bundles.Manifest.model_validate(manifest), folder)
+    bundle = Bundle.open(out)
     print(f"bundle {bundle.hex_id} of codec {bundle.codec_id.hex()} at {out}")
 
 

@@ -58,8 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of an `entropy --continuing` run of --bundle's codec",
     )
+    parser.add_argument("--print-map", type=Path, help="folder of a print_map run, for --bundle")
+    parser.add_argument("--data", type=Path, help="with --print-map: folder of photographs")
     parser.add_argument(
-        "--bundle", default="tiny", help="with --tower or --continuing: embedded name or folder"
+        "--bundle",
+        default="tiny",
+        help="with --tower, --continuing or --print-map: embedded name or folder",
     )
     parser.add_argument("--codec", type=Path, help="folder of the codec run")
     parser.add_argument("--clip", type=Path, help="folder of the clip run")
@@ -98,8 +102,16 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.continuing is not None:
         export_continuing(arguments)
         return
+    if arguments.print_map is not None:
+        # Print is learnt on Pages; the package without a checkout has none.
+        from training.bundle.print_map import export_print
+
+        export_print(arguments)
+        return
     if arguments.codec is None or arguments.clip is None:
-        raise UsageError("an export is made of --tower, of --continuing, or of --codec and --clip")
+        raise UsageError(
+            "an export is made of --tower, --continuing or --print-map, or of --codec and --clip"
+        )
     # Towers and language models of Scenes; the package without a checkout has no Scenes.
     from training.small_models.clip import load_clip, text_parts
     from training.small_models.llava import load_llava
@@ -149,14 +161,14 @@ def write_encoder(codec: Codec, path: Path) -> None:
     """encoder.onnx: `picture` f32 [1, 3, 16h, 16w] 0..1 -> `latent` f32 [1, C, h, w]."""
     example = torch.rand(1, 3, 4 * STRIDE, 6 * STRIDE)
     axes = {"picture": {2: "height", 3: "width"}, "latent": {2: "rows", 3: "columns"}}
-    write_onnx(EdgeAnalysis(codec.analysis), example, path, "latent", axes)
+    write_onnx(EdgeAnalysis(codec.analysis), example, path, ("latent",), axes)
 
 
 def write_guidance(visual: Any, path: Path) -> None:
     """guidance.onnx: `picture` f32 [1, 3, S, S] 0..1 -> `importance` f32 [1, S/p, S/p]."""
     side = visual.image_size[0]
     guidance = Guidance(visual, MEAN, DEVIATION).eval()
-    write_onnx(guidance, torch.rand(1, 3, side, side), path, "importance", {})
+    write_onnx(guidance, torch.rand(1, 3, side, side), path, ("importance",), {})
 
 
 @torch.no_grad()

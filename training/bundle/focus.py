@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +29,7 @@ from scenes.world import PLURALS
 from shared.bundle import GUIDANCE, Bundle, open_bundle
 from shared.errors import UsageError
 from shared.libraries import import_onnxruntime
+from training.bundle.copies import changed_copy
 from training.bundle.map_gain import tokens_of, write_guidance_manifest
 
 SHOWN: Final = "shown"
@@ -68,14 +67,9 @@ def main(arguments: argparse.Namespace) -> None:
         f"{float(shown[found].mean()):.3f}"
     )
     out: Path = arguments.out
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-        beside = Path(folder) / out.name
-        shutil.copytree(bundle.root, beside)
-        onnx.save(with_shown(graph, head, bundle), str(beside / GUIDANCE))
-        write_guidance_manifest(bundle, beside)
-        if out.exists():
-            shutil.rmtree(out)
-        beside.replace(out)
+    with changed_copy(bundle, out) as folder:
+        onnx.save(with_shown(graph, head, bundle), str(folder / GUIDANCE))
+        write_guidance_manifest(bundle, folder)
     print(f"bundle {Bundle.open(out).hex_id} at {out}")
 
 

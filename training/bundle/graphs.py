@@ -20,9 +20,14 @@ OPSET = 18
 
 
 def write_onnx(
-    module: nn.Module, example: Tensor, path: Path, output: str, axes: dict[str, dict[int, str]]
+    module: nn.Module,
+    example: Tensor,
+    path: Path,
+    outputs: tuple[str, ...],
+    axes: dict[str, dict[int, str]],
+    taken: str = "picture",
 ) -> None:
-    """A graph from `picture` to `output`; `axes` names those that are free."""
+    """A graph from what is `taken` to `outputs`; `axes` names those that are free."""
     # The trace-based exporter: its graphs are smaller, and these modules have no branches on data.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -31,8 +36,8 @@ def write_onnx(
             module,
             (example,),
             str(path),
-            input_names=["picture"],
-            output_names=[output],
+            input_names=[taken],
+            output_names=list(outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
@@ -52,6 +57,8 @@ def check_graphs(bundle: Bundle) -> None:
     channels = manifest.codec.latent_channels
     _require(bundle, bundles.GUIDANCE, [1, 3, side, side], [1, grid, grid])
     _require(bundle, bundles.ENCODER, [1, 3, None, None], [1, channels, None, None])
+    if bundle.has(bundles.PRINT):
+        _require(bundle, bundles.PRINT, [1, channels, None, None], [1, None, None])
     if manifest.tower.grid is not None and manifest.tower.patch * manifest.tower.grid != side:
         raise UsageError(
             f"guidance looks at {side} pixels, the tower at {manifest.tower.patch} times "

@@ -10,9 +10,6 @@ gets a second output, `gain`: the edge sends a map where it is above 0. What dec
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,9 +22,10 @@ from PIL import Image
 
 from scenes import WORLDS, Backgrounds, render
 from scenes.pages import Fonts, render_page
-from shared.bundle import GUIDANCE, MANIFEST, Bundle, describe_files, open_bundle
+from shared.bundle import GUIDANCE, Bundle, describe_files, open_bundle
 from shared.errors import UsageError
 from shared.libraries import import_onnxruntime
+from training.bundle.copies import changed_copy, write_manifest
 from training.loop.pictures import photographs
 
 GAIN: Final = "gain"
@@ -70,14 +68,9 @@ def main(arguments: argparse.Namespace) -> None:
         f"{shares[1]:.1%} of {len(other)} photographs and pages"
     )
     out: Path = arguments.out
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-        beside = Path(folder) / out.name
-        shutil.copytree(bundle.root, beside)
-        onnx.save(with_gain(graph, weights, bias), str(beside / GUIDANCE))
-        write_guidance_manifest(bundle, beside)
-        if out.exists():
-            shutil.rmtree(out)
-        beside.replace(out)
+    with changed_copy(bundle, out) as folder:
+        onnx.save(with_gain(graph, weights, bias), str(folder / GUIDANCE))
+        write_guidance_manifest(bundle, folder)
     print(f"bundle {Bundle.open(out).hex_id} at {out}")
 
 
@@ -218,7 +211,5 @@ def _named(name: str) -> str:
 
 def write_guidance_manifest(bundle: Bundle, folder: Path) -> None:
     """The manifest of `bundle` for a folder whose guidance graph is another."""
-    manifest = bundle.manifest
-    files = {**manifest.files, **describe_files(folder, [GUIDANCE], [GUIDANCE])}
-    written = manifest.model_copy(update={"files": files}).model_dump()
-    (folder / MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    files = {**bundle.manifest.files, **describe_files(folder, [GUIDANCE], [GUIDANCE])}
+    write_manifest(bundle.manifest.model_copy(update={"files": files}), folder)

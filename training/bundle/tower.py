@@ -33,8 +33,8 @@ from training.codec.quantise import quantise_guidance
 from training.loop.runner import spent
 from training.tower.runs import load_tower_run
 
-EDGE: Final = (bundles.GUIDANCE, bundles.ENCODER, bundles.ENTROPY)
-KEPT: Final = (bundles.ENCODER, bundles.ENTROPY, bundles.DECODER)
+EDGE: Final = (bundles.GUIDANCE, bundles.ENCODER, bundles.PRINT, bundles.ENTROPY)
+KEPT: Final = (bundles.ENCODER, bundles.ENTROPY, bundles.DECODER, bundles.PRINT)
 EXACT: Final = 1e-3  # of the largest importance, between ONNX and torch in float32
 QUANTISED: Final = 0.1  # of the mean importance, root mean square, in 8 bits
 
@@ -65,7 +65,7 @@ def export_tower(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         beside = Path(folder) / out.name
         beside.mkdir()
-        for name in base.manifest.files if own else KEPT:
+        for name in base.manifest.files if own else filter(base.has, KEPT):
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(base.path(name), beside / name)
         line = f"all but the adapter is that of {base.manifest.name}"
@@ -100,7 +100,7 @@ def _guidance(vision: Vision, base: Bundle, folder: Path) -> str:
     square = nn.functional.interpolate(picture, (module.side,) * 2, mode="bicubic").clamp(0, 1)
     with torch.no_grad():
         wanted = module(square)
-        write_onnx(module, square, path, "importance", {})
+        write_onnx(module, square, path, ("importance",), {})
     exact = float((_run(path, square) - wanted).abs().max() / wanted.max())
     quantise_guidance(path)
     error = _run(path, square) - wanted

@@ -8,8 +8,11 @@ const FORMAT = 4;
 const ID_BYTES = 4;
 const CODEC_FILES = ["decoder.safetensors", "entropy.npz"] as const;
 const EDGE_FILES = ["guidance.onnx", "encoder.onnx", "entropy.npz"] as const;
+const PRINT = "print.onnx"; // where the bundle has one
 
-export type EdgeFile = (typeof EDGE_FILES)[number];
+type Files = Record<(typeof EDGE_FILES)[number], Uint8Array<ArrayBuffer>> & {
+  [PRINT]?: Uint8Array<ArrayBuffer>;
+};
 
 /** What the edge reads of manifest.json. */
 export interface Manifest {
@@ -35,7 +38,7 @@ export interface Bundle {
   readonly id: string; // 8 hexadecimal digits
   readonly codecId: Uint8Array; // what streams name
   readonly manifest: Manifest;
-  readonly files: Readonly<Record<EdgeFile, Uint8Array<ArrayBuffer>>>;
+  readonly files: Readonly<Files>;
 }
 
 /**
@@ -53,14 +56,15 @@ export async function fetchBundle(connection: Connection, id: string): Promise<B
   if (manifest.format !== FORMAT) {
     throw corrupt(`the bundle ${id} has format ${manifest.format}, this edge knows ${FORMAT}`);
   }
-  const fetched = EDGE_FILES.map(async (name) => {
+  const names = [...EDGE_FILES, ...(PRINT in manifest.files ? [PRINT] : [])];
+  const fetched = names.map(async (name) => {
     const file = await connection.bytes(`${url}/files/${name}`);
     if ((await sha256(file)) !== manifest.files[name]?.sha256) {
       throw corrupt(`${name} came over the wire with another hash than the manifest's`);
     }
     return [name, file] as const;
   });
-  const files = Object.fromEntries(await Promise.all(fetched)) as Bundle["files"];
+  const files = Object.fromEntries(await Promise.all(fetched)) as Files;
   return { id, codecId: await codecIdOf(manifest), manifest, files };
 }
 

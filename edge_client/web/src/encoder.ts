@@ -1,6 +1,7 @@
 // The edge's half of the codec: edge_client/coding/encoder.py.
 //
 //   picture --guidance.onnx--> level map --+
+//      |                    .-print.onnx-^ |
 //      `-----encoder.onnx--> latent -------+--entropy network, ANS--> stream
 
 import { type Bitstream, LIMITS, MAX_QUALITY_CODE, writeBitstream } from "./bitstream.js";
@@ -15,6 +16,7 @@ import { flatCodes, type Grid, latentShape, type LevelMap, STRIDE } from "./leve
 import { interpolate, roundHalfEven } from "./numbers.js";
 import type { Picture } from "./pictures/picture.js";
 import { crop } from "./pictures/picture.js";
+import { PrintGuide } from "./print_map.js";
 import { spans } from "./tiles.js";
 
 export const MAX_QUALITY = MAX_QUALITY_CODE / 20;
@@ -120,16 +122,19 @@ export class Encoder {
     readonly bundle: Bundle,
     private readonly transform: Graph,
     private readonly guide: Guide,
+    private readonly print: PrintGuide | null,
     private readonly model: EntropyModel,
   ) {}
 
   static async open(bundle: Bundle, runtime: Runtime = {}): Promise<Encoder> {
     const { files, manifest } = bundle;
     // One after the other: the first starts the runtime.
-    const transform = await openGraph(files["encoder.onnx"], "picture", "latent", runtime);
-    const guidance = await openGraph(files["guidance.onnx"], "picture", "importance", runtime);
+    const transform = await openGraph(files["encoder.onnx"], "picture", runtime);
+    const guide = new Guide(manifest, await openGraph(files["guidance.onnx"], "picture", runtime));
+    const file = files["print.onnx"];
+    const print = file ? new PrintGuide(await openGraph(file, "latent", runtime)) : null;
     const model = await EntropyModel.load(files["entropy.npz"]);
-    return new Encoder(bundle, transform, new Guide(manifest, guidance), model);
+    return new Encoder(bundle, transform, guide, print, model);
   }
 
   /** Run guidance and transform on a picture. */
@@ -142,9 +147,11 @@ export class Encoder {
         "lower the resolution",
       );
     }
-    const map = guidance ? await this.guide.map(picture) : null;
+    let levelMap = guidance ? await this.guide.paying(picture) : null;
     const latent = await this.latentOf(picture);
-    const levelMap = map?.isFlat ? null : map;
+    if (guidance && !levelMap && this.print) {
+      levelMap = await this.print.paying(latent, latentShape(width, height));
+    }
     return new Analysed(width, height, latent, levelMap, this.model, this.bundle.codecId);
   }
 
@@ -161,14 +168,16 @@ export class Encoder {
         const part = crop(picture, across.low, down.low, wide, down.high - down.low);
         const shape = latentShape(part.width, part.height);
         const [padded, tall] = [shape.columns * STRIDE, shape.rows * STRIDE];
-        const planes = await this.transform.run(planesOf(part, padded, tall), padded, tall);
+        const planes = planesOf(part, padded, tall);
+        const outputs = await this.transform.run(planes, { rows: tall, columns: padded });
+        const found = outputs["latent"]!;
         const size = shape.rows * shape.columns;
         for (let row = down.start / STRIDE; row < down.stop / STRIDE; row++) {
           for (let column = across.start / STRIDE; column < across.stop / STRIDE; column++) {
             const [y, x] = [row - down.low / STRIDE, column - across.low / STRIDE];
             const to = (row * columns + column) * channels;
             const from = y * shape.columns + x;
-            for (let c = 0; c < channels; c++) latent[to + c] = planes[c * size + from]!;
+            for (let c = 0; c < channels; c++) latent[to + c] = found[c * size + from]!;
           }
         }
       }

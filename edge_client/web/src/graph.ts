@@ -1,11 +1,15 @@
-// ONNX graphs of one picture, run by onnxruntime-web.
+// ONNX graphs of one input, run by onnxruntime-web.
 
 import * as ort from "onnxruntime-web/wasm";
 
-/** Runs a graph that takes planes [1, 3, height, width] in 0..1. */
+import type { Shape } from "./level_map.js";
+
+/** Runs a graph that takes planes [1, C, rows, columns]; gives its outputs by name. */
 export interface Graph {
-  run(planes: Float32Array, width: number, height: number): Promise<Float32Array>;
+  run(planes: Float32Array, { rows, columns }: Shape): Promise<Outputs>;
 }
+
+export type Outputs = Readonly<Record<string, Float32Array>>;
 
 /** Where onnxruntime's wasm lies, and how many threads run it. */
 export interface Runtime {
@@ -19,17 +23,17 @@ export interface Runtime {
 export async function openGraph(
   file: Uint8Array,
   input: string,
-  output: string,
   { wasm, threads }: Runtime,
 ): Promise<Graph> {
   if (wasm !== undefined) ort.env.wasm.wasmPaths = { wasm };
   if (threads !== undefined) ort.env.wasm.numThreads = threads;
   const session = await ort.InferenceSession.create(file, { executionProviders: ["wasm"] });
   return {
-    async run(planes, width, height) {
-      const tensor = new ort.Tensor("float32", planes, [1, 3, height, width]);
-      const results = await session.run({ [input]: tensor });
-      return results[output]!.data as Float32Array;
+    async run(planes, { rows, columns }) {
+      const channels = planes.length / (rows * columns);
+      const tensor = new ort.Tensor("float32", planes, [1, channels, rows, columns]);
+      const results = Object.entries(await session.run({ [input]: tensor }));
+      return Object.fromEntries(results.map(([name, { data }]) => [name, data as Float32Array]));
     },
   };
 }

@@ -14,6 +14,11 @@ const CELL_OF_LARGE = 32; // pixels a side at least
 /** Importance of places, row by row. */
 export type Importance = Grid<Float32Array>;
 
+/** Importance of what was looked at, and what a level map of it is expected to gain. */
+interface Look extends Importance {
+  readonly gain: number;
+}
+
 /** Turns a picture into its level map. */
 export class Guide {
   constructor(
@@ -21,28 +26,30 @@ export class Guide {
     private readonly graph: Graph,
   ) {}
 
-  async map(picture: Picture): Promise<LevelMap> {
-    const { cell: small, levels, k, step, side } = this.manifest.guidance;
+  /** The level map of a picture; null where none is expected to pay. */
+  async paying(picture: Picture): Promise<LevelMap | null> {
+    const { cell: small, levels, k, step, side, patch } = this.manifest.guidance;
     const isSeenWhole = Math.max(picture.width, picture.height) <= side;
     const cell = isSeenWhole ? small : Math.max(small, CELL_OF_LARGE);
-    const { rows, columns, values } = await this.cells(picture, cell);
-    return new LevelMap(quantiseImportance(values, levels, k), rows, columns, cell, levels, step);
-  }
-
-  private async cells(picture: Picture, cell: number): Promise<Importance> {
-    const { side, patch } = this.manifest.guidance;
     const shape = cellShape(picture.width, picture.height, cell);
     const patches = shrink(picture, cell / patch);
-    if (Math.max(patches.width, patches.height) <= side) {
-      return pool(await this.whole(picture), shape);
+    const inTiles = Math.max(patches.width, patches.height) > side;
+    const { gain, ...look } = await this.whole(inTiles ? patches : picture);
+    if (gain <= 0) return null;
+    let { values } = pool(look, shape);
+    if (inTiles) {
+      const local = pool(await this.tiled(patches), shape);
+      const global = ofMeanOne({ ...shape, values });
+      values = global.values.map((value, i) => value + local.values[i]!);
     }
-    const local = pool(await this.tiled(patches), shape);
-    const global = ofMeanOne(pool(await this.whole(patches), shape));
-    return { ...shape, values: global.values.map((value, i) => value + local.values[i]!) };
+    const { rows, columns } = shape;
+    const found = quantiseImportance(values, levels, k);
+    const map = new LevelMap(found, rows, columns, cell, levels, step);
+    return map.isFlat ? null : map;
   }
 
   /** The picture lies in the top left corner of the square, its long side filling it. */
-  private whole(picture: Picture): Promise<Importance> {
+  private whole(picture: Picture): Promise<Look> {
     const [width, height] = fitted(picture.width, picture.height, this.manifest.guidance.side);
     return this.attention(scale(picture, width, height));
   }
@@ -68,8 +75,11 @@ export class Guide {
     return { ...shape, values: total.map((value, i) => value / count[i]!) };
   }
 
-  /** Attention to the patches of a picture that is at most as large as the square. */
-  private async attention(picture: Picture): Promise<Importance> {
+  /**
+   * Attention to the patches of a picture that is at most as large as the square. A level map gains
+   * anything where the graph does not say.
+   */
+  private async attention(picture: Picture): Promise<Look> {
     const { side, patch } = this.manifest.guidance;
     const planes = new Float32Array(3 * side * side);
     this.manifest.tower.fill.forEach((colour, channel) => {
@@ -81,14 +91,14 @@ export class Guide {
         }
       }
     });
-    const all = await this.graph.run(planes, side, side);
+    const { importance, gain } = await this.graph.run(planes, { rows: side, columns: side });
     const wide = Math.ceil(side / patch);
     const { rows, columns } = cellShape(picture.width, picture.height, patch);
     const values = new Float32Array(rows * columns);
     for (let row = 0; row < rows; row++) {
-      values.set(all.subarray(row * wide, row * wide + columns), row * columns);
+      values.set(importance!.subarray(row * wide, row * wide + columns), row * columns);
     }
-    return { rows, columns, values };
+    return { rows, columns, values, gain: gain?.[0] ?? Infinity };
   }
 }
 
