@@ -90,6 +90,15 @@ def test_the_page_is_enough_to_find_the_frames() -> None:
     )
 
 
+def test_the_page_is_enough_to_find_a_base() -> None:
+    header = frames.read_header(example())
+    data = frames.Writer(header, 0x89ABCDEF).head
+    at = len(header.to_bytes())
+    assert (data[at], data[at + 1 : at + 5].hex()) == (0x42, "efcdab89")
+    crc = zlib.crc32(data[at : at + 5]) & 0xFFFF
+    assert data[at + 5 :] == crc.to_bytes(2, "little")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
