@@ -36,6 +36,7 @@ def test_a_small_run_writes_the_tables(tmp_path: Path) -> None:
         bundle="tiny",
         threads=1,
         edge_float=None,
+        pages=0,
         report=tmp_path / "results.md",
         results=tmp_path / "runs",
         words=("quantisation", "--pictures", "1"),
@@ -52,6 +53,24 @@ def test_a_small_run_writes_the_tables(tmp_path: Path) -> None:
     rising = [sizes[name] for name in ("dead zones, 0.1 a bit", "as it ships", "plain rounding")]
     assert np.diff(rising).min() > 0, "a dearer bit makes a smaller stream"
     assert sizes["decoder in float32"] == sizes["as it ships"]
+
+
+def test_print_is_read_again_by_way(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantisation, "PAGE_SIDE", 192)
+    monkeypatch.setattr(quantisation, "READ_AT", (6.0,))
+    ways = quantisation.Ways(bundle, None, b"")
+    ways.names = [quantisation.AS_IT_IS, "plain rounding"]
+    arguments = argparse.Namespace(pages=1, threads=1, results=tmp_path)
+    written = quantisation.print_read(ways, arguments)
+    assert "Print: 1 pages of the test split at 192 pixels" in written
+    sizes = {
+        key["codec"]: value["bytes"]
+        for key, value in Records(tmp_path / "reading.jsonl")
+        if "quality" in key
+    }
+    assert sizes["quantisation; plain rounding"] > sizes["quantisation; as it ships"]
 
 
 def test_edge_graphs_of_another_codec_are_refused(tmp_path: Path, bundle: Bundle) -> None:

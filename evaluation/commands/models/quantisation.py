@@ -11,6 +11,7 @@ import functools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,13 @@ from torch import nn
 from tqdm import tqdm
 
 from cloud_server.inference.decoder import Decoder
+from cloud_server.inference.mllm.rapidocr import Reader
 from edge_client.coding.encoder import Encoder
+from edge_client.pictures.images import Picture
 from evaluation.codecs.cotam import CotamCodec, Received
+from evaluation.codecs.senders import Prepared, Sender
 from evaluation.commands.models.ablations import bundle_of_adapter
+from evaluation.commands.pictures.reading import Reading, pages, scores_of
 from evaluation.judges.accuracy import Condition, Measured, collect
 from evaluation.judges.conditions import Transmit
 from evaluation.judges.equal_accuracy import overall
@@ -32,7 +37,8 @@ from evaluation.judges.options import add_scene_options
 from evaluation.judges.variants import Variant
 from evaluation.report.document import command_line, table, write_section
 from evaluation.report.records import Records
-from evaluation.stats.bootstrap import SEED, resamples
+from evaluation.stats.bootstrap import SEED, resamples, with_interval
+from evaluation.stats.equal_score import changes
 from scenes import Backgrounds, Scene, render
 from shared.bundle import ADAPTER, Bundle, open_bundle
 from shared.coding.symbol_coder import BIT_PRICE
@@ -41,6 +47,10 @@ from shared.nets.adapter import LatentAdapter, load_adapter
 
 PICTURES: Final = 40
 QUALITIES: Final = (0.0, 1.0, 3.0)
+PAGES: Final = 8
+PAGE_SIDE: Final = 384
+READ_AT: Final = (4.0, 5.0, 6.0)  # qualities at which most of a page is read
+WINDOW: Final = (0.6, 0.8)  # of its characters
 RESAMPLES: Final = 400
 PRICES: Final = (0.0, 0.03, 0.06, 0.1)
 AS_IT_IS: Final = "as it ships"
@@ -55,6 +65,9 @@ _PREFIX: Final = "quantisation; "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scene_options(parser, PICTURES, QUALITIES)
+    parser.add_argument(
+        "--pages", type=int, default=PAGES, help="pages of the test split that are read again"
+    )
     parser.add_argument(
         "--edge-float",
         metavar="BUNDLE",
@@ -78,7 +91,10 @@ def main(arguments: argparse.Namespace) -> None:
         measure(bundle, adapter, ways, arguments, records)
         times = ways.times(arguments.pictures)
     measured = collect(records, bundle.hex_id, arguments.pictures)
-    write_section(arguments.report, "quantisation", text(measured, ways, times, bundle, arguments))
+    parts = [text(measured, ways, times, bundle, arguments)]
+    if arguments.pages:
+        parts.append(print_read(ways, arguments))
+    write_section(arguments.report, "quantisation", "\n\n".join(parts))
 
 
 def round_weights(adapter: LatentAdapter) -> None:
@@ -113,21 +129,42 @@ class Ways:
 
     def show(self, scene: Scene) -> Transmit:
         """What the model gets of a scene under a condition."""
+        sent = self._sent(scene.picture)
+        return lambda condition: sent(condition.codec.removeprefix(_PREFIX), condition.quality)
+
+    def senders(self) -> list[Sender]:
+        """Each way that changes pixels, as readers compare them."""
+
+        def prepare(name: str, picture: Picture) -> Prepared:
+            sent = self._sent(picture)
+
+            def send(quality: float) -> tuple[int, Picture]:
+                size, decoded = sent(name, quality)
+                return size, decoded.picture
+
+            return Prepared({"codec": _PREFIX + name, "bundle": self.cotam.bundle.hex_id}, send)
+
+        return [
+            Sender(name, READ_AT, functools.partial(prepare, name))
+            for name in self.names
+            if name != ADAPTER_8
+        ]
+
+    def _sent(self, picture: Picture) -> Callable[[str, float], Received]:
+        """A picture by way and quality: bytes, and what comes back."""
         analysed = functools.cache(
-            lambda name: self.encoders.get(name, self.cotam.encoder).analyse(scene.picture)
+            lambda name: self.encoders.get(name, self.cotam.encoder).analyse(picture)
         )
 
-        def show(condition: Condition) -> Received:
-            name = condition.codec.removeprefix(_PREFIX)
+        def sent(name: str, quality: float) -> Received:
             found = analysed(name if name in self.encoders else AS_IT_IS)
-            stream = found.code(condition.quality, self.prices.get(name, BIT_PRICE))
-            decoder = self.decoders.get(name, self.cotam.decoder)
-            decoded = decoder.decode(stream)
+            stream = found.code(quality, self.prices.get(name, BIT_PRICE))
+            decoded = self.decoders.get(name, self.cotam.decoder).decode(stream)
             if name == ADAPTER_8:
                 decoded = replace(decoded, bundle_id=self.adapter)
             return len(stream.to_bytes()), decoded
 
-        return show
+        return sent
 
     def times(self, pictures: int) -> dict[str, tuple[float, float]]:
         """Processor milliseconds of a scene by way: to a stream, and from its latents to pixels."""
@@ -213,5 +250,36 @@ def text(
             ),
             f"Accuracy in percent at quality {near:g}:",
             table(["", "bytes", *SHOWN], scores),
+        ]
+    )
+
+
+def print_read(ways: Ways, arguments: argparse.Namespace) -> str:
+    """Bits at equal share of characters that a reader finds again of pages, by way."""
+    senders = ways.senders()
+    reading = Reading(Reader(arguments.threads), Records(arguments.results / "reading.jsonl"))
+    subjects = tqdm(list(pages(arguments.pages, PAGE_SIDE)), desc="reading", unit="page")
+    measured = [one for one in (reading.subject(s, senders) for s in subjects) if any(one.legible)]
+    if not measured:
+        raise UsageError("no line of these pages is legible uncompressed", hint="take more --pages")
+    scores = {sender.name: scores_of(measured, sender.name) for sender in senders}
+    weights = resamples(len(measured), RESAMPLES)
+    rows = []
+    for name, reached in scores.items():
+        sizes, shares = reached.curves(weights[:1])
+        bits = ""
+        if name != AS_IT_IS:
+            bits = with_interval(changes(scores[AS_IT_IS], reached, weights, *WINDOW))
+        cells = (
+            f"{size:,.0f}: {share:.3f}" for size, share in zip(sizes[0], shares[0], strict=True)
+        )
+        rows.append([name, bits, *cells])
+    low, high = WINDOW
+    return "\n\n".join(
+        [
+            f"Print: {len(measured)} pages of the test split at {PAGE_SIDE} pixels, read again by "
+            f"{reading.judge}; bits at {low:g} to {high:g} of the characters of the lines that are "
+            "legible uncompressed, and bytes with their share by quality.",
+            table(["", "bits at equal share", *(f"quality {q:g}" for q in READ_AT)], rows),
         ]
     )

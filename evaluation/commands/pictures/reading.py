@@ -86,7 +86,7 @@ def main(arguments: argparse.Namespace) -> None:
         *(classical(form, LADDERS[form]) for form in LADDERS if form.name in arguments.formats),
     ]
     records = Records(arguments.results / "reading.jsonl")
-    read = _Reading(Reader(arguments.threads), records)
+    read = Reading(Reader(arguments.threads), records)
     measured = [read.subject(s, senders) for s in tqdm(subjects, desc="reading", unit="picture")]
     name = f"reading_{where}_{arguments.side}"
     report = _Report(senders, subjects, measured, arguments)
@@ -104,12 +104,16 @@ def _subjects(arguments: argparse.Namespace) -> tuple[str, list[Subject]]:
             for path, picture in zip(pictures.files, scaled, strict=True)
         ]
     try:
-        return "pages", list(_pages(arguments.most, arguments.side))
+        return "pages", list(pages(arguments.most, arguments.side))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _pages(count: int, side: int) -> Iterator[Subject]:
+def pages(count: int, side: int) -> Iterator[Subject]:
+    """Pages 0 .. count - 1 of the test split, `side` pixels square.
+
+    Raises ValueError without their fonts.
+    """
     fonts, backgrounds = Fonts.pinned(), Backgrounds.builtin()
     for index in range(count):
         page = render_page("test", index, fonts, backgrounds, (side, side))
@@ -133,7 +137,7 @@ class Measured:
     found: dict[str, list[list[int]]]
 
 
-class _Reading:
+class Reading:
     """Reads pictures as they come back, or takes what is on record."""
 
     def __init__(self, reader: Reader, records: Records) -> None:
@@ -183,6 +187,20 @@ class _Reading:
         return {"bytes": size, "lines": rows}
 
 
+def scores_of(measured: Sequence[Measured], sender: str) -> Scores:
+    """Characters of the legible lines that were found, of those there are; each picture has one."""
+    masks = [np.array(one.legible) for one in measured]
+    counts = [
+        np.array(one.characters)[mask].sum() for one, mask in zip(measured, masks, strict=True)
+    ]
+    points = [
+        np.array(one.found[sender])[:, mask].sum(1)
+        for one, mask in zip(measured, masks, strict=True)
+    ]
+    sizes = [one.sizes[sender] for one in measured]
+    return Scores(np.array(sizes, float).T, np.array(points, float).T, np.array(counts, float))
+
+
 def _prints(value: Fields) -> Iterator[Print]:
     return (Print(text, quad) for text, quad in value["lines"])
 
@@ -205,22 +223,8 @@ class _Report:
         self.measured = [measured[i] for i in kept]
         self.kinds = np.array([subjects[i].kind for i in kept])
         self.all_measured, self.all_kinds = measured, [s.kind for s in subjects]
-        self.scores = {sender.name: self._scores(sender.name) for sender in senders}
+        self.scores = {sender.name: scores_of(self.measured, sender.name) for sender in senders}
         self.drawn = resamples(len(kept), arguments.resamples)
-
-    def _scores(self, name: str) -> Scores:
-        """Characters of the legible lines that were found, of those there are."""
-        masks = [np.array(one.legible) for one in self.measured]
-        counts = [
-            np.array(one.characters)[mask].sum()
-            for one, mask in zip(self.measured, masks, strict=True)
-        ]
-        points = [
-            np.array(one.found[name])[:, mask].sum(1)
-            for one, mask in zip(self.measured, masks, strict=True)
-        ]
-        sizes = [one.sizes[name] for one in self.measured]
-        return Scores(np.array(sizes, float).T, np.array(points, float).T, np.array(counts, float))
 
     def text(self, cotam: CotamCodec, name: str) -> str:
         """The section of the report."""
