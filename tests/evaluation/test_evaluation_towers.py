@@ -28,5 +28,5 @@ def test_what_was_measured_is_not_measured_again(
     evaluation.main()
     text = report.read_text()
     costs_told = "| clip | 192 wide, 16x16 | 3 | 0.1 | 0.0 | 1.0 | 0.2 | 1 | 0.0 | 25 | 195 |"
-    assert f"{costs_told} 40 | -10.0, -5.0, +1.0 |" in text
+    assert f"{costs_told} 40 | 2.67 | -10.0, -5.0, +1.0 |" in text
     assert "`python -m evaluation towers --small --classes clip --minutes 2 --batch 8`" in text

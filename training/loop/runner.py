@@ -310,6 +310,8 @@ class Runner(Generic[Model]):
 
     def _report(self, means: dict[str, float], bar: tqdm[Any]) -> None:
         line = {"step": self.step, "minutes": round(self.elapsed / 60, 2), **means}
+        if self.options.device == "cuda":
+            line["gigabytes"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
         with (self.options.out / "curve.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         bar.write(" ".join(f"{k}={v}" for k, v in line.items()), file=sys.stderr)

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of photographs to train on")
     parser.add_argument("--batch", type=int, default=1, help="pictures a step")
     parser.add_argument("--resolution", type=int, help=f"long side; default {LONG_SIDE}")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="to train on")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -55,9 +56,12 @@ def main(arguments: argparse.Namespace) -> None:
     for kind in arguments.classes:
         settings = {name: getattr(arguments, name) for name in ("small", "minutes", "batch")}
         key = {"kind": kind, "resolution": _resolution(arguments), **settings}
+        if arguments.device != "cpu":
+            key["device"] = arguments.device
         with tempfile.TemporaryDirectory(prefix=f"tower-{kind}-") as folder:
             place = Path(folder)
-            rows.append(_row(kind, records.measure(key, _measure, key, place, records, arguments)))
+            found = records.measure(key, _measure, key, place, records, arguments)
+            rows.append(_row(kind, found, arguments))
         body = "\n\n".join([command_line(arguments.words), _text(arguments), table(HEAD, rows)])
         write_section(arguments.report, "towers_small" if arguments.small else "towers", body)
     print(f"the table is in {arguments.report}", file=sys.stderr)
@@ -79,7 +83,7 @@ def _measure(key: Fields, folder: Path, records: Records, arguments: argparse.Na
     run, made = folder / "run", folder / "made"
     data = ("--data", arguments.data or photographs[0].parent, "--resolution", resolution)
     how = ("--minutes", arguments.minutes, "--batch", arguments.batch, "--threads", 1)
-    what = ("--mllm", model, "--bundle", "tiny", "--device", "cpu", "--out", run)
+    what = ("--mllm", model, "--bundle", "tiny", "--device", arguments.device, "--out", run)
     _training("tower", *what, *data, *how)
     _training("export", "--tower", run, "--bundle", "tiny", "--name", kind, "--out", made)
     curve = json.loads((run / "curve.jsonl").read_text().splitlines()[-1])
@@ -94,6 +98,7 @@ def _measure(key: Fields, folder: Path, records: Records, arguments: argparse.Na
         raise UsageError(f"{kind}: {answers[0].view} at {answers[0].image.width} pixels")
     return {
         **cost,
+        "memory": curve.get("gigabytes", cost["memory"]),
         "steps": curve["step"],
         "gains": [curve[f"high{code}"] / curve[f"bare{code}"] - 1 for code in VALIDATION_CODES],
         "spec": bundle.manifest.tower.model_dump(mode="json"),
@@ -147,11 +152,11 @@ def _guidance_ms(bundle: Bundle) -> float:
 HEAD: Final = (
     *("class", "tower", "views", "coding, s", "a step, s", "memory, GB"),
     *("guidance, MB", "guidance, ms", "adapter, MB", "looking, ms", "an answer, ms"),
-    *("steps", "high level loss, %"),
+    *("steps", "pictures a second", "high level loss, %"),
 )
 
 
-def _row(kind: str, found: Fields) -> list[str]:
+def _row(kind: str, found: Fields, arguments: argparse.Namespace) -> list[str]:
     spec = TowerSpec.model_validate(found["spec"])
     grid = "any shape" if spec.grid is None else f"{spec.grid}x{spec.grid}"
     return [
@@ -163,6 +168,7 @@ def _row(kind: str, found: Fields) -> list[str]:
         f"{found['adapter_mb']:.1f}",
         *(f"{found[name]:.0f}" for name in ("vision_ms", "answer_ms")),
         str(found["steps"]),
+        f"{found['steps'] * arguments.batch / (60 * arguments.minutes):.2f}",
         ", ".join(f"{100 * gain:+.1f}" for gain in found["gains"]),
     ]
 
@@ -171,13 +177,15 @@ def _text(arguments: argparse.Namespace) -> str:
     size = "small" if arguments.small else "of their true shapes"
     data = "the examples" if arguments.data is None else "photographs"
     codes = ", ".join(map(str, VALIDATION_CODES))
+    how = "the CPU in float32" if arguments.device == "cpu" else "a GPU in bfloat16"
     return (
-        f"Towers {size} with random weights and a small language model, on the CPU in float32, "
-        f"each trained on {data} for {arguments.minutes:g} minutes, {arguments.batch} a step, "
+        f"Towers {size} with random weights and a small language model, each trained on {how} on "
+        f"{data} for {arguments.minutes:g} minutes, {arguments.batch} a step, "
         f"exported, served, and asked about a picture of {PICTURE[0]}x{PICTURE[1]} by an edge that "
         f"chose nothing: all answers came with `view: adapter` about {_resolution(arguments)} "
         "pixels, as the manifest says. Coding, step, memory and guidance are of one picture and "
-        "one thread, in processor time; guidance is one view; looking and the answer "
+        "one thread, in processor time (memory on a GPU: of the training, at most); guidance is "
+        "one view; pictures a second are those that all steps saw; looking and the answer "
         f"({TOKENS} tokens) are by the server's clock. Last, what the adapter changes of the high "
         "level loss of pictures that were kept aside, in percent, at "
         f"quality codes {codes}."

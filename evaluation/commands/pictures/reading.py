@@ -34,7 +34,7 @@ from shared.bundle import open_bundle
 from shared.errors import UsageError
 
 QUALITIES: Final = (3.5, 4.0, 4.5, 5.0, 6.0)
-LADDERS: Final = {AVIF: (8, 14, 20, 27, 40), WEBP: (0, 2, 5, 12), JPEG: (6, 10, 18)}
+LADDERS: Final = {AVIF: (8, 14, 20, 27, 40), WEBP: (0, 2, 5, 12, 25), JPEG: (6, 10, 18)}
 """Where about half to nearly all characters are read; reading is slow."""
 
 WINDOWS: Final = ((0.4, 0.6), (0.6, 0.8), (0.8, 0.9))
