@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cloud_server.inference.clip import ClipFrame
@@ -110,7 +112,19 @@ class Work:
             len(run) if run[0].visual is None else run[0].visual.frames
             for run in self.shown(as_clips)
         ]
-        return talk_of(self.prompt, self.history, frames)
+        shown = [1 if as_clips else len(run) for run in self.shown(as_clips=True)]
+        return talk_of(self.prompt, self._earlier(shown), frames)
+
+    def _earlier(self, shown: Sequence[int]) -> tuple[Turn, ...]:
+        """The turns before the prompt, each with as many pictures as are shown of what it brought.
+
+        shown: of each picture and clip that was sent.
+        """
+        rest = iter(shown)
+        return tuple(
+            replace(turn, pictures=sum(itertools.islice(rest, turn.pictures)))
+            for turn in self.history
+        )
 
     def shown(self, as_clips: bool) -> list[list[Work]]:
         """The works of what is shown, in its order.
@@ -130,7 +144,9 @@ class Work:
         assert self.prompt is not None
         visuals = [work.visual for work in (self, *self.others) if work.visual is not None]
         assert sum(visual.frames for visual in visuals) >= 1 + len(self.others)
-        return GenerationRequest(visuals, self.prompt, self.max_new_tokens, self, self.history)
+        runs = self.shown(as_clips=True)
+        earlier = self._earlier([sum(work.visual is not None for work in run) for run in runs])
+        return GenerationRequest(visuals, self.prompt, self.max_new_tokens, self, earlier)
 
     @property
     def streams(self) -> bool:

@@ -20,6 +20,8 @@ from cloud_server.cli import cli
 from cloud_server.decoding import decode_clip
 from cloud_server.inference.clip import Clip, ClipFrame
 from cloud_server.inference.decoder import Decoder, device_of
+from cloud_server.inference.mllm.base import Turn, VisualInput
+from cloud_server.inference.work import Work
 from edge_client import EdgeClient
 from edge_client.coding.clip_coder import ClipCoder, ClipOptions, ClipSource
 from edge_client.coding.coded_clip import CodedClip
@@ -28,6 +30,7 @@ from edge_client.pictures.clips import ALL
 from scenes import Backgrounds
 from scenes.motion import render_track
 from shared.bitstream import MEDIA_TYPE as PICTURE_TYPE
+from shared.bitstream import Bitstream
 from shared.bundle import Bundle
 from shared.errors import StreamTooLarge
 from shared.frames import MEDIA_TYPE, SUFFIX, Changes, Frame, Writer, read_frames
@@ -115,6 +118,24 @@ def test_a_model_with_a_video_input_is_shown_them_as_one(
     # A token of its video is of two frames: three take those of two pictures at most.
     tokens = [found["usage"]["prompt_tokens"] for found in (one, three)]
     assert tokens[0] < tokens[1] <= 2 * tokens[0]
+
+
+def test_frames_of_an_earlier_turn_stay_with_it(coded: CodedClip, streams: list[bytes]) -> None:
+    """Shown as pictures and as one clip; a picture came with the question."""
+    clip = Clip(coded.data)
+    first, *others = (Work(ClipFrame(clip, index)) for index in range(3))
+    others.append(Work(Bitstream.from_bytes(streams[0])))
+    first.prompt, first.others = "and now?", tuple(others)
+    first.history = (Turn("user", "did anyone come in?", 1), Turn("assistant", "no"))
+    shown = [[turn.shown for turn in first.turns(as_clips)] for as_clips in (False, True)]
+    assert shown == [[(1, 1, 1), (), (1,)], [(3,), (), (1,)]]
+    picture, whole = (VisualInput("picture", None, 0, frames) for frames in (1, 3))
+    first.visual = picture
+    for work in others:
+        work.visual = picture
+    assert [turn.pictures for turn in first.request().turns] == [3, 0, 1]
+    first.visual, others[0].visual, others[1].visual = whole, None, None
+    assert [turn.shown for turn in first.request().turns] == [(3,), (), (1,)]
 
 
 def test_a_model_without_room_for_them_says_so(
