@@ -87,8 +87,13 @@ def test_training_on_photographs_needs_no_scenes() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     drawing = [n for n in done.stdout.split() if not n.startswith("training.small_models.")]
-    print_map = ["training.bundle.print_map", "training.codec.print_map"]
-    assert drawing == ["training.bundle.map_gain", *print_map, "training.loop.world"]
+    assert drawing == [
+        "training.bundle.focus",
+        "training.bundle.map_gain",
+        "training.bundle.print_map",
+        "training.codec.print_map",
+        "training.loop.world",
+    ]
 
 
 def test_training_on_scenes_says_where_they_are() -> None:
