@@ -25,7 +25,7 @@ from shared.bundle import Bundle
 from shared.schemas import Need
 
 CLIENTS: Final = 16
-KEPT: Final = 64
+KEPT: Final = 32
 """Pictures and questions that the server keeps: few, so that the bound is met."""
 SAMPLES: Final = 10
 ALWAYS: Final = AskBack(confidence=1.0)
