@@ -11,8 +11,9 @@ import pytest
 
 from edge_client.server.client import FIRST_QUALITY
 from evaluation.__main__ import main
-from evaluation.commands.service.ask_latency import OverLine, Timed, _row
-from evaluation.judges.accuracy import Condition, Measured
+from evaluation.commands.service.ask_latency import Measured, OverLine, Timed, _row
+from evaluation.judges.accuracy import Condition
+from evaluation.judges.accuracy import Measured as Accuracies
 from evaluation.judges.asking import Plan, choose, framing, framing_of_enhancement, sums_of
 from evaluation.judges.families import COLUMNS
 from evaluation.machine.line import Line
@@ -102,22 +103,27 @@ def timed(ms: float, up: float, down: float, rounds: int = 1) -> Timed:
 
 
 def test_a_second_round_pays_where_bytes_are_slow() -> None:
-    """Half of the questions are asked about again: 100 bytes and 300 ms more, and all is right."""
+    """Half of the questions are asked about again: 100 bytes, a way and 300 ms, all is right."""
     values = [value(200, [0, 1], [0.5, 0.99], {"0": [60, 1, 0.8]})] * 2
-    measured = Measured(np.full((2, len(COLUMNS)), 2.0), {})
+    alone = Accuracies(np.full((2, len(COLUMNS)), 2.0), {})
     for quality, right in ((FIRST_QUALITY, 0.5), (8.0, 0.75), (9.0, 1.0)):
         condition = Condition("full", quality)
-        measured.sizes[condition] = np.full(2, 100.0)
-        measured.right[condition] = np.full((2, len(COLUMNS)), 2 * right)
-    ones = {FIRST_QUALITY: timed(1000, 200, 50), 8.0: timed(1100, 280, 50)}
-    ones[9.0] = timed(1200, 400, 50)
-    over = OverLine(ones, timed(1300, 240, 110, rounds=2))
-    assert over.again.tolist() == [300, 40, 60]
-    row = _row((8.0, 0.2), over, values, measured, 0.8)
+        alone.sizes[condition] = np.full(2, 100.0)
+        alone.right[condition] = np.full((2, len(COLUMNS)), 2 * right)
+    # At 8 kbit/s a byte takes a millisecond; 550 ms are left besides, and 850 in two rounds.
+    ones = {FIRST_QUALITY: timed(1000, 200, 50), 8.0: timed(9000, 280, 50)}
+    ones[9.0] = timed(9000, 400, 50)
+    lined = OverLine(8.0, 0.2, ones, timed(1600, 240, 110, rounds=2))
+    busy = OverLine(8.0, 0.2, ones, timed(7000, 240, 110, rounds=2))
+    measured = Measured.of([lined, busy])
+    assert (lined.again, measured.first, measured.again) == ((40, 60), 550, 300)
+    assert measured.one(lined, FIRST_QUALITY) == 1000
+    assert measured.second(lined) == 600
+    row = _row(measured, lined, values, alone, 0.8)
     assert row[:4] == ["8 kbit/s, 200 ms", "0.80", "1.0000", "1.50"]
-    assert row[4:9] == ["1000 ms", "1150 ms", "1200 ms", "-50 ms", "150"]
-    assert row[9] == "12 kbit/s"  # in that time 150 bytes pass: half of 300 ms less 100 bytes'
-    assert _row((8.0, 0.2), over, values, measured, 0.0)[9] == "never"
+    assert row[4:9] == ["1000 ms", "600 ms", "1300 ms", "1200 ms", "+100 ms"]
+    assert row[9:] == ["180, -30", "5 kbit/s"]  # 150 bytes in half of 500 ms
+    assert _row(measured, lined, values, alone, 0.0)[10] == "never"
 
 
 def test_the_rate_at_a_quality_lies_on_the_rising_curve() -> None:

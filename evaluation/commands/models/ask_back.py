@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=int, default=40, help="scenes to choose on")
     parser.add_argument("--world", type=int, choices=tuple(WORLDS), default=VERSION)
     parser.add_argument("--aims", type=float, nargs="+", default=list(AIMS), help="accuracies")
-    parser.add_argument("--first", type=float, nargs="+", default=[0.0, 1.0, 1.5, 2.0])
+    parser.add_argument("--first", type=float, nargs="+", default=[0.0, 1.0])
     parser.add_argument("--cells", type=int, nargs="+", default=[16])
     parser.add_argument("--quality", type=float, nargs="+", default=[5.0], help="of the cells")
     parser.add_argument(

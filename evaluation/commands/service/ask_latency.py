@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from cloud_server.inference.need import MOST_CELLS, QUALITY
 from edge_client.server.client import FIRST_QUALITY, AskBack, EdgeClient
 from edge_client.server.exchange import Attempt
 from evaluation.commands.models import ask_back
-from evaluation.judges.accuracy import Measured
+from evaluation.judges.accuracy import Measured as Accuracies
 from evaluation.judges.asking import THRESHOLDS, Asker, Plan, sums_of
 from evaluation.judges.families import COLUMNS, OVERALL
 from evaluation.machine.line import Line
@@ -64,23 +65,65 @@ class Timed:
 
 @dataclass(frozen=True)
 class OverLine:
-    """What a line does to answers. ones: by the quality of one stream. asks: with a second round
+    """What passed over a line. ones: by the quality of one stream. asks: with a second round
     wherever one is to be had."""
 
+    rate: float
+    there_and_back: float
     ones: dict[float, Timed]
     asks: Timed
 
     @property
-    def again(self) -> Array:
-        """Milliseconds, bytes up and bytes down that a second round adds, the medians, [3]."""
-        twice = self.asks.rounds > 1
-        first = self.ones[SERVED.first]
-        pairs = ((self.asks.ms, first.ms), (self.asks.up, first.up), (self.asks.down, first.down))
-        return np.array([np.median((both - once)[twice]) for both, once in pairs])
+    def twice(self) -> NDArray[np.bool_]:
+        """The scenes about which there was a second round, [S]."""
+        return self.asks.rounds > 1
 
-    def median(self, quality: float) -> float:
-        """Milliseconds of an answer to one stream."""
-        return float(np.median(self.ones[quality].ms))
+    @property
+    def again(self) -> tuple[float, float]:
+        """Bytes up and down that a second round adds, the medians."""
+        first, twice = self.ones[SERVED.first], self.twice
+        up, down = self.asks.up - first.up, self.asks.down - first.down
+        return float(np.median(up[twice])), float(np.median(down[twice]))
+
+    def passes(self, size: float, rounds: float = 1.0) -> float:
+        """Milliseconds that so many bytes and ways there and back take on this line."""
+        return 8 * size / self.rate + 1000 * self.there_and_back * rounds
+
+    def besides(self, timed: Timed) -> Array:
+        """Milliseconds of each scene that the line does not explain, [S]."""
+        of_line = map(self.passes, timed.up + timed.down, timed.rounds)
+        left: Array = timed.ms - np.array([*of_line])
+        return left
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What passed over each line, and what edge and server need besides, in milliseconds.
+
+    first: to code a picture, decode it and answer. again: what a second round adds.
+    """
+
+    over: list[OverLine]
+    first: float
+    again: float
+
+    @classmethod
+    def of(cls, over: list[OverLine]) -> Measured:
+        """What else the processors do only adds to a time: of each scene the least counts."""
+        twice = np.all([each.twice for each in over], axis=0)
+        once = [each.besides(each.ones[SERVED.first]) for each in over]
+        asked = [each.besides(each.asks) for each in over]
+        first, both = (np.median(np.min(each, axis=0)[twice]) for each in (once, asked))
+        return cls(over, float(first), float(both - first))
+
+    def one(self, lined: OverLine, quality: float) -> float:
+        """Milliseconds to the answer to one stream of a quality."""
+        passed = lined.ones[quality].up + lined.ones[quality].down
+        return lined.passes(float(np.median(passed))) + self.first
+
+    def second(self, lined: OverLine) -> float:
+        """Milliseconds that a second round adds."""
+        return lined.passes(sum(lined.again)) + self.again
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -89,18 +132,17 @@ def main(arguments: argparse.Namespace) -> None:
     records = Records(arguments.results / "ask_back.jsonl")
     bundle = open_bundle(arguments.bundle)
     qualities = sorted({*arguments.qualities, SERVED.first})
-    over = _over_lines(bundle, records, qualities, arguments)
+    timed = Measured.of(_over_lines(bundle, records, qualities, arguments))
     asker = Asker(bundle, records, arguments.world)
     values = ask_back.ask_all(asker, "test", arguments, [SERVED])[SERVED]
-    measured = ask_back.one_stream(bundle, records, arguments)
-    plot = arguments.report.parent / "img" / PLOT
-    _plot(over, values, measured, plot)
-    write_section(arguments.report, "ask-latency", _text(over, values, measured, arguments))
+    alone = ask_back.one_stream(bundle, records, arguments)
+    _plot(timed, values, alone, arguments.report.parent / "img" / PLOT)
+    write_section(arguments.report, "ask-latency", _text(timed, values, alone, arguments))
 
 
 def _over_lines(
     bundle: Bundle, records: Records, qualities: list[float], arguments: argparse.Namespace
-) -> dict[tuple[float, float], OverLine]:
+) -> list[OverLine]:
     backgrounds = Backgrounds.builtin()
     scenes = [render("test", index, backgrounds) for index in range(arguments.scenes)]
     ways = [(quality, False) for quality in qualities] + [(SERVED.first, True)]
@@ -116,11 +158,11 @@ def _over_lines(
             for (at, way), each in tqdm(keys.items(), desc="over lines", file=sys.stderr):
                 turns = arguments.turns
                 records.measure(each, _ask_over, server.url, bundle, scenes, at, way, turns)
-    found: dict[tuple[float, float], OverLine] = {}
+    found = []
     for at in LINES:
         timed = {way: _timed(records.get(keys[at, way])) for way in ways}
         ones = {quality: timed[quality, False] for quality in qualities}
-        found[at] = OverLine(ones, timed[SERVED.first, True])
+        found.append(OverLine(*at, ones, timed[SERVED.first, True]))
     return found
 
 
@@ -175,31 +217,32 @@ def _ask_over(
 
 
 def _text(
-    over: dict[tuple[float, float], OverLine],
-    values: list[Fields],
-    measured: Measured,
-    arguments: argparse.Namespace,
+    timed: Measured, values: list[Fields], alone: Accuracies, arguments: argparse.Namespace
 ) -> str:
-    rows = []
-    for threshold in (0.0, 0.8, THRESHOLDS[-1]):
-        for at, lined in over.items():
-            rows.append(_row(at, lined, values, measured, threshold))
-    head = ["line", "asks below", "right", "requests", "first answer", "last answer, mean"]
-    head += ["one stream as good", "change", "saves bytes", "pays below"]
+    rows = [
+        _row(timed, lined, values, alone, threshold)
+        for threshold in (0.8, THRESHOLDS[-1])
+        for lined in timed.over
+    ]
+    head = ["line", "asks below", "right", "requests", "first answer", "second round adds"]
+    head += ["last answer, mean", "one stream as good", "change", "saves bytes up, down"]
+    head += ["pays below"]
     return "\n\n".join(
         [
             command_line(arguments.words),
-            f"A server with one thread, the edge, and between them a relay that lets bytes pass as "
-            f"a line does: kbit a second each way, milliseconds there and back. Times are from the "
-            f"picture to the answer, its coding included, on a kept connection: the medians of the "
-            f"first questions of {arguments.scenes} test scenes, the least of {arguments.turns} "
-            f"turns each. A first answer is that to a stream of quality {SERVED.first:g}, "
+            "A server with one thread, the edge, and between them a relay that lets bytes pass as "
+            "a line does: kbit a second each way, milliseconds there and back, on a kept "
+            f"connection. The first questions of {arguments.scenes} test scenes were asked, "
+            f"{arguments.turns} times over each line, of which the least counts. Besides what its "
+            f"bytes and ways take, an answer takes {timed.first:.0f} ms of edge and server (coding "
+            f"the picture is part of it), and a second round {timed.again:.0f} ms more: of each "
+            "scene the least over the lines, of these the median; the times here are the line's "
+            f"and these together. A first answer is that to a stream of quality {SERVED.first:g}, "
             f"provisional where a second follows, of {SERVED.cells} cells at {SERVED.quality:g}. "
             f"Shares and accuracies are those of {arguments.pictures} test scenes, by sureness; "
-            "one stream is that which answers as well, between those that were measured. Bytes "
-            "are those that travel, both ways. Below which rate of a line with that way there and "
-            "back asking back saves time follows from the medians; never, where the second "
-            "answer's bytes are more than the first stream saves.",
+            "one stream is that which answers as well, between those that were measured. *Pays "
+            "below*: at which rate of a line with that way there and back asking back saves time; "
+            "never, where both answers' bytes are more than one stream's and its answer's.",
             table(head, rows),
             f"![time and accuracy by line](img/{PLOT})",
         ]
@@ -207,56 +250,52 @@ def _text(
 
 
 def _row(
-    at: tuple[float, float],
+    timed: Measured,
     lined: OverLine,
     values: list[Fields],
-    measured: Measured,
+    alone: Accuracies,
     threshold: float,
 ) -> list[str]:
-    rate, there_and_back = at
-    right, _, _, second = (float(x[0]) for x in sums_of(values, threshold).means(_ones(values)))
-    again, sent_again, heard_again = lined.again
-    first = lined.median(SERVED.first)
-    mean = first + second * again
-    one = _one_stream_as_good(lined, measured, right, "ms")
-    one_up = _one_stream_as_good(lined, measured, right, "up")
-    saved = one_up - float(np.median(lined.ones[SERVED.first].up))
-    saved -= second * (sent_again + heard_again)
+    right, _, _, share = (float(x[0]) for x in sums_of(values, threshold).means(_ones(values)))
+    first, adds = timed.one(lined, SERVED.first), timed.second(lined)
+    accuracies = _accuracies(alone, lined)
+    wanted = np.array([*accuracies.values()])
+
+    def as_good(of: Callable[[float], float]) -> float:
+        return rate_at(Curve(np.array([of(quality) for quality in accuracies]), wanted), right)
+
+    one = as_good(lambda quality: timed.one(lined, quality))
+    one_up = as_good(lambda quality: float(np.median(lined.ones[quality].up)))
+    up, down = lined.again
+    up = one_up - float(np.median(lined.ones[SERVED.first].up)) - share * up
+    down *= -share
     return [
-        f"{rate:g} kbit/s, {1000 * there_and_back:g} ms",
-        f"{threshold:.2f}" if threshold else "never",
+        f"{lined.rate:g} kbit/s, {1000 * lined.there_and_back:g} ms",
+        f"{threshold:.2f}",
         f"{right:.4f}",
-        f"{1 + second:.2f}",
+        f"{1 + share:.2f}",
         f"{first:.0f} ms",
-        f"{mean:.0f} ms",
+        f"{adds:.0f} ms",
+        f"{first + share * adds:.0f} ms",
         f"{one:.0f} ms",
-        f"{mean - one:+.0f} ms",
-        f"{saved:.0f}",
-        _pays_below(saved, second * (again - 8 * (sent_again + heard_again) / rate)),
+        f"{first + share * adds - one:+.0f} ms",
+        f"{up:.0f}, {down:.0f}",
+        _pays_below(up + down, share * (lined.passes(0.0) + timed.again)),
     ]
 
 
 def _pays_below(saved: float, costs_ms: float) -> str:
     """The rate at which bytes that are saved take as long as what a second round costs besides."""
-    if saved <= 0 or costs_ms <= 0:
-        return "never" if saved <= 0 else "-"
-    return f"{8 * saved / costs_ms:.0f} kbit/s"
+    return "never" if saved <= 0 else f"{8 * saved / costs_ms:.0f} kbit/s"
 
 
-def _one_stream_as_good(lined: OverLine, measured: Measured, right: float, name: str) -> float:
-    """Median of one stream's times or bytes where it answers as well; nan where it does not."""
-    accuracies = _accuracies(measured, lined)
-    medians = [float(np.median(getattr(lined.ones[quality], name))) for quality in accuracies]
-    return rate_at(Curve(np.array(medians), np.array([*accuracies.values()])), right)
-
-
-def _accuracies(measured: Measured, lined: OverLine) -> dict[float, float]:
+def _accuracies(alone: Accuracies, lined: OverLine) -> dict[float, float]:
     """Share of right answers by the quality of one stream, of those that were timed."""
-    ones = np.ones((1, len(measured.questions)))
+    ones = np.ones((1, len(alone.questions)))
     place = COLUMNS.index(OVERALL)
     return {
-        condition.quality: float(measured.accuracy(condition, ones)[0, place])
-        for condition in measured.of("full")
+        condition.quality: float(alone.accuracy(condition, ones)[0, place])
+        for condition in alone.of("full")
         if condition.quality in lined.ones
     }
 
@@ -265,25 +304,19 @@ def _ones(values: list[Fields]) -> Array:
     return np.ones((1, len(values)))
 
 
-def _plot(
-    over: dict[tuple[float, float], OverLine],
-    values: list[Fields],
-    measured: Measured,
-    path: Path,
-) -> None:
-    made, axes = figure(len(over), 1, 3.4, 3.2)
-    ones = _ones(values)
-    found = [sums_of(values, threshold).means(ones) for threshold in THRESHOLDS]
-    for axis, ((rate, there_and_back), lined) in zip(axes, over.items(), strict=True):
-        alone = _accuracies(measured, lined)
-        times = [lined.median(quality) for quality in alone]
-        line(axis, times, [100 * each for each in alone.values()], "base", "one stream")
-        first, again = lined.median(SERVED.first), lined.again[0]
-        asked = [first + float(each[3][0]) * again for each in found]
+def _plot(timed: Measured, values: list[Fields], alone: Accuracies, path: Path) -> None:
+    made, axes = figure(len(timed.over), 1, 3.4, 3.2)
+    found = [sums_of(values, threshold).means(_ones(values)) for threshold in THRESHOLDS]
+    for axis, lined in zip(axes, timed.over, strict=True):
+        accuracies = _accuracies(alone, lined)
+        times = [timed.one(lined, quality) for quality in accuracies]
+        line(axis, times, [100 * each for each in accuracies.values()], "base", "one stream")
+        first, adds = timed.one(lined, SERVED.first), timed.second(lined)
+        asked = [first + float(each[3][0]) * adds for each in found]
         right = [100 * float(each[0][0]) for each in found]
         line(axis, asked, right, "full", "asks back, last answer", marker="")
         axis.axvline(first, color="#999999", linestyle=":", label="asks back, first answer")
-        axis.set_title(f"{rate:g} kbit/s, {1000 * there_and_back:g} ms", fontsize=9)
+        axis.set_title(f"{lined.rate:g} kbit/s, {1000 * lined.there_and_back:g} ms", fontsize=9)
         axis.set_xlabel("mean ms from picture to answer")
     axes[0].set_ylabel("right answers, %")
     axes[-1].legend(fontsize=7, frameon=False)
