@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cloud_server.inference.engine import Engine
+from cloud_server.inference.mllm.attention import Watch, _attend
 from cloud_server.inference.mllm.base import VisualInput
 from cloud_server.inference.mllm.generation import generate
 from cloud_server.inference.mllm.image_text import ImageText
@@ -100,11 +102,14 @@ def _masked(backend: ImageText, look: Looked) -> str:
         ids, {**inputs, "attention_mask": mask}
     )
     at = torch.where(ids[0] == backend._mark)[0]
-    mask[0, at[torch.from_numpy(~look.pruned.chosen)]] = 0
+    each = torch.from_numpy(look.pruned.sizes)
+    mask[0, at] = (each > 0).long()
+    sizes = torch.ones_like(ids)
+    sizes[0, at] = each
     packed: Any = features if backend.tower.vision.packs_one else [features]
     seen = BaseModelOutputWithPooling(pooler_output=packed)
     inputs |= {"attention_mask": mask, "mm_encoder_outputs": {"image": seen}}
-    with torch.inference_mode():
+    with torch.inference_mode(), backend.watch.sized(sizes):
         generate(backend._model, backend._tokenizer, inputs, [work.request()])
     assert work.answer
     return work.answer.text
@@ -156,6 +161,25 @@ def test_tokens_of_finer_cells_are_read_and_the_rest_is_one() -> None:
     assert len(tiny.kept) == 2  # the end of a row, and one for all
     assert prune(codes, places, HEIGHT, WIDTH, 1.0) is None
     assert prune(np.full_like(codes, 60), places, HEIGHT, WIDTH, 0.5) is None
+
+
+def test_the_mean_gets_the_attention_of_all_that_it_stands_for() -> None:
+    module = torch.nn.Module()
+    text = SimpleNamespace(_attn_implementation="eager")
+    config = SimpleNamespace(get_text_config=lambda: text)
+    module.watch, module.layer_idx = Watch(SimpleNamespace(config=config)), 0
+    key = torch.randn(1, 2, 4, 8)
+    each = torch.tensor([[1, 3, 1, 1]])
+    again = key.repeat_interleave(each[0], dim=2)
+    for asking in (1, 4):
+        query = torch.randn(1, 4, asking, 8)
+        module.num_key_value_groups = 2
+        with module.watch.sized(each):
+            found, _ = _attend(module, query, key, key, None)
+        module.watch.sizes = None
+        wanted, _ = _attend(module, query[:, :, -1:], again, again, None)
+        torch.testing.assert_close(found[:, -1:], wanted)
+    assert module.watch.sizes is None
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.01", "nan", "half", ""])

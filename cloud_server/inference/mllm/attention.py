@@ -9,10 +9,12 @@ middle tell most of where something is (on validation scenes more than all toget
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -26,12 +28,14 @@ NAME: Final = "cotam_watched"
 class Watch:
     """Keeps what the last token of each prompt attended to, when the prompt was read last.
 
-    at: which tokens are watched, the last one of each prompt unless it is set. Watches nothing
+    at: which tokens are watched, the last one of each prompt unless it is set. sizes: i64 [B, S],
+    how many tokens each of a prompt stands for, None where all are one. Watches and weighs nothing
     where the model's attention is of another implementation.
     """
 
     def __init__(self, model: Any) -> None:
         self.at: Sequence[int] = (-1,)
+        self.sizes: Tensor | None = None
         self._rows: dict[int, Tensor] = {}
         if model.config.get_text_config()._attn_implementation != WATCHED:
             return
@@ -42,6 +46,15 @@ class Watch:
         for module in model.modules():
             if getattr(module, "config", None) is text and hasattr(module, "layer_idx"):
                 module.watch = self
+
+    @contextmanager
+    def sized(self, sizes: Tensor | None) -> Iterator[None]:
+        """Give tokens the attention of as many as they stand for while the context lasts."""
+        self.sizes = sizes
+        try:
+            yield
+        finally:
+            self.sizes = None
 
     def see(self, layer: int, row: Tensor) -> None:
         """Take the attention f32 [B, heads, A, S] of a layer."""
@@ -70,10 +83,26 @@ def _attend(
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' attention of query [B, H, T, d] and key [B, H', S, d], with `watch` told."""
     watch: Watch | None = getattr(module, "watch", None)
+    if watch is not None and watch.sizes is not None:
+        mask = _weighed(watch.sizes, query, key, mask)
     if watch is not None and query.shape[2] > 1:  # a prompt, not a word of an answer
         layer: Any = module.layer_idx
         watch.see(int(layer), _weights(watch.at, query, key, mask, options.get("scaling")))
     return sdpa_attention_forward(module, query, key, value, mask, **options)
+
+
+def _weighed(sizes: Tensor, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """What is added to scores [B, 1, T, S] so that tokens get the attention of `sizes` [B, S']."""
+    asking, length = query.shape[2], key.shape[2]
+    more = sizes.clamp(min=1).log().to(query.dtype)
+    added = F.pad(more, (0, length - more.shape[1]))[:, None, None]
+    if mask is None:
+        mask = torch.ones(asking, length, dtype=torch.bool, device=query.device)
+        mask = mask.tril(length - asking)[None, None]
+    mask = mask[..., :length]
+    if mask.dtype == torch.bool:
+        return torch.where(mask, added, torch.finfo(query.dtype).min)
+    return mask + added
 
 
 def _weights(

@@ -101,11 +101,11 @@ class ImageText:
         """Tokens of a prompt and its pictures. Raises FieldInvalid where they do not fit."""
         looks = iter(visual.content for visual in request.visuals)
         ids: list[int] = []
-        read: list[bool] = []
+        read: list[int] = []
         for token in self._ids(request.turns):
             if token not in (self._mark, self._clip_mark):
                 ids.append(token)
-                read.append(True)
+                read.append(1)
                 continue
             look = next(looks)
             ids += look.ids
@@ -124,9 +124,10 @@ class ImageText:
         if "mm_token_type_ids" in self._processor.model_input_names:
             kinds = self._processor.create_mm_token_type_ids(ids.tolist())
             inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
+        sizes: torch.Tensor | None = None
         if not all(all(row.read) for row in rows):
             inputs["position_ids"] = positions_of(self._model, {**told, **inputs})
-            inputs = only_read(read.to(device), inputs, pad)
+            inputs, sizes = only_read(read.to(device), inputs, pad)
         told |= {**inputs, "mm_encoder_outputs": encoded}
 
         def looked_of() -> list[NDArray[np.float32] | None]:
@@ -139,7 +140,8 @@ class ImageText:
                 for one in zip(inputs["input_ids"], firsts, attention[:, 0], strict=True)
             ]
 
-        generate(self._model, self._tokenizer, told, requests, looked_of)
+        with self.watch.sized(sizes):
+            generate(self._model, self._tokenizer, told, requests, looked_of)
 
     def _shows_clips(self, video: Video) -> bool:
         """Whether the model's template has a place for a clip."""

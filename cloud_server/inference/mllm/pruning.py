@@ -4,7 +4,8 @@
                                                                 `--the rest--> one, their mean
 
 Cells that were sent in fewer bits hold less of what an answer depends on, as the edge judged them:
-their tokens are dropped first. Those that are read keep their positions in the prompt.
+their tokens are dropped first. Those that are read keep their positions in the prompt, and the mean
+gets the attention of as many as it stands for: Bolya et al., "Token Merging" (ICLR 2023).
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ class Pruned:
     mean: int
 
     @property
-    def chosen(self) -> Array:
-        """Whether a feature is read, bool [N]."""
-        found = np.zeros(self.count, bool)
-        found[self.kept] = True
+    def sizes(self) -> Array:
+        """How many features each that is read stands for, i64 [N]; 0 for those that are not."""
+        found = np.zeros(self.count, np.int64)
+        found[self.kept] = 1
+        found[self.kept[self.mean]] += self.count - len(self.kept)
         return found
 
     def of(self, features: Tensor) -> Tensor:
         """Features [K, D] of features [N, D]."""
-        merged = ~self.chosen
-        merged[self.kept[self.mean]] = True
+        merged = self.sizes != 1
         found = features[torch.from_numpy(self.kept)]
         found[self.mean] = features[torch.from_numpy(merged)].float().mean(0).to(features.dtype)
         return found

@@ -12,19 +12,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of a prompt and its pictures, and which of them are read."""
+    """Token ids of a prompt and its pictures, and how many tokens each stands for: 0 where it is
+    not read."""
 
     ids: list[int]
-    read: list[bool]
+    read: list[int]
 
 
 def batch_of(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, mask and what is read, i64 [B, S] each; rows are padded on the left."""
+    """Ids, mask and `read`, i64 [B, S] each; rows are padded on the left."""
     longest = max(len(row.ids) for row in rows)
     before = [longest - len(row.ids) for row in rows]
     ids = [[pad] * n + row.ids for n, row in zip(before, rows, strict=True)]
     mask = [[0] * n + [1] * len(row.ids) for n, row in zip(before, rows, strict=True)]
-    read = [[0] * n + [int(one) for one in row.read] for n, row in zip(before, rows, strict=True)]
+    read = [[0] * n + row.read for n, row in zip(before, rows, strict=True)]
     return torch.tensor(ids), torch.tensor(mask), torch.tensor(read)
 
 
@@ -38,17 +39,16 @@ def positions_of(model: Any, inputs: dict[str, Any]) -> Tensor:
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def only_read(read: Tensor, inputs: dict[str, Any], pad: int) -> dict[str, Any]:
-    """The inputs that have a number for each token, [..., B, S], without those that are not read.
-
-    read: i64 [B, S] of 0 and 1.
-    """
-    count = int(read.sum(1).max())
+def only_read(read: Tensor, inputs: dict[str, Any], pad: int) -> tuple[dict[str, Any], Tensor]:
+    """The inputs that have a number for each token, [..., B, S], without those that are not read,
+    and `read` of the others; i64 [B, S] before."""
+    seen = (read > 0).long()
+    count = int(seen.sum(1).max())
     # What is not read comes first: rows stay padded on the left.
-    order = read.argsort(dim=1, stable=True)[:, -count:]
-    mask = read.gather(1, order)
+    order = seen.argsort(dim=1, stable=True)[:, -count:]
+    mask = seen.gather(1, order)
     cut: dict[str, Any] = {}
     for name, value in inputs.items():
         chosen = value.gather(-1, order.expand(*value.shape[:-1], count))
         cut[name] = chosen.masked_fill(mask == 0, pad if name == "input_ids" else 0)
-    return cut
+    return cut, read.gather(1, order)

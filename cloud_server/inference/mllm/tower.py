@@ -44,12 +44,12 @@ class Looked:
     width: int
     pruned: Pruned | None = None
 
-    def read(self, mark: int) -> list[bool]:
-        """Which of `ids` are read, `mark` being that of a feature."""
+    def read(self, mark: int) -> list[int]:
+        """How many tokens each of `ids` stands for, 0 where it is not read; `mark`: a feature's."""
         if self.pruned is None:
-            return [True] * len(self.ids)
-        chosen = iter(self.pruned.chosen.tolist())
-        return [token != mark or next(chosen) for token in self.ids]
+            return [1] * len(self.ids)
+        sizes = iter(self.pruned.sizes.tolist())
+        return [next(sizes) if token == mark else 1 for token in self.ids]
 
     @property
     def size(self) -> int:
