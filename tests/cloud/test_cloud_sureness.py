@@ -67,7 +67,7 @@ def test_where_it_looked_is_the_attention_of_the_prompts_last_token(
     assert work.answer is not None
     assert work.answer.looked is not None
     assert work.answer.looked.shape == latent_shape(256, 170)
-    ids = torch.tensor([backend._row(work.request())])
+    ids = torch.tensor([backend._row(work.request()).ids])
     eager: Any = AutoModelForImageTextToText.from_pretrained(
         talkative, attn_implementation="eager", dtype=torch.float32
     ).eval()
