@@ -162,7 +162,7 @@ def _text(
             f"{share:g}",
             f"{tokens[n]:.0f}",
             f"{100 * accuracy[0, n]:.1f}",
-            "" if not n else with_interval(accuracy[:, n] - accuracy[:, 0]),
+            "" if not n else with_interval(accuracy[:, n] - accuracy[:, 0]).replace(" %", ""),
             *(f"{ms[n]:.0f} ms ({100 * ms[n] / ms[0]:.0f} %)" for ms in times.values()),
         ]
         for n, share in enumerate(SHARES)
