@@ -29,6 +29,7 @@ class Clips:
     limits: Limits
     section: ClassVar[str] = "fuzz_clips"
     names: ClassVar[str] = "clips"
+    wrong: ClassVar[str] = "frames out of order"
 
     def draw(self, chance: Chance) -> Case:
         """Another case. One in ten finds another frame kept than its own."""

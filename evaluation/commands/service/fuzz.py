@@ -102,6 +102,7 @@ class Streams:
     good: list[bytes]
     section: ClassVar[str] = "fuzz"
     names: ClassVar[str] = "streams"
+    wrong: ClassVar[str] = "a second form of the same"
 
     def draw(self, chance: Chance) -> Case:
         """Another case."""
@@ -121,6 +122,7 @@ class Enhancements:
 
     section: ClassVar[str] = "fuzz_enhancements"
     names: ClassVar[str] = "enhancements"
+    wrong: ClassVar[str] = "a second form of the same"
 
     def __init__(self, model: EntropyModel, codec_id: bytes) -> None:
         self.model = model
@@ -295,7 +297,7 @@ def text(
             f"{len(found) * BATCH:,} damaged {target.names} of bundle {bundle} (seed "
             f"{arguments.seed}): {_DAMAGE[target.names]} under the service's limit of "
             f"{LIMITS.pixels:,} pixels. A failure is any exception but a documented StreamError, "
-            "a second form of the same, over "
+            f"{target.wrong}, over "
             f"{SLOW:g} s of processor time, or over {MEMORY >> 20} MiB more memory than before: "
             f"**{failures} failures**. The slowest took "
             f"{max(one['slowest'] for one in found):.2f} s; the process peaked at "
