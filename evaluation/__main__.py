@@ -59,6 +59,7 @@ COMMANDS = {
     "wire": ("service", "bytes of a question as they travel, both ways"),
     "busy": ("service", "an answer beside a busy core, by threads that spin and that sleep"),
     "fuzz": ("service", "damaged streams: how each of many thousands ends"),
+    "first_steps": ("documents", "the README's ways, each tried in an empty environment"),
     "headlines": ("documents", "the first lines of the results, from what the others wrote"),
 }
 """Command: its room in `commands`, and what it measures."""
@@ -75,7 +76,7 @@ PAGES = {
     "towers": ("towers", "benchmarks"),
     "speed": ("bench", "busy"),
     "service": ("load", "wire", "fuzz"),
-    "places": ("vllm", "lmms", "proxy", "web"),
+    "places": ("first_steps", "vllm", "lmms", "proxy", "web"),
 }
 """Page of docs/results: the commands that write its sections."""
 
