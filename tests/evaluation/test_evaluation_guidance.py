@@ -139,7 +139,7 @@ def test_each_part_is_left_out(
 
 
 def adapter_run(adapter: LatentAdapter, folder: Path, prior: bool = True) -> Path:
-    """A run of the adapter trainer with these weights."""
+    """A run of `training tower` with these weights, as far as its adapter is read."""
     folder.mkdir()
     info = {**adapter_info(adapter.config), "prior": prior}
     average = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}

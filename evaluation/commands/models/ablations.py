@@ -93,7 +93,7 @@ def adapter_variant(bundle: Bundle, name: str, run: Path, folder: Path) -> Varia
     """
     try:
         adapter = load_adapter_run(run)
-    except (FileNotFoundError, KeyError) as error:
+    except FileNotFoundError as error:
         raise UsageError(
             f"there is no adapter run at {run}", hint="name it as --adapter NAME=RUN"
         ) from error
