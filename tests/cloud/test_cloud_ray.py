@@ -24,7 +24,11 @@ import pytest
 from PIL import Image
 
 from cloud_server.decoding import decode
+from edge_client import EdgeClient
+from edge_client.coding.coded_clip import CodedClip
 from edge_client.coding.picture_coder import PictureCoder
+from edge_client.server.camera import Camera
+from edge_client.server.exchange import Attempt
 from shared.bitstream import MEDIA_TYPE, Bitstream
 from shared.bundle import Bundle
 from shared.layers.cells import Cells
@@ -158,6 +162,23 @@ def test_several_pictures_and_plain_ones(cluster: Cluster, streams: list[bytes])
     files = [*((n, ("picture", v)) for n, v in mixed), *files[:2]]
     both = httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S).json()
     assert [image["codec"] for image in both["images"]] == [two["image"]["codec"], "png"]
+
+
+def test_a_cameras_frames_go_on_at_any_ingress(cluster: Cluster) -> None:
+    """Decoders, which know the last frame, and ingresses, which keep it, are other processes."""
+    shown = draw(96, 80)
+    keys = []
+    with EdgeClient(cluster.url, quality=3.0, threads=1) as client:
+        camera = Camera()
+        for number in range(4):
+            shown[40:56, 16 * number : 16 * number + 16] = 60 * number
+            frame = camera.frame(shown.copy(), float(number))
+            attempt = client.attempt(Attempt(frame, "is the door open?", 2))
+            assert attempt.error is None
+            (clip,) = attempt.streams
+            assert isinstance(clip, CodedClip)
+            keys.append(clip.frames[0].is_key)
+    assert keys == [True, False, False, False]
 
 
 def test_every_ingress_finds_what_another_keeps(cluster: Cluster, bundle: Bundle) -> None:
