@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
         }
         if scene.questions:
             told.append(records.measure(key, _ask, codec, llava, scene, arguments.qualities))
-    write_section(arguments.report, "focus", _text(told, codec.bundle.hex_id, arguments))
+    write_section(arguments.report, "focus", _text(told, codec.bundle.codec_id.hex(), arguments))
 
 
 def _ask(codec: CotamCodec, llava: PackedLlava, scene: Scene, qualities: list[float]) -> Fields:
@@ -117,7 +117,7 @@ def _shown(scene: Scene) -> Array:
     return found
 
 
-def _text(told: list[Fields], bundle: str, arguments: argparse.Namespace) -> str:
+def _text(told: list[Fields], codec: str, arguments: argparse.Namespace) -> str:
     weights = resamples(len(told))
     sums = {way: np.array([_sums(one, way) for one in told]) for way in WAYS}  # [P, 4, Q]
     rows = []
@@ -140,8 +140,8 @@ def _text(told: list[Fields], bundle: str, arguments: argparse.Namespace) -> str
     return "\n\n".join(
         [
             command_line(arguments.words),
-            f"{len(told)} scenes of the {arguments.split} split, {asked} questions, bundle "
-            f"{bundle}; each question has its own stream. Cells: right answers in percent at mean "
+            f"{len(told)} scenes of the {arguments.split} split, {asked} questions, codec "
+            f"{codec}; each question has its own stream. Cells: right answers in percent at mean "
             "bytes. Bits at equal accuracy, and at equal mean probability of the right answer, "
             f"against the first row; below 0 is fewer. In brackets the middle 95 % of {RESAMPLES} "
             f"resamples of the scenes (seed {SEED}), both sides drawn alike; *none* where the "
