@@ -20,8 +20,8 @@ from shared.level_map import LevelMap
 SHOWN: Final = "shown"
 WORDS: Final = "words"
 RELEVANT: Final = 0.1
-"""From which chance that it shows what is asked about a patch counts as relevant: found on
-validation scenes, `python -m evaluation focus`."""
+"""From which chance that it shows what is asked about a patch counts as relevant: tried on a dozen
+validation scenes."""
 
 Thing = tuple[int, ...]
 """Channels of what words next to each other name, as of a red car."""
