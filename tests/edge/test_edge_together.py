@@ -72,7 +72,7 @@ def test_together_is_refused(cli: Any, pair: list[Path], tmp_path: Path) -> None
     many = [tmp_path / f"{number}.png" for number in range(MAX_PICTURES + 1)]
     for arguments, told in (
         ((*many, "which?"), f"1 to {MAX_PICTURES} pictures, not {MAX_PICTURES + 1}"),
-        ((pair[0], "which?", "--watch", tmp_path), "--together and --watch"),
+        ((pair[0], "which?", "--watch", tmp_path), "--together with --watch"),
     ):
         refused = cli("send", *arguments, "--together")
         assert refused.code == 2

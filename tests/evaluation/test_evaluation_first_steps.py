@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.commands.documents.first_steps import ROOT, report, runner, ways_of
+from evaluation.commands.documents.first_steps import ROOT, excerpt, report, runner, ways_of
 from shared.errors import UsageError
 
 PAGE = """
@@ -56,4 +56,9 @@ def test_the_section_says_what_installing_took() -> None:
     value = {"seconds": [60.0, 2.0, 1.0], "bytes": 2_500_000_000, "printed": "3"}
     lines = ["pip install .", "cloud_server serve", "edge_client send street.png 'how many?'"]
     last = report([("print", lines, value)]).splitlines()[-1]
-    assert last == "| print | 63 s | 60 s | 2.5 GB | `3` |"
+    assert last == "| print | 63 s | 60 s | 2.5 GB | 3 |"
+
+
+def test_a_cell_holds_what_an_answer_says() -> None:
+    assert excerpt('{"answer": "2", "view": "adapter", "id": "7"}') == "2 (view: adapter)"
+    assert excerpt("`yes` " * 40).endswith(" ...")

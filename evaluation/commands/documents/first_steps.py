@@ -8,11 +8,13 @@ A line that starts a server stays until the way ends; the next line waits until 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
 import subprocess
 import tempfile
+import textwrap
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +36,7 @@ READY: Final = "http://127.0.0.1:8000/readyz"
 START_S: Final = 300.0
 INSTALLS: Final = ("pip ", "make ")
 LAST_LINES: Final = 8
+MOST_PRINTED: Final = 80  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +152,15 @@ def report(ways: Sequence[tuple[str, list[str], Fields]]) -> str:
         timed = zip(lines, value["seconds"], strict=True)
         installing = sum(seconds for line, seconds in timed if line.startswith(INSTALLS))
         total, size = sum(value["seconds"]), value["bytes"] / 1e9
-        printed = f"`{value['printed']}`"
+        printed = excerpt(value["printed"])
         rows.append([name, f"{total:.0f} s", f"{installing:.0f} s", f"{size:.1f} GB", printed])
     head = ["way", "from clone to answer", "of it pip and make", "on the disk", "last line printed"]
     return table(head, rows)
+
+
+def excerpt(printed: str) -> str:
+    """What a cell holds of a printed line: of an answer in JSON what it says and what was seen."""
+    if printed.startswith("{"):
+        answer = json.loads(printed)
+        return f"{answer['answer']} (view: {answer['view']})"
+    return textwrap.shorten(printed.replace("`", ""), MOST_PRINTED, placeholder=" ...")
