@@ -8,7 +8,7 @@ MEASURE := $(BIN)/python -m evaluation
 SCHEMA := $(BIN)/python -m check_jsonschema --quiet --builtin-schema vendor
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video test check format bench bench-edge fuzz load images-check vllm-check docs clean
+.PHONY: help setup demo demo-video test coverage check format bench bench-edge fuzz load images-check vllm-check docs clean
 .PHONY: results results-answers results-parts web web-check lmms-check
 
 help: ## show this list
@@ -38,7 +38,11 @@ demo-video: $(DEMO)/.ready ## send a clip to such a server: what is sent when, b
 
 # Two processes, a file in one of them: fixtures are shared inside of a file. JOBS=0 runs all in one process.
 JOBS ?= 2
-test: check ## run all checks and tests, with coverage
+test: check ## run all checks and tests
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+# Counting lines takes half as long again as the tests alone.
+coverage: $(READY) ## run all tests and say which lines they do not run
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered
 
 check: $(READY) ## format, lint, types, rules of the house
