@@ -28,9 +28,8 @@ from scenes import COLOURS, KINDS, WORLDS, Backgrounds, Scene, render
 from scenes.world import PLURALS
 from shared.bundle import GUIDANCE, Bundle, open_bundle
 from shared.errors import UsageError
-from shared.libraries import import_onnxruntime
 from training.bundle.copies import changed_copy
-from training.bundle.map_gain import tokens_of, write_guidance_manifest
+from training.bundle.map_gain import token_session, tokens_of, write_guidance_manifest
 
 SHOWN: Final = "shown"
 WORDS: Final = "words"
@@ -85,16 +84,7 @@ class TokensOf:
     def __init__(self, graph: onnx.ModelProto, bundle: Bundle) -> None:
         settings = bundle.manifest.guidance
         self.side, self.rows = settings.side, settings.side // settings.patch
-        self._tokens = tokens_of(graph)
-        shown = onnx.ModelProto()
-        shown.CopyFrom(graph)
-        shown.graph.output.append(helper.make_empty_tensor_value_info(self._tokens))
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._tokens, self._session = token_session(graph)
 
     def __call__(self, scene: Scene) -> Array:
         """f32 [D, rows, columns] of a scene of the graph's size."""

@@ -74,22 +74,28 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"bundle {Bundle.open(out).hex_id} at {out}")
 
 
+def token_session(graph: onnx.ModelProto) -> tuple[str, Any]:
+    """What the last layer of a guidance graph is given: its name, and a session that gives it."""
+    name = tokens_of(graph)
+    shown = onnx.ModelProto()
+    shown.CopyFrom(graph)
+    shown.graph.output.append(helper.make_empty_tensor_value_info(name))
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return name, session
+
+
 class Look:
     """What the last layer of a guidance graph is given of a picture."""
 
     def __init__(self, graph: onnx.ModelProto, bundle: Bundle) -> None:
         self._side = bundle.manifest.guidance.side
         self._fill = bundle.manifest.tower.fill
-        self._tokens = tokens_of(graph)
-        shown = onnx.ModelProto()
-        shown.CopyFrom(graph)
-        shown.graph.output.append(helper.make_empty_tensor_value_info(self._tokens))
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._tokens, self._session = token_session(graph)
 
     def __call__(self, picture: Picture) -> Array:
         """Mean and deviation over all tokens, f64 [2 D], of a picture u8 [H, W, 3]."""
