@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UsageError
-from training.loop.runner import WARM_UP_STEPS, Runner, RunOptions, load_checkpoint, schedule
+from training.loop.runner import (
+    WARM_UP_STEPS,
+    Runner,
+    RunOptions,
+    load_checkpoint,
+    rank,
+    schedule,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,12 +93,13 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
 TOGETHER = """
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from tests.training.test_training_runner import Halves, no_scores
+from tests.training.test_training_runner import Halves, Own, no_scores
 from training.loop.runner import Runner, RunOptions, rank
 
 out = Path(sys.argv[1])
@@ -105,6 +113,12 @@ torch.manual_seed(rank())
 runner = Runner(options, nn.Linear(3, 2), 1e-2)
 assert runner.next_scene(7, 4) == 7 + 1_000_000 * rank()
 runner.run(Halves(5, rank()), no_scores, {})
+
+network = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)])
+for layer in network:
+    nn.init.ones_(layer.weight)
+own = Runner(replace(options, out=out / "own"), network, 1e-2)
+own.run(Own(2 if rank() == 0 else -1), no_scores, {})
 """
 
 
@@ -121,6 +135,15 @@ class Halves(Steps):
         return {"loss": (network(x) - x[:, :2]).square().mean()}
 
 
+class Own(Steps):
+    """A loss of weights that the other process does not use."""
+
+    def __call__(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        if step == self.last:
+            signal.raise_signal(self.which)
+        return {"loss": dict(network.named_parameters())[f"{rank()}.weight"].square().sum()}
+
+
 def test_two_processes_train_as_one_on_the_pictures_of_both(tmp_path: Path) -> None:
     script, out = tmp_path / "together.py", tmp_path / "run"
     script.write_text(TOGETHER)
@@ -135,6 +158,8 @@ def test_two_processes_train_as_one_on_the_pictures_of_both(tmp_path: Path) -> N
     alone.run(Steps(5), no_scores, {})
     for name, value in load_checkpoint(tmp_path / "alone")["model"].items():
         assert torch.allclose(state["model"][name], value, atol=1e-6)
+    weights = load_checkpoint(out / "own")["model"]
+    assert float(weights["0.weight"]) == float(weights["1.weight"]) < 1.0
 
 
 def test_a_run_starts_with_what_fits_of_another(tmp_path: Path) -> None:

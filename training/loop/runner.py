@@ -285,10 +285,13 @@ class Runner(Generic[Model]):
         self.step += 1
 
     def _share_gradients(self) -> None:
-        """Average the gradients of all processes."""
+        """Average the gradients of all processes, where a weight that one did not use has zeros."""
         if not dist.is_initialized():
             return
-        shared = [p.grad for p in self.trained.values() if p.grad is not None]
+        for weight in self.trained.values():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        shared = [weight.grad for weight in self.trained.values() if weight.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in shared])
         dist.all_reduce(flat)
         parts = (flat / dist.get_world_size()).split([g.numel() for g in shared])
