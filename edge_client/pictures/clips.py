@@ -7,6 +7,7 @@ frames of ten hours take as long as eight of a minute.
 
 from __future__ import annotations
 
+import errno
 import logging
 import stat
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _of_folder(folder: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
 
 
 def _of_file(path: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
-    with path.open("rb") as file, _reading(str(path)) as av:
+    with path.open("rb") as file, _reading(f"{path} cannot be decoded as a clip") as av:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
         with av.open(file, container_options=options) as container:
             stream = _video(container, str(path))
@@ -165,7 +166,8 @@ def _of_file(path: Path, pick: Pick, longest: int | None) -> Iterator[Shot]:
 
 def _of_camera(device: str, pick: Pick, longest: int | None) -> Iterator[Shot]:
     """Frames as they come, for as long as they are taken: `count` of them, or without end."""
-    with _reading(device) as av, av.open(device, format="v4l2") as container:
+    failure = f"{device} cannot be read as a camera"
+    with _reading(failure) as av, av.open(device, format="v4l2") as container:
         stream = _video(container, device)
         apart = 1 / (pick.rate or CAMERA_RATE)
         first: float | None = None
@@ -241,8 +243,8 @@ def _length(container: Any, stream: Any, start: float) -> float:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[Any]:
-    """PyAV, and its errors as ours."""
+def _reading(failure: str) -> Iterator[Any]:
+    """PyAV, and its errors as ours; failure: what could not be done, with the name."""
     try:
         import av
     except ModuleNotFoundError as error:
@@ -255,5 +257,7 @@ def _reading(name: str) -> Iterator[Any]:
     except (CotamError, GeneratorExit):
         raise
     except Exception as error:  # readers of broken files know a dozen ways to fail
-        said = getattr(error, "strerror", None) or str(error)
-        raise PictureUnreadable(f"{name} cannot be decoded as a clip: {said}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.ENOTTY:
+            reason = "it is another kind of device"
+        raise PictureUnreadable(f"{failure}: {reason}") from error

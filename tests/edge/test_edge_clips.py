@@ -160,6 +160,7 @@ def test_what_is_no_clip_ends_in_one_clear_line(clip: Path, tmp_path: Path, cli:
     assert (missing.code, len(missing.err.splitlines())) == (2, 1)
     device = cli("encode", "/dev/null")
     assert (device.code, len(device.err.splitlines())) == (3, 1)
+    assert "/dev/null cannot be read as a camera: it is another kind of device" in device.err
 
 
 def test_huge_frames_are_refused_before_they_are_decoded(
