@@ -19,8 +19,6 @@ from skimage import data
 from edge_client.coding.encoder import Encoder
 from edge_client.guidance.guide import CELL_OF_LARGE, pool, shrink
 from edge_client.pictures.images import fitted, load
-from scenes import Backgrounds
-from scenes.pages import Fonts, render_page
 from shared.bitstream import Bitstream, Limits
 from shared.bundle import ENTROPY, GUIDANCE, Bundle, describe_files, find
 from shared.entropy_model import EntropyModel
@@ -111,23 +109,6 @@ def test_a_map_is_sent_where_it_is_expected_to_pay(encoder: Encoder, side: int) 
         assert encoder.analyse(picture).level_map is None
         _, shown = encoder.guide(picture)
         assert np.ptp(shown.values) > 0, "it can be looked at all the same"
-
-
-@pytest.mark.parametrize("side", [256, 384])
-def test_print_gets_the_bits(encoder: Encoder, side: int) -> None:
-    """Where the tower does not know a page, its cells of print are told from the latent."""
-    page = render_page("test", 5, Fonts.pinned(), Backgrounds.builtin(), (side, side))
-    found = encoder.analyse(page.picture).level_map
-    assert found is not None
-    assert (found.cell, found.levels) == (16, 2)
-    wanted = np.zeros(found.values.shape, bool)
-    for line in page.lines:
-        left, top, right, bottom = (int(edge) // 16 for edge in line.box)
-        wanted[top : bottom + 1, left : right + 1] = True
-    of_print, of_ground = found.values[wanted], found.values[~wanted]
-    assert of_print.mean() > 0.75
-    assert of_ground.mean() < 0.1
-    assert encoder.analyse(page.picture, guidance=False).level_map is None
 
 
 def test_a_graph_that_tells_no_gain_has_its_maps_sent(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A bundle whose edge gives its bits to print: one that exists, and print.onnx of a run.
 
     latent --PrintMap, less a bias--> print: above 0 where a cell holds print
-                                  `--> share of sure cells --> gain: above 0 where a map pays
+                                  `--> is it sure? --> gain: in sum above 0 where a map pays
 
 The bias is such that nearly all print counts as print. A map pays where there is more that surely
 is print than there is on photographs. Where all is print it costs a few bytes and takes bits from
@@ -30,7 +30,11 @@ MAPPED: Final = 0.02  # of photographs kept aside, how many may get a map
 
 
 class SentPrint(nn.Module):
-    """What print.onnx computes of a latent f32 [1, C, h, w]: print f32 [1, h, w], gain f32 [1]."""
+    """What print.onnx computes of a latent f32 [1, C, h, w]: print and gain, f32 [1, h, w] each.
+
+    The gain of a cell is 1 - fewest where it surely holds print, -fewest elsewhere: a picture's is
+    the sum over its parts, so the edge needs not look at all of a large one at once.
+    """
 
     def __init__(self, net: PrintMap, bias: float, sure: float, fewest: float) -> None:
         super().__init__()
@@ -38,8 +42,7 @@ class SentPrint(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.net(latent)
-        share = (logits > self.sure).float().mean(dim=(1, 2))
-        return logits - self.bias, share - self.fewest
+        return logits - self.bias, (logits > self.sure).float() - self.fewest
 
 
 def export_print(arguments: argparse.Namespace) -> None:
@@ -59,7 +62,8 @@ def export_print(arguments: argparse.Namespace) -> None:
     with changed_copy(base, arguments.out) as folder:
         example = torch.zeros(1, info["channels"], 16, 12)
         free = {2: "rows", 3: "columns"}
-        axes = {"latent": free, "print": {1: "rows", 2: "columns"}}
+        cells = {1: "rows", 2: "columns"}
+        axes = {"latent": free, "print": cells, "gain": cells}
         write_onnx(sent, example, folder / PRINT, ("print", "gain"), axes, taken="latent")
         manifest = base.manifest
         files = {**manifest.files, **describe_files(folder, [PRINT], [PRINT])}
