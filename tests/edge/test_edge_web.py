@@ -17,12 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from edge_client.coding.encoder import Encoder
 from edge_client.pictures.images import Picture, fit, load
+from scenes import Backgrounds
+from scenes.pages import Fonts, render_page
 from shared.bitstream import Bitstream
 from shared.bundle import embedded
 from shared.entropy_model import EntropyModel
+from shared.level_map import LevelMap
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "edge_client" / "web"
@@ -43,6 +47,7 @@ class Cases:
         self._folder = folder
         self._streams: list[dict[str, str | int | None]] = []
         self._pictures: list[dict[str, str | int | list[int]]] = []
+        self._maps: list[dict[str, str | int | list[int] | None]] = []
 
     def add_stream(
         self, bundle: str, latent: np.ndarray, stream: Bitstream, budget: int | None = None
@@ -63,9 +68,16 @@ class Cases:
         (self._folder / f"{name}.from").write_bytes(picture.tobytes())
         (self._folder / f"{name}.to").write_bytes(scaled.tobytes())
 
+    def add_map(self, name: str, picture: Picture, level_map: LevelMap | None) -> None:
+        """A picture and the level map with which Python sends it."""
+        height, width = picture.shape[:2]
+        levels = None if level_map is None else level_map.values.flatten().tolist()
+        self._maps.append({"name": name, "width": width, "height": height, "levels": levels})
+        (self._folder / f"{name}.rgb").write_bytes(picture.tobytes())
+
     def write(self) -> None:
         """Write the list of all."""
-        cases = {"streams": self._streams, "pictures": self._pictures}
+        cases = {"streams": self._streams, "pictures": self._pictures, "maps": self._maps}
         (self._folder / "cases.json").write_text(json.dumps(cases))
 
 
@@ -121,11 +133,29 @@ def add_scaled(cases: Cases) -> None:
         cases.add_scaled(picture, longest, fit(load(picture, longest=longest), longest, longest))
 
 
+def add_maps(cases: Cases) -> None:
+    """A scene, whose map the tower draws; pages, of which one is cut in bands; a photograph."""
+    encoder = Encoder(embedded(), threads=1)
+    photograph = np.ascontiguousarray(data.coffee()[:256, :256])
+    pages = (
+        render_page("test", 5, Fonts.pinned(), Backgrounds.builtin(), size).picture
+        for size in ((384, 384), (208, 656))
+    )
+    scene = np.asarray(Image.open(PICTURES / "street.png").convert("RGB"))
+    for name, picture in zip(
+        ("scene", "photograph", "page", "long-page"), (scene, photograph, *pages), strict=True
+    ):
+        level_map = encoder.level_map(picture)
+        assert (level_map is None) == (name == "photograph")
+        cases.add_map(name, picture, level_map)
+
+
 def test_typescript_codes_as_python_does(tmp_path: Path) -> None:
     cases = Cases(tmp_path)
     add_golden(cases)
     add_pictures(cases)
     add_scaled(cases)
+    add_maps(cases)
     cases.write()
     for command in (["tsc", "--project", "."], ["vitest", "run"]):
         done = subprocess.run(

@@ -42,3 +42,30 @@ export function digest(...parts: ArrayLike<number>[]): string {
   for (const part of parts) hash.update(new Uint8Array(Int16Array.from(part).buffer));
   return hash.digest("hex");
 }
+
+/** Where tests/edge/test_edge_web.py wrote its cases; "" where it does not run these tests. */
+export const FOLDER = process.env["COTAM_CASES"] ?? "";
+
+interface Cases {
+  readonly streams: readonly {
+    readonly name: string; // of the stream, and of its latent [h, w, C] f32
+    readonly bundle: "golden" | "tiny";
+    readonly budget: number | null;
+  }[];
+  readonly pictures: readonly {
+    readonly name: string; // of the picture before and after
+    readonly longest: number;
+    readonly from: readonly [width: number, height: number];
+    readonly to: readonly [width: number, height: number];
+  }[];
+  readonly maps: readonly {
+    readonly name: string; // of the picture
+    readonly width: number;
+    readonly height: number;
+    readonly levels: readonly number[] | null; // of the cells; null where no map is sent
+  }[];
+}
+
+export const CASES: Cases = FOLDER
+  ? (JSON.parse(new TextDecoder().decode(read(FOLDER, "cases.json"))) as Cases)
+  : { streams: [], pictures: [], maps: [] };

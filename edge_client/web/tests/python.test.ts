@@ -7,27 +7,7 @@ import { readBitstream } from "../src/bitstream.js";
 import { Analysed } from "../src/encoder.js";
 import { LevelMap } from "../src/level_map.js";
 import { fit } from "../src/pictures/scaling.js";
-import { BUNDLE, GOLDEN, model, read } from "./files.js";
-
-const FOLDER = process.env["COTAM_CASES"] ?? "";
-
-interface Cases {
-  readonly streams: readonly {
-    readonly name: string; // of the stream, and of its latent [h, w, C] f32
-    readonly bundle: "golden" | "tiny";
-    readonly budget: number | null;
-  }[];
-  readonly pictures: readonly {
-    readonly name: string; // of the picture before and after
-    readonly longest: number;
-    readonly from: readonly [width: number, height: number];
-    readonly to: readonly [width: number, height: number];
-  }[];
-}
-
-const CASES: Cases = FOLDER
-  ? (JSON.parse(new TextDecoder().decode(read(FOLDER, "cases.json"))) as Cases)
-  : { streams: [], pictures: [] };
+import { BUNDLE, CASES, FOLDER, GOLDEN, model, read } from "./files.js";
 
 describe.skipIf(!FOLDER)("latents of Python", () => {
   it.each(CASES.streams)("$name is coded to the same bytes", async (one) => {
