@@ -34,7 +34,7 @@ def codec() -> Codec:
 @pytest.fixture(scope="module")
 def small(codec: Codec, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of that codec, as the export makes it."""
-    from training.bundle.export import entropy_arrays
+    from training.bundle.codec import entropy_arrays
 
     root = tmp_path_factory.mktemp("bundle")
     np.savez_compressed(root / bundles.ENTROPY, **entropy_arrays(codec))

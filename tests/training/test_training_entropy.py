@@ -17,7 +17,7 @@ from shared.errors import DecoderMismatch
 from shared.nets.codec import Codec, NetConfig
 from shared.nets.entropy import Before
 from shared.nets.rate import Rate
-from training.bundle.export import entropy_arrays
+from training.bundle.codec import entropy_arrays
 from training.codec import entropy
 from training.codec.entropy import LatentPool, energy_gains
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from skimage import data
 
 from cloud_server.inference.decoder import Decoder
@@ -16,7 +17,7 @@ from edge_client.coding.encoder import Encoder
 from shared.bundle import ADAPTER, MLLM, Bundle, embedded
 from shared.entropy_model import EntropyModel
 from tests.training.conftest import INSTANT, Runs, Train
-from training.bundle.export import entropy_arrays
+from training.bundle.codec import entropy_arrays
 from training.codec.trainer import load_codec
 from training.loop.runner import load_checkpoint, write_checkpoint
 from training.small_models.clip import load_clip
@@ -251,7 +252,10 @@ def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> Non
     assert bundle.manifest.model_copy(update=same) == bare.model_copy(update=same)
     for name in ("guidance.onnx", "encoder.onnx", "entropy.npz"):
         assert name in bundle.files("edge")
-    assert bundle.path("mllm").is_dir()
+    with safe_open(bundle.path(MLLM) / "model.safetensors", "pt") as weights:
+        towers = [name for name in weights.keys() if name.startswith("vision_tower.")]  # noqa: SIM118
+    assert towers
+    assert all(name.startswith("vision_tower.vision_model.") for name in towers), "as vLLM asks"
     assert [path.name for path in runs.bundle.parent.glob(".*")] == []
     picture = data.chelsea()[:96, :112]
     stream = Encoder(bundle, threads=1).analyse(picture).code(quality=6.0)
@@ -259,3 +263,24 @@ def test_what_was_trained_becomes_a_bundle_that_both_ends_use(runs: Runs) -> Non
     # The transform starts as a DCT, so even an untrained codec shows the picture.
     error = np.mean((decoded.astype(float) - picture) ** 2)
     assert 10 * np.log10(255**2 / error) > 25
+
+
+def test_a_codec_alone_goes_into_a_bundle(runs: Runs, train: Train, tmp_path: Path) -> None:
+    """All stays that has nothing to do with it; the adapter, made for the codec before, goes."""
+    out = tmp_path / "bundle"
+    train("export", out, codec=runs.entropy, bundle=runs.bundle, name="test")
+    made, base = Bundle.open(out), Bundle.open(runs.bundle)
+    assert not made.has(ADAPTER)
+    changed = {name for name, _ in made.manifest.files.items() ^ base.manifest.files.items()}
+    assert changed == {ADAPTER, "entropy.npz"}, "its transforms had stayed"
+    assert made.codec_id != base.codec_id
+    assert made.manifest.codec.former_ids == ()
+    wanted = entropy_arrays(load_codec(runs.entropy))
+    with np.load(made.path("entropy.npz")) as arrays:
+        for name, array in wanted.items():
+            assert np.array_equal(arrays[name], array), name
+    # An adapter for it is trained and exported as any other.
+    run = tmp_path / "run"
+    train("tower", run, mllm=out / MLLM, bundle=out, start=runs.adapter)
+    train("export", tmp_path / "whole", tower=run, bundle=out, name="test")
+    assert Bundle.open(tmp_path / "whole").codec_id == made.codec_id

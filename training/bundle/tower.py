@@ -15,19 +15,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from shared import bundle as bundles
 from shared.bundle import Bundle, open_bundle
 from shared.errors import UsageError
-from shared.libraries import import_onnxruntime
 from shared.nets.adapter import save_adapter
 from shared.nets.guidance import TowerGuidance
 from shared.nets.model_files import load_vision
 from shared.nets.vision import Vision
 from shared.tower import TowerSpec, same_tower
+from training.bundle.checks import differences, example_picture, run_graph
 from training.bundle.graphs import check_graphs, write_onnx
 from training.codec.quantise import quantise_guidance
 from training.loop.runner import spent
@@ -96,26 +94,17 @@ def _guidance(vision: Vision, base: Bundle, folder: Path) -> str:
         shutil.copyfile(base.path(bundles.GUIDANCE), path)
         return f"guidance of {base.manifest.name}: this tower has no square of its own"
     module = TowerGuidance(vision).eval()
-    picture = torch.rand(1, 3, 7, 7, generator=torch.Generator().manual_seed(0))
-    square = nn.functional.interpolate(picture, (module.side,) * 2, mode="bicubic").clamp(0, 1)
+    square = example_picture(module.side, module.side)
     with torch.no_grad():
         wanted = module(square)
         write_onnx(module, square, path, ("importance",), {})
-    exact = float((_run(path, square) - wanted).abs().max() / wanted.max())
+    exact = differences(wanted, run_graph(path, square))[0] / float(wanted.max())
     quantise_guidance(path)
-    error = _run(path, square) - wanted
-    rough = float(error.square().mean().sqrt() / wanted.mean())
+    rough = differences(wanted, run_graph(path, square))[1] / float(wanted.mean())
     line = f"guidance.onnx against torch: {exact:.1e} of the largest, {rough:.1%} in 8 bits"
     if exact > EXACT or rough > QUANTISED:
         raise UsageError(f"the export is not what was trained: {line}")
     return line
-
-
-def _run(path: Path, picture: Tensor) -> Tensor:
-    onnxruntime = import_onnxruntime()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found: np.ndarray[Any, Any] = session.run(None, {"picture": picture.numpy()})[0]
-    return torch.from_numpy(found)
 
 
 def _manifest(
