@@ -164,9 +164,9 @@ def stream_end(data: bytes) -> int:
         while (kind := cursor.byte("chunk type")) > last:
             cursor.take(cursor.varint("chunk length", 5), "chunk")
             crc, checked, last = zlib.crc32(data[checked : cursor.at], crc), cursor.at, kind
-            found = int.from_bytes(data[checked : checked + _CRC_BYTES], "little")
+            stored_crc = int.from_bytes(data[checked : checked + _CRC_BYTES], "little")
             behind = checked + _CRC_BYTES
-            if kind >= CHUNK_LATENTS and found == crc:
+            if kind >= CHUNK_LATENTS and stored_crc == crc:
                 return behind if data.startswith(ENHANCEMENT_MAGIC, behind) else len(data)
     except StreamError:
         pass
@@ -223,10 +223,10 @@ class _Reader(Cursor):
         return value
 
     def chunks(self) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
+        chunks: list[tuple[int, bytes]] = []
         while self.at < self.end:
             kind = self.byte("chunk type")
-            if found and kind <= found[-1][0]:
+            if chunks and kind <= chunks[-1][0]:
                 raise StreamMalformed(f"chunk type {kind} is out of order")
             length = self.varint("chunk length", 5)
             if length > self._limits.chunk_bytes:
@@ -234,5 +234,5 @@ class _Reader(Cursor):
                     f"chunk type {kind} has {length} bytes, over the limit of "
                     f"{self._limits.chunk_bytes}"
                 )
-            found.append((kind, self.take(length, f"chunk of type {kind}")))
-        return found
+            chunks.append((kind, self.take(length, f"chunk of type {kind}")))
+        return chunks

@@ -259,12 +259,12 @@ def describe_files(root: Path, names: Iterable[str], edge: Iterable[str]) -> dic
 @functools.cache
 def _verify(path: Path, sha256: str) -> None:
     try:
-        found = sha256_file(path)
+        digest = sha256_file(path)
     except OSError as error:
         raise BundleCorrupt(
             f"the bundle lacks {path.name}", hint="fetch or export the bundle again"
         ) from error
-    if found != sha256:
+    if digest != sha256:
         raise BundleCorrupt(
             f"{path.name} does not match its hash in the manifest",
             hint="fetch or export the bundle again",

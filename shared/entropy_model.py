@@ -38,7 +38,7 @@ from shared.coding.integer_layers import (
     Product,
 )
 from shared.coding.integer_network import Before, Here, IntegerNetwork, SymbolsOf, blocks
-from shared.coding.intervals import told_by
+from shared.coding.intervals import signed_scales_of
 from shared.coding.symbol_coder import BIT_PRICE, Allowed, SymbolCoder, bits_of_one, dead_zones
 from shared.errors import BundleCorrupt, DecoderMismatch
 
@@ -66,14 +66,15 @@ class Encoded:
 class Symbols:
     """What a payload holds, in integers.
 
-    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16. told: u8
-    [h, w, C], of `intervals.told_by`. All are 0 where latents were not coded.
+    hyper: i32 [h/4, w/4, Cz]. values: i32 [h, w, C]. means: i16 [h, w, C], in 1/16.
+    signed_scales: u8 [h, w, C], of `intervals.signed_scales_of`. All are 0 where latents were not
+    coded.
     """
 
     hyper: Array
     values: Array
     means: Array
-    told: Array
+    signed_scales: Array
 
 
 class EntropyModel:
@@ -146,7 +147,7 @@ class EntropyModel:
             z = self._hyper_analysis(latent, self._gains, quality, base_code)
         values = np.zeros(latent.shape, np.int16)
         means = np.zeros(latent.shape, np.int16) if keep else None
-        told = np.zeros(latent.shape, np.uint8) if keep else None
+        signed_scales = np.zeros(latent.shape, np.uint8) if keep else None
         passes: list[tuple[Array, Array, Allowed | None]] = []
         steps: list[tuple[Array, Array]] = []
 
@@ -161,8 +162,8 @@ class EntropyModel:
                 inside = np.clip(symbols, low, low + count - 1)
                 symbols = np.where(count > 0, inside, symbols).astype(np.int16)
             values[here] = symbols
-            if means is not None and told is not None:
-                means[here], told[here] = mean, told_by(symbols, index)
+            if means is not None and signed_scales is not None:
+                means[here], signed_scales[here] = mean, signed_scales_of(symbols, index)
             passes.append((symbols, index, allowed))
             steps.append(self._steps(gained, mean, index, symbols))
             return symbols
@@ -175,8 +176,8 @@ class EntropyModel:
             self._coder.push(coder, z, np.broadcast_to(self._hyper_scales[base_code], z.shape))
         prices, bits = (np.concatenate(each) for each in zip(*steps, strict=True))
         kept = None
-        if means is not None and told is not None:
-            kept = Symbols(z, values.astype(np.int32), means, told)
+        if means is not None and signed_scales is not None:
+            kept = Symbols(z, values.astype(np.int32), means, signed_scales)
         return Encoded(coder.payload(), _check(z, values, mask), prices, bits, kept)
 
     def _steps(
@@ -194,8 +195,8 @@ class EntropyModel:
         """How many values of a latent as for `encode` are half a step or more from zero."""
         rows = zip(np.moveaxis(latent, 0, -1), quality, strict=True)
         # Row by row, because the latent of a large picture is hundreds of megabytes.
-        found = (np.abs(row * self._gains[codes]) >= 0.5 for row, codes in rows)
-        return sum(int(np.count_nonzero(each)) for each in found)
+        masks = (np.abs(row * self._gains[codes]) >= 0.5 for row, codes in rows)
+        return sum(int(np.count_nonzero(mask)) for mask in masks)
 
     def squared_steps(self, change: Array, quality: Array) -> Array:
         """Squares f32 [h, w] of latents f32 [C, h, w], summed over channels, in quantiser steps."""
@@ -226,13 +227,17 @@ class EntropyModel:
         if onto is None or mask is None:
             values = _sixteenths(symbols).astype(np.int64)
             values *= self._step_sizes[quality]
-            return Before(values, quality, symbols.hyper, symbols.told)
+            return Before(values, quality, symbols.hyper, symbols.signed_scales)
         values = onto.values.copy()
         coded = MEAN_UNIT * symbols.values[mask].astype(np.int64) + symbols.means[mask]
         values[mask] = coded * self._step_sizes[quality[mask]]
-        told = np.zeros_like(symbols.told) if onto.told is None else onto.told.copy()
-        told[mask] = symbols.told[mask]
-        return Before(values, _merged(quality, onto, mask), symbols.hyper, told)
+        signed_scales = (
+            np.zeros_like(symbols.signed_scales)
+            if onto.signed_scales is None
+            else onto.signed_scales.copy()
+        )
+        signed_scales[mask] = symbols.signed_scales[mask]
+        return Before(values, _merged(quality, onto, mask), symbols.hyper, signed_scales)
 
     def latent(self, known: Before) -> Array:
         """Latent f32 [C, h, w] (8-bit units) of what was read: of a picture, that of `decode`."""
@@ -271,13 +276,13 @@ class EntropyModel:
             z = self._coder.pop(coder, np.broadcast_to(self._hyper_scales[base_code], z_shape))
             z = np.clip(z, -WEIGHT_LIMIT, WEIGHT_LIMIT)
         values = np.zeros((height, width, self.latent_channels), np.int32)
-        means, told = np.zeros(values.shape, np.int16), np.zeros(values.shape, np.uint8)
+        means, signed_scales = np.zeros(values.shape, np.int16), np.zeros(values.shape, np.uint8)
 
         def read(here: Here, mean: Array, index: Array) -> Array:
             allowed = self._allowed(before, quality, here, mean, index, told_price)
             means[here] = mean
             values[here] = symbols = self._coder.pop(coder, index, allowed)
-            told[here] = told_by(symbols, index)
+            signed_scales[here] = signed_scales_of(symbols, index)
             return symbols
 
         self._walk(z, quality, read, before, mask)
@@ -286,7 +291,7 @@ class EntropyModel:
                 "the decoded symbols do not match the stream's check",
                 hint="encode again with the bundle that the stream names",
             )
-        return Symbols(z, values, means, told)
+        return Symbols(z, values, means, signed_scales)
 
     def _allowed(
         self,
@@ -298,16 +303,16 @@ class EntropyModel:
         told_price: int,
     ) -> Allowed | None:
         """What `before` leaves of the symbols of a group of a pass, where it tells of them."""
-        if before is None or before.told is None or not told_price:
+        if before is None or before.signed_scales is None or not told_price:
             return None
         rows, columns, channels = here
         low, count = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
-        told, values = before.told[here], before.values[here]
+        signed_scales, values = before.signed_scales[here], before.values[here]
         codes = before.codes[rows, columns], quality[rows, columns]
         for part in blocks(*mean.shape[:2]):
             known, own = (self._step_sizes[each[part], channels] for each in codes)
             low[part], count[part] = intervals.allowed(
-                told[part], values[part], known, own, mean[part], index[part], told_price
+                signed_scales[part], values[part], known, own, mean[part], index[part], told_price
             )
         return low, count
 

@@ -253,8 +253,8 @@ class _Frames:
         return frame
 
     def _next_key(self, at: int) -> int:
-        found = self._data.find(KEY, at)
-        return len(self._data) if found < 0 else found
+        key_at = self._data.find(KEY, at)
+        return len(self._data) if key_at < 0 else key_at
 
     def _frame(self, at: int, searching: bool) -> tuple[Frame, int]:
         """The frame at a place, and where it ends.

@@ -153,10 +153,10 @@ def read_codes(stream: Bitstream) -> tuple[Array, LevelMap | None]:
 def _tables(levels: int) -> tuple[Table, ...]:
     """Tables of the contexts by their number, that of ALONE for those which cannot be."""
     chances = CHANCES[levels]
-    found = [chances[ALONE]] * (_number(ALONE) + 1)
+    tables = [chances[ALONE]] * (_number(ALONE) + 1)
     for context, table in chances.items():
-        found[_number(context)] = table
-    return tuple(found)
+        tables[_number(context)] = table
+    return tuple(tables)
 
 
 def _number(context: tuple[Any, Any, Any]) -> Any:

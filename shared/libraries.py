@@ -19,9 +19,9 @@ def import_onnxruntime(module: str = "onnxruntime") -> Any:
     is for Windows, which has telemetry of its own.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    found = importlib.import_module(module)
+    loaded = importlib.import_module(module)
     importlib.import_module("onnxruntime").disable_telemetry_events()
-    return found
+    return loaded
 
 
 def wait_passively() -> None:

@@ -52,9 +52,9 @@ class TowerSpec(BaseModel):
     fingerprint: str = Field(pattern=f"^[0-9a-f]{{{4 * PROJECTIONS}}}$")
 
 
-def same_tower(one: str, other: str) -> bool:
+def same_tower(fingerprint: str, other: str) -> bool:
     """Whether two fingerprints are of one tower, whatever the precision of its weights."""
-    pairs = zip(_projections(one), _projections(other), strict=True)
+    pairs = zip(_projections(fingerprint), _projections(other), strict=True)
     distance = math.sqrt(sum((a - b) ** 2 for a, b in pairs) / PROJECTIONS)
     return distance <= TOLERANCE * UNIT
 

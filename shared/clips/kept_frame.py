@@ -23,7 +23,7 @@ class KeptFrame:
     @classmethod
     def of(cls, walk: FrameWalk) -> KeptFrame:
         """The frame that a walk read last. Raises StreamMalformed before the first keyframe."""
-        known = replace(walk.state, told=None)  # no frame is read with it
+        known = replace(walk.state, signed_scales=None)  # no frame is read with it
         return cls(walk.header, known, check_of(known))
 
     def copied(self) -> KeptFrame:
@@ -59,8 +59,8 @@ def check_base(header: Header, base: int, kept: KeptFrame | None) -> None:
         raise _unknown(
             f"the clip continues a frame of check {base:08x}, here is one of {kept.check:08x}"
         )
-    mine, its = ((h.codec_id, h.width, h.height) for h in (header, kept.header))
-    if mine != its:
+    form, kept_form = ((h.codec_id, h.width, h.height) for h in (header, kept.header))
+    if form != kept_form:
         raise _unknown("the clip continues a frame of another codec or size")
 
 

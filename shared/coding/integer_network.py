@@ -76,13 +76,14 @@ class Before:
     values: i64 [h, w, C], in 4096ths of an 8-bit unit: sixteenths of the steps that they were coded
     in. codes: i32 [h, w], the quality codes of these; -1 where nothing is there. hyper: their
     hyper latent i32 [h/4, w/4, Cz] where it stands for the own one, which is not coded then.
-    told: u8 [h, w, C], of `intervals.told_by`, where they were coded and nothing was done to them.
+    signed_scales: u8 [h, w, C], of `intervals.signed_scales_of`, where they were coded and nothing
+    was done to them.
     """
 
     values: Array
     codes: Array
     hyper: Array | None = None
-    told: Array | None = None
+    signed_scales: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class IntegerNetwork:
             if mask is not None and near is not None:
                 # Latents that stay, where they are neighbours: they are known from the start.
                 kept = np.nonzero(near & ~mask)
-                grid[1:-1, 1:-1][kept] = self._told(seen.sixteenths[kept][None])[0]
+                grid[1:-1, 1:-1][kept] = self._context(seen.sixteenths[kept][None])[0]
         codes = np.pad(quality, 1, mode="edge")
         for k, (place, ways) in enumerate(PASSES):
             rows, columns = _of_pass(place, mask)
@@ -210,7 +211,8 @@ class IntegerNetwork:
                 np.multiply(symbols, MEAN_UNIT, out=latents[..., channels], dtype=np.int32)
                 latents[..., channels] += mean
             if k < len(PASSES) - 1:
-                grid[_shifted(rows, 1, height), _shifted(columns, 1, width)] = self._told(latents)
+                in_grid = _shifted(rows, 1, height), _shifted(columns, 1, width)
+                grid[in_grid] = self._context(latents)
 
     def _activations(
         self, k: int, features: Array, seen: list[Array], ratios: list[Array]
@@ -257,16 +259,16 @@ class IntegerNetwork:
         for part in _parts(height, width, whole if near is None else near):
             here, codes = there[part], before.codes[part]
             own = steps[quality[part]]
-            found = (2 * before.values[part] + own) // (2 * own)
-            np.clip(found, -BEFORE_LIMIT, BEFORE_LIMIT, out=found)
-            found *= here[..., None]
+            own_sixteenths = (2 * before.values[part] + own) // (2 * own)
+            np.clip(own_sixteenths, -BEFORE_LIMIT, BEFORE_LIMIT, out=own_sixteenths)
+            own_sixteenths *= here[..., None]
             ratios = RATIOS[LAST_CODE + np.where(here, codes - quality[part], 0)] * here
             nearness = np.minimum((ratios * NEARNESS + 128) >> 8, WEIGHT_LIMIT)
-            halves = _halves(found)
+            halves = _halves(own_sixteenths)
             x = np.concatenate([halves, np.abs(halves), nearness[..., None]], -1, dtype=self._dtype)
             rows, columns = part
             padded[rows + 1, columns + 1] = first(x)
-            sixteenths[part] = found
+            sixteenths[part] = own_sixteenths
         features = np.zeros((height, width, len(second.bias)), np.uint8)
         for rows, columns in _parts(height, width, whole if mask is None else mask):
             taps = [padded[rows + r, columns + c] for r in range(3) for c in range(3)]
@@ -292,13 +294,13 @@ class IntegerNetwork:
                 x = np.concatenate([x, np.abs(x)], axis=-1)
             activations[part] += layer(x.astype(self._dtype))
 
-    def _told(self, latents: Array) -> Array:
+    def _context(self, latents: Array) -> Array:
         """What later passes see of latents [r, c, C] in sixteenths: u8 [r, c, K]."""
         context = self._layers["context"]
-        told = np.empty((*latents.shape[:2], self._context_width), np.uint8)
+        features = np.empty((*latents.shape[:2], self._context_width), np.uint8)
         for part in blocks(*latents.shape[:2]):
-            told[part] = context(_halves(latents[part]).astype(self._dtype))
-        return told
+            features[part] = context(_halves(latents[part]).astype(self._dtype))
+        return features
 
 
 def _halves(sixteenths: Array) -> Array:

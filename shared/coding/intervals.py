@@ -31,18 +31,18 @@ _SIGNS: Final = 6  # bits that a scale index takes
 Array = NDArray[Any]
 
 
-def told_by(symbols: Array, index: Array) -> Array:
+def signed_scales_of(symbols: Array, index: Array) -> Array:
     """What to remember of coded symbols, u8: scale index, 64 more if positive, 128 if negative.
 
     0 where the index is: such a symbol is not looked at, and tells nothing.
     """
     sign = (symbols > 0) + 2 * (symbols < 0)
-    told: Array = np.where(index == 0, 0, index | sign << _SIGNS).astype(np.uint8)
-    return told
+    signed_scales: Array = np.where(index == 0, 0, index | sign << _SIGNS).astype(np.uint8)
+    return signed_scales
 
 
 def allowed(
-    told: Array,
+    signed_scales: Array,
     values: Array,
     known_steps: Array,
     own_steps: Array,
@@ -52,10 +52,11 @@ def allowed(
 ) -> tuple[Array, Array]:
     """The lowest symbol that there can be i64, and how many i64; 0 for any. All of one shape.
 
-    told, values: of `told_by`; 4096ths of an 8-bit unit. known_steps, own_steps: in 256ths. mean,
-    index: what the network says now. price: at which bit price the known symbols were coded.
+    signed_scales, values: of `signed_scales_of`; 4096ths of an 8-bit unit. known_steps, own_steps:
+    in 256ths. mean, index: what the network says now. price: at which bit price the known
+    symbols were coded.
     """
-    known, sign = told & (SCALES - 1), told >> _SIGNS
+    known, sign = signed_scales & (SCALES - 1), signed_scales >> _SIGNS
     zone = ZONES[known] * price // USUAL
     below = _HALF + np.where(sign == 1, -zone, zone)
     above = _HALF + np.where(sign == 2, -zone, zone)

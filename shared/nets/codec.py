@@ -62,9 +62,9 @@ def dct_basis(channels: int) -> Tensor:
     2.2 times its frequency, because photographs hold less energy there.
     """
     n = torch.arange(STRIDE, dtype=torch.float64)
-    one = torch.cos(math.pi / STRIDE * (n[None, :] + 0.5) * n[:, None]) * math.sqrt(2 / STRIDE)
-    one[0] /= math.sqrt(2)
-    two = torch.einsum("ux,vy->uvxy", one, one)
+    basis = torch.cos(math.pi / STRIDE * (n[None, :] + 0.5) * n[:, None]) * math.sqrt(2 / STRIDE)
+    basis[0] /= math.sqrt(2)
+    basis_2d = torch.einsum("ux,vy->uvxy", basis, basis)
     colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
     colour = (colour / colour.norm(dim=1, keepdim=True)).double()
     order = sorted(
@@ -73,7 +73,7 @@ def dct_basis(channels: int) -> Tensor:
         for u in range(STRIDE)
         for v in range(STRIDE)
     )[:channels]
-    rows = [colour[plane][:, None, None] * two[u, v] for _, plane, u, v in order]
+    rows = [colour[plane][:, None, None] * basis_2d[u, v] for _, plane, u, v in order]
     return torch.stack(rows).float()
 
 

@@ -28,7 +28,7 @@ def fingerprint_of(tower: nn.Module) -> str:
 
     Every tensor counts alike, whatever its size.
     """
-    found = torch.zeros(PROJECTIONS, dtype=torch.float64)
+    projections = torch.zeros(PROJECTIONS, dtype=torch.float64)
     signs = _signs()
     counted = [p for name, p in tower.named_parameters() if "head" not in name.split(".")]
     for number, weight in enumerate(counted):
@@ -37,8 +37,8 @@ def fingerprint_of(tower: nn.Module) -> str:
         folded = nn.functional.pad(flat, (0, -len(flat) % PERIOD)).view(-1, PERIOD).sum(0)
         # Signs are turned by the number of the tensor: two that change places give another name.
         turned = signs.roll(number * 1_009, dims=1).to(folded.device)
-        found += (turned @ folded).double().cpu() / size
-    return write_fingerprint((found / max(1, len(counted)) ** 0.5).tolist())
+        projections += (turned @ folded).double().cpu() / size
+    return write_fingerprint((projections / max(1, len(counted)) ** 0.5).tolist())
 
 
 def _signs() -> Tensor:

@@ -67,7 +67,7 @@ class Geometry:
         rows, columns = codes.shape[1:]
         size = torch.tensor([width, height], dtype=torch.float32) / STRIDE
         share = size / torch.tensor([columns, rows])  # of the latent's extent that is picture
-        found = []
+        views = []
         for centres, step in zip(self.centres, self.step, strict=True):
             factor = max(1, round(float((step * size).min())))
             pooled = both
@@ -75,7 +75,7 @@ class Geometry:
                 smaller = max(1, round(rows / factor)), max(1, round(columns / factor))
                 pooled = F.interpolate(both, smaller, mode="area")
             places = 2 * centres * share - 1
-            found.append(
+            views.append(
                 F.grid_sample(
                     pooled,
                     places.expand(len(pooled), -1, -1, -1).to(pooled),
@@ -84,7 +84,7 @@ class Geometry:
                     align_corners=False,
                 )
             )
-        sampled = torch.stack(found, dim=1).flatten(0, 1)
+        sampled = torch.stack(views, dim=1).flatten(0, 1)
         return sampled[:, :-1], sampled[:, -1]
 
     def ordered(self, tokens: Tensor) -> Tensor:
@@ -115,9 +115,13 @@ def measure(look: Callable[[NDArray[np.uint8]], Patches], height: int, width: in
         centres.append(grid @ torch.stack(maps, dim=1))
         steps.append(torch.stack([maps[0][1].abs(), maps[1][2].abs()]))
     covered = (share.mean(dim=(3, 4)) > COVERED).float()
-    found = torch.stack(centres).float()
+    stacked_centres = torch.stack(centres).float()
     return Geometry(
-        found, covered, torch.stack(steps).float(), _seen(found, covered, steps), shown.order
+        stacked_centres,
+        covered,
+        torch.stack(steps).float(),
+        _seen(stacked_centres, covered, steps),
+        shown.order,
     )
 
 

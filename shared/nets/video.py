@@ -58,14 +58,14 @@ class Video:
 
         frames: u8 [H, W, 3] of one size, all of which are shown. times: seconds, rising.
         """
-        found = self._vision.processor(
+        processed = self._vision.processor(
             text=[self._token],
             videos=[np.stack(frames)],
             video_metadata=[metadata(times)],
             do_sample_frames=False,
             return_tensors="pt",
         )
-        return ids_and_inputs(self._vision.processor, self._token, found)
+        return ids_and_inputs(self._vision.processor, self._token, processed)
 
     def features(self, inputs: Inputs, tokens: Tensor | None = None) -> Tensor:
         """Projected features [N, D] of a clip, as the model pools them.
@@ -74,11 +74,11 @@ class Video:
         """
         given = {n: v for n, v in inputs.items() if n in ("pixel_values_videos", "video_grid_thw")}
         with added(self._vision.embeddings, tokens):
-            found = self._vision.base.get_video_features(
+            output = self._vision.base.get_video_features(
                 **self._vision.moved(given), return_dict=True
             )
-        self.stacks = isinstance(found.pooler_output, Tensor)
-        (packed,) = found.pooler_output
+        self.stacks = isinstance(output.pooler_output, Tensor)
+        (packed,) = output.pooler_output
         features: Tensor = packed.reshape(-1, packed.shape[-1])
         return features
 

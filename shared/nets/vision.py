@@ -135,8 +135,8 @@ class Vision:
     def look(self, picture: Picture) -> tuple[list[int], Inputs]:
         """The token ids that stand for a picture u8 [H, W, 3] in a prompt, and its `inputs`."""
         mark = image_token(self.processor)
-        found = self.processor(text=[mark], images=[[self._laid(picture)]], return_tensors="pt")
-        return ids_and_inputs(self.processor, mark, found)
+        processed = self.processor(text=[mark], images=[[self._laid(picture)]], return_tensors="pt")
+        return ids_and_inputs(self.processor, mark, processed)
 
     def tokens_of_latents(self, height: int, width: int, count: int) -> NDArray[np.intp] | None:
         """Which of the `count` features of a picture looks at each of its latents, i64 [h, w].
@@ -171,8 +171,8 @@ class Vision:
         geometry = self.geometry(height, width)
         centres = geometry.ordered(geometry.centres.flatten(1, 2))
         if geometry.order is not None:  # squares of two by two, one after another
-            found: NDArray[np.float32] = centres[0].unflatten(0, (-1, MERGED)).mean(1).numpy()
-            return found
+            places: NDArray[np.float32] = centres[0].unflatten(0, (-1, MERGED)).mean(1).numpy()
+            return places
 
         def mark(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
             marks = torch.zeros_like(output)
@@ -201,8 +201,8 @@ class Vision:
         """
         with added(self.embeddings, tokens):
             inputs = self.moved(join(pictures))
-            found = self.base.get_image_features(**inputs, return_dict=True)
-        packed = found.pooler_output
+            output = self.base.get_image_features(**inputs, return_dict=True)
+        packed = output.pooler_output
         self.packs_one = isinstance(packed, Tensor)
         if self.packs_one:
             packed = packed.chunk(len(pictures))
@@ -326,16 +326,16 @@ class Vision:
 
 def join(pictures: Sequence[Inputs]) -> Inputs:
     """The inputs of pictures of one shape as those of a batch."""
-    return {name: torch.cat([one[name] for one in pictures]) for name in pictures[0]}
+    return {name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]}
 
 
-def ids_and_inputs(processor: Any, mark: str, found: Any) -> tuple[list[int], Inputs]:
+def ids_and_inputs(processor: Any, mark: str, processed: Any) -> tuple[list[int], Inputs]:
     """Token ids that stand for a mark, and the other inputs, of what a processor made of it."""
     plain = processor.tokenizer(mark).input_ids
     at = plain.index(processor.tokenizer.convert_tokens_to_ids(mark))
-    ids = found["input_ids"][0].tolist()
+    ids = processed["input_ids"][0].tolist()
     texts = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-    inputs = {name: value for name, value in found.items() if name not in texts}
+    inputs = {name: value for name, value in processed.items() if name not in texts}
     return ids[at : len(ids) - (len(plain) - at - 1)], inputs
 
 

@@ -78,10 +78,10 @@ def _address(place: str) -> tuple[str, bool]:
     """The address of the folder, and whether what is there never changes."""
     if not place.startswith(HUB):
         return place.removesuffix("manifest.json").rstrip("/"), False
-    found = _HUB_NAME.fullmatch(place)
-    if found is None:
+    match = _HUB_NAME.fullmatch(place)
+    if match is None:
         raise UsageError(f"{place} names no repository", hint="write hf:ORG/NAME[@REVISION]")
-    name, revision = found[1], found[2] or "main"
+    name, revision = match[1], match[2] or "main"
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     quoted = urllib.parse.quote(revision, safe="")
     return f"{endpoint}/{name}/resolve/{quoted}", bool(_COMMIT.fullmatch(revision))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.coding.integer_layers import CODES, SCALES
 from shared.coding.integer_network import Before
-from shared.coding.intervals import USUAL, WIDEST, ZONES, allowed, told_by
+from shared.coding.intervals import USUAL, WIDEST, ZONES, allowed, signed_scales_of
 from shared.entropy_model import EntropyModel
 from shared.errors import DecoderMismatch
 
@@ -39,7 +39,7 @@ def coded(
     made = model.encode(latent, codes, 60, before=before, mask=mask, told_price=price, keep=True)
     read = model.read(made.payload, made.check, codes, 60, before, mask, price)
     assert made.symbols is not None
-    for name in ("hyper", "values", "means", "told"):
+    for name in ("hyper", "values", "means", "signed_scales"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made.symbols, name))
     return model.before(read, codes, before, mask), made.payload
 
@@ -165,7 +165,9 @@ def test_what_a_base_allows_holds_every_symbol_that_fits() -> None:
 
     coarse, fine = quantised(mean, index, steps), quantised(own_mean, finer, own_steps)
     values = (16 * coarse + mean) * steps
-    low, left = allowed(told_by(coarse, index), values, steps, own_steps, own_mean, finer, USUAL)
+    low, left = allowed(
+        signed_scales_of(coarse, index), values, steps, own_steps, own_mean, finer, USUAL
+    )
     few = left > 0
     assert few.mean() > 0.5
     assert left.max() <= WIDEST
