@@ -39,16 +39,16 @@ def bench(
     model = coder.bundle.manifest.resolution
     pixels = pixels_named(coder, picture) if picture else fit(drawn(), size, model)
     default = coder.bundle.manifest.quality
-    found = measure(coder.encoder, pixels, default if quality is None else quality, repeat)
+    report = measure(coder.encoder, pixels, default if quality is None else quality, repeat)
     talk = Output(json)
     if json:
-        talk.record({"picture": picture, "threads": threads, **found})
+        talk.record({"picture": picture, "threads": threads, **report})
         return
-    talk.data(f"{found['width']}x{found['height']}, {found['bytes']} bytes; medians of {repeat}")
-    for name, taken in found["steps_ms"].items():
+    talk.data(f"{report['width']}x{report['height']}, {report['bytes']} bytes; medians of {repeat}")
+    for name, taken in report["steps_ms"].items():
         talk.data(f"  {name:<10} {taken:9.1f} ms")
-    talk.data(f"  {'total':<10} {found['total_ms']:9.1f} ms, without load")
-    for name, peer in found["peers"].items():
+    talk.data(f"  {'total':<10} {report['total_ms']:9.1f} ms, without load")
+    for name, peer in report["peers"].items():
         talk.data(
             f"  {name:<10} {peer['ms']:9.1f} ms, {peer['times_ours']:.2f} of ours, "
             f"{peer['bytes']} bytes"

@@ -96,7 +96,7 @@ def encode(
     places = Places(pictures, None if output in (None, "-") else Path(output or ""))
     naming = threading.Lock()
 
-    def one(
+    def encode_named(
         name: str,
     ) -> tuple[str, Path | None, tuple[Bitstream | CodedClip, Sequence[Enhancement]] | CotamError]:
         try:
@@ -123,7 +123,7 @@ def encode(
 
     errors = []
     with talk.progress(len(pictures)):
-        for name, place, result in ordered_map(one, pictures, concurrency):
+        for name, place, result in ordered_map(encode_named, pictures, concurrency):
             talk.advance()
             if isinstance(result, CotamError):
                 errors.append(result)

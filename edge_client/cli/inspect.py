@@ -47,19 +47,19 @@ def inspect(
         return
     from edge_client.coding import inspection
 
-    found = inspection.inspect(data)
+    inspected = inspection.inspect(data)
     if picture is not None:
         from edge_client.guidance.overlay import png
 
-        write_named(picture, png(found.picture()))
+        write_named(picture, png(inspected.picture()))
     verified = ""
     if verify:
-        verified = inspection.verify(found, _candidates(bundle)).manifest.name
+        verified = inspection.verify(inspected, _candidates(bundle)).manifest.name
     talk = Output(json)
     if json:
-        talk.record({"stream": stream, **found.as_dict()})
+        talk.record({"stream": stream, **inspected.as_dict()})
         return
-    for line in _lines(found):
+    for line in _lines(inspected):
         talk.data(line)
     if verified:
         talk.data(f"verified   the symbols are those that were coded, by the bundle {verified}")
@@ -68,12 +68,12 @@ def inspect(
 def _inspect_clip(name: str, data: bytes, verify: bool, bundle: str | None, talk: Output) -> None:
     from edge_client.coding.clip_inspection import inspect_clip, verify_clip
 
-    found = inspect_clip(data)
-    verified = verify_clip(found, _candidates(bundle)).manifest.name if verify else ""
+    inspected = inspect_clip(data)
+    verified = verify_clip(inspected, _candidates(bundle)).manifest.name if verify else ""
     if talk.json:
-        talk.record({"stream": name, **found.as_dict()})
+        talk.record({"stream": name, **inspected.as_dict()})
         return
-    for line in found.lines():
+    for line in inspected.lines():
         talk.data(line)
     if verified:
         talk.data(f"verified   the symbols are those that were coded, by the bundle {verified}")
@@ -87,16 +87,16 @@ def _candidates(bundle: str | None) -> list[Bundle]:
     return local_bundles() if name == AUTO else [find_named(name)]
 
 
-def _lines(found: Inspection) -> list[str]:
-    stream, level_map = found.stream, found.level_map
+def _lines(inspected: Inspection) -> list[str]:
+    stream, level_map = inspected.stream, inspected.level_map
     lines = [
         f"picture    {stream.width}x{stream.height}",
         f"codec      {stream.codec_id.hex()}",
         f"quality    {stream.quality:g} of 9",
         f"check      {stream.check:04x}",
     ]
-    lines += [f"chunk {kind:<4} {name}, {size} bytes" for kind, name, size in found.chunks()]
-    for number, layer in enumerate(found.layers(), start=2):
+    lines += [f"chunk {kind:<4} {name}, {size} bytes" for kind, name, size in inspected.chunks()]
+    for number, layer in enumerate(inspected.layers(), start=2):
         where = "the whole picture"
         if cells := layer["cells"]:
             where = f"{cells['chosen']} of {cells['of']} cells of {cells['pixels']} pixels"
@@ -104,19 +104,19 @@ def _lines(found: Inspection) -> list[str]:
             f"layer {number:<4} quality {layer['quality']:g}, {where}, {layer['bytes']} bytes"
         )
     lines += [
-        f"total      {found.size} bytes, {found.bpp:.4f} bpp",
-        f"overhead   {found.overhead} bytes that are not entropy-coded payload",
+        f"total      {inspected.size} bytes, {inspected.bpp:.4f} bpp",
+        f"overhead   {inspected.overhead} bytes that are not entropy-coded payload",
     ]
     if level_map is None:
         lines.append("level map  none: one quality everywhere")
     else:
         rows, columns = level_map.values.shape
-        codes = sorted(set(found.codes.ravel().tolist()))
+        codes = sorted(set(inspected.codes.ravel().tolist()))
         qualities = " or ".join(f"{code / 20:g}" for code in codes)
         lines.append(
             f"level map  {rows}x{columns} cells of {level_map.cell} pixels, quality {qualities}"
         )
-        lines += [f"           {row}" for row in found.rows()]
+        lines += [f"           {row}" for row in inspected.rows()]
     return lines
 
 

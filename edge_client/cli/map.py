@@ -89,8 +89,8 @@ def map_(
     write_named(place, drawn)
     talk = Output(json, quiet)
     if json:
-        found = {"picture": picture, "map": str(place), "cell": level_map.cell, "counts": counts}
-        talk.record({**found, "bytes": total, "importance": importance.round(6).tolist()})
+        record = {"picture": picture, "map": str(place), "cell": level_map.cell, "counts": counts}
+        talk.record({**record, "bytes": total, "importance": importance.round(6).tolist()})
     else:
         rows, columns = importance.shape
         talk.say(

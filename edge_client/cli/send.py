@@ -191,9 +191,9 @@ def _source(picture: str, folders: bool, clip: ClipOptions) -> tuple[Subject, st
 
 def _check_question(prompt: str) -> None:
     """Refuses what was meant as a picture: without a question, the last of them would be taken."""
-    ours = (SUFFIX, CLIP_SUFFIX)
     spaced = any(letter.isspace() for letter in prompt)
-    named = not spaced and Path(prompt).suffix.lower() in {*SUFFIXES, *CLIP_SUFFIXES, *ours}
+    suffixes = {*SUFFIXES, *CLIP_SUFFIXES, SUFFIX, CLIP_SUFFIX}
+    named = not spaced and Path(prompt).suffix.lower() in suffixes
     if prompt == STDIN or named or os.path.exists(prompt):  # noqa: PTH110 -- never an error
         raise UsageError(
             f"the question is missing: {prompt} is a picture or folder",

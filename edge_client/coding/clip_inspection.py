@@ -89,7 +89,7 @@ def inspect_clip(data: bytes) -> ClipInspection:
     return ClipInspection(read_header(data), tuple(read_frames(data)), len(data), read_base(data))
 
 
-def verify_clip(found: ClipInspection, bundles: Sequence[Bundle]) -> Bundle:
+def verify_clip(inspected: ClipInspection, bundles: Sequence[Bundle]) -> Bundle:
     """Decode the symbols of all frames with a bundle of the clip's codec, which is returned.
 
     Raises BundleUnknown where none of `bundles` has its codec, DecoderMismatch where the symbols
@@ -97,9 +97,9 @@ def verify_clip(found: ClipInspection, bundles: Sequence[Bundle]) -> Bundle:
     """
     if not bundles:
         raise BundleUnknown("there is no bundle to verify the clip with")
-    bundle = find(bundles, found.header.codec_id)
+    bundle = find(bundles, inspected.header.codec_id)
     model = EntropyModel.load(bundle.path(ENTROPY))
-    walk = walk_from(model, found.header, found.base, None)
-    for frame in found.frames:
+    walk = walk_from(model, inspected.header, inspected.base, None)
+    for frame in inspected.frames:
         walk.read(frame.body)
     return bundle

@@ -40,25 +40,25 @@ class CodedPicture:
         """
         model, known, code = self._analysed.model, self._read(), quality_code(quality)
         codes, mask = known.plan(cells, code, model)
-        told = self._told_price
+        price = self._told_price
         coded = model.encode(
             self._analysed.latent,
             codes,
             code,
             before=known.latents,
             mask=mask,
-            told_price=told,
+            told_price=price,
         )
         made = Enhancement(
             base=known.check,
             quality_code=code,
-            told_price=told,
+            told_price=price,
             check=coded.check,
             cells=b"" if cells is None else cells.encode(),
             latents=coded.payload,
         )
         self._unread.append(made)
-        if told != USUAL:
+        if price != USUAL:
             self._told_price = 0  # of latents that were coded at two prices, neither is told
         return made.to_bytes()
 

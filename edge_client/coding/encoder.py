@@ -220,14 +220,14 @@ class Encoder:
         latent = np.empty((rows, columns, self.bundle.manifest.codec.latent_channels), np.float32)
         for down in spans(rows * STRIDE, TILE, MARGIN):
             for across in spans(columns * STRIDE, TILE, MARGIN):
-                found = self._run(picture[down.low : down.high, across.low : across.high])
+                tile = self._run(picture[down.low : down.high, across.low : across.high])
                 top, left = (down.start - down.low) // STRIDE, (across.start - across.low) // STRIDE
                 place = latent[
                     down.start // STRIDE : down.stop // STRIDE,
                     across.start // STRIDE : across.stop // STRIDE,
                 ]
                 high, wide = place.shape[:2]
-                place[:] = np.moveaxis(found[:, top : top + high, left : left + wide], 0, -1)
+                place[:] = np.moveaxis(tile[:, top : top + high, left : left + wide], 0, -1)
         return np.moveaxis(latent, -1, 0)
 
     def _run(self, picture: Picture) -> NDArray[np.float32]:

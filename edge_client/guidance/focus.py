@@ -72,10 +72,10 @@ def relevance(shown: NDArray[np.float32], things: Sequence[Thing]) -> NDArray[np
 
     A thing of several words is as likely as the least of them.
     """
-    found: NDArray[np.float32] = np.max(
+    likelihood: NDArray[np.float32] = np.max(
         [shown[list(thing)].min(axis=0) for thing in things], axis=0
     )
-    return found
+    return likelihood
 
 
 def focused(level_map: LevelMap, relevant: NDArray[np.float32]) -> LevelMap:

@@ -130,14 +130,14 @@ class Guide:
         # Tiles are small: they keep cores busier side by side than one after another.
         with ThreadPoolExecutor(self._threads) as pool:
             looks = pool.map(lambda tile: self._see(tile, things), tiles)
-            for (top, left), found in zip(corners, looks, strict=True):
-                rows, columns = found.importance.shape
+            for (top, left), seen in zip(corners, looks, strict=True):
+                rows, columns = seen.importance.shape
                 row, column = top // patch, left // patch
                 place = np.s_[row : row + rows, column : column + columns]
-                total[place] += _of_mean_one(found.importance)
+                total[place] += _of_mean_one(seen.importance)
                 count[place] += 1
-                if found.relevance is not None:
-                    most[place] = np.maximum(most[place], found.relevance)
+                if seen.relevance is not None:
+                    most[place] = np.maximum(most[place], seen.relevance)
         return _Seen(np.asarray(total / count), math.inf, most if things else None)
 
     def _see(self, picture: Picture, things: Sequence[Thing]) -> _Seen:
@@ -150,13 +150,13 @@ class Guide:
         square[:height, :width] = picture
         planes = square.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         wanted = [name for name in self._outputs if name != SHOWN or things]
-        values = self._session.run(wanted, {"picture": planes})
-        found = dict(zip(wanted, values, strict=True))
+        outputs = self._session.run(wanted, {"picture": planes})
+        by_name = dict(zip(wanted, outputs, strict=True))
         covered = np.s_[: -(-height // patch), : -(-width // patch)]
         return _Seen(
-            found[self._outputs[0]][0][covered],
-            float(found[GAIN][0]) if GAIN in found else math.inf,
-            relevance(found[SHOWN][0], things)[covered] if things else None,
+            by_name[self._outputs[0]][0][covered],
+            float(by_name[GAIN][0]) if GAIN in by_name else math.inf,
+            relevance(by_name[SHOWN][0], things)[covered] if things else None,
         )
 
 

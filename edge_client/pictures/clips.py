@@ -98,10 +98,12 @@ def _of_one_size(frames: Iterator[Shot], name: str) -> Iterator[Shot]:
     for shot in frames:
         first = first or shot.picture.shape[:2]
         if shot.picture.shape[:2] != first:
-            mine, its = (f"{width}x{height}" for height, width in (shot.picture.shape[:2], first))
+            size, first_size = (
+                f"{width}x{height}" for height, width in (shot.picture.shape[:2], first)
+            )
             raise PictureUnreadable(
-                f"{name}: the frame at {shot.time:.1f} s has another size, {mine}, than those "
-                f"before it, {its}",
+                f"{name}: the frame at {shot.time:.1f} s has another size, {size}, than those "
+                f"before it, {first_size}",
                 hint="frames of one clip have one size: cut or scale it first",
             )
         yield shot
@@ -186,14 +188,14 @@ def _next(
     frames: Iterator[Any], least: float, stream: Any, longest: int | None, name: str
 ) -> Shot | None:
     """The first frame from a time on, the last there is where none is so late."""
-    found = time = None
+    picked = time = None
     for time, frame in frames:
-        found = frame
+        picked = frame
         if time >= least:
             break
-    if found is None or time is None:
+    if picked is None or time is None:
         return None
-    return Shot(_pixels(found, stream, longest), max(time, 0.0))
+    return Shot(_pixels(picked, stream, longest), max(time, 0.0))
 
 
 def _decoded(container: Any, stream: Any, start: float) -> Iterator[tuple[float, Any]]:

@@ -76,10 +76,10 @@ class _Colours:
             try:
                 source = ImageCms.ImageCmsProfile(io.BytesIO(self._profile))
                 target = ImageCms.createProfile("sRGB")
-                found = ImageCms.buildTransform(source, target, mode, "RGB")
+                transform = ImageCms.buildTransform(source, target, mode, "RGB")
             except (ImageCms.PyCMSError, OSError):
-                found = None
-            self._transforms[mode] = found
+                transform = None
+            self._transforms[mode] = transform
         return self._transforms[mode]
 
 
@@ -145,12 +145,12 @@ class _Deep:
         """Finite values from everywhere in a picture."""
         width, height = image.size
         rows = max(1, _BAND // width)
-        found = []
+        samples = []
         for top in range(0, height, rows):
             band = image.crop((0, top, width, min(height, top + rows)))
             step = 1 + int((band.width * band.height / _SAMPLE) ** 0.5)
-            found.append(self._values(band)[::step, ::step].ravel())
-        sample = np.concatenate(found)
+            samples.append(self._values(band)[::step, ::step].ravel())
+        sample = np.concatenate(samples)
         finite: NDArray[np.float64] = sample[np.isfinite(sample)]
         return finite
 

@@ -40,13 +40,13 @@ def expand(named: Iterable[str], clips: bool = False) -> list[str]:
     clips: folders are clips, and stay as they are named.
     Raises UsageError where a folder or pattern holds no picture.
     """
-    found: dict[str, None] = {}
+    expanded: dict[str, None] = {}
     for name in named:
         pictures = [name] if is_clip(name, clips) else list(_expand_one(name))
         if not pictures:
             raise UsageError(f"there is no picture in {name}", hint=_known())
-        found.update(dict.fromkeys(pictures))
-    return list(found)
+        expanded.update(dict.fromkeys(pictures))
+    return list(expanded)
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -253,7 +253,7 @@ class Exchange:
             attempt.lost = error
 
     def _looks_first(self, attempt: Attempt) -> bool:
-        coded_already = all(isinstance(one, Stream) for one in attempt.subjects)
+        coded_already = all(isinstance(subject, Stream) for subject in attempt.subjects)
         return self.coder.follows_server and not coded_already and not self.served.known
 
     def _settle(self, attempt: Attempt) -> Steps[None]:
@@ -271,7 +271,7 @@ class Exchange:
         streams: list[Stream] = []
         names = [attempt.name, *[""] * len(attempt.others)]
         for subject, name in zip(attempt.subjects, names, strict=True):
-            told = {"name": name, "question": attempt.prompt}
+            keywords = {"name": name, "question": attempt.prompt}
             if isinstance(subject, Stream):
                 streams.append(subject)
             elif isinstance(subject, ClipSource):
@@ -279,10 +279,10 @@ class Exchange:
             elif isinstance(subject, CameraFrame):
                 streams.append((yield partial(subject.camera.code, self.coder, subject, name)))
             elif self._keeps(attempt):
-                attempt.coded = yield partial(self.coder.code, subject, **told)
+                attempt.coded = yield partial(self.coder.code, subject, **keywords)
                 streams.append(attempt.coded.stream)
             else:
-                streams.append((yield partial(self.coder.encode, subject, **told)))
+                streams.append((yield partial(self.coder.encode, subject, **keywords)))
         attempt.streams = streams
         first, *others = (stream.to_bytes() for stream in streams)
         attempt.query = Query(
@@ -308,7 +308,7 @@ class Exchange:
         try:
             return (yield from self._patiently(Send(attempt.query, grows), read))
         except BundleUnknown as refused:
-            fixed = any(isinstance(one, Stream) for one in attempt.subjects)
+            fixed = any(isinstance(subject, Stream) for subject in attempt.subjects)
             if fixed or not self.coder.any_bundle:
                 raise
             yield from self._agree_after(refused, attempt.stream)

@@ -121,9 +121,9 @@ def error_line(error: CotamError, about: str = "") -> str:
 
 def error_record(error: CotamError) -> dict[str, Any]:
     """An error for `--json`."""
-    found: dict[str, Any] = {"code": error.code, "message": error.message}
+    record: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.hint:
-        found["hint"] = error.hint
+        record["hint"] = error.hint
     if error.request_id:
-        found["request_id"] = error.request_id
-    return found
+        record["request_id"] = error.request_id
+    return record
