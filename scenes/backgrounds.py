@@ -68,16 +68,16 @@ class Backgrounds:
 
     def photograph(self, index: int) -> Array:
         """Photograph ``index``, u8 ``[H, W, 3]``, short side at most ``CACHED_SHORT_SIDE``."""
-        found = self._cache.get(index)
-        if found is None:
+        photograph = self._cache.get(index)
+        if photograph is None:
             with Image.open(self.paths[index], formats=FORMATS) as opened:
                 picture = opened.convert("RGB")
             ratio = CACHED_SHORT_SIDE / min(picture.size)
             if ratio < 1:
                 width, height = (max(1, round(side * ratio)) for side in picture.size)
                 picture = picture.resize((width, height), Image.Resampling.BOX)
-            found = self._cache[index] = np.asarray(picture)
-        return found
+            photograph = self._cache[index] = np.asarray(picture)
+        return photograph
 
 
 def _is_val(name: str) -> bool:

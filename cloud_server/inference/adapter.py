@@ -65,11 +65,15 @@ class Adapters:
         None where no picture has one. adapt: in place of `Vision.adapt`.
         """
         adapt = adapt or self._vision.adapt
-        found = [self._of(one, adapt) if one.bundle_id in self else None for one in pictures]
-        like = next((tokens for tokens in found if tokens is not None), None)
+        tokens_of_each = [
+            self._of(picture, adapt) if picture.bundle_id in self else None for picture in pictures
+        ]
+        like = next((tokens for tokens in tokens_of_each if tokens is not None), None)
         if like is None:
             return None
-        return torch.cat([torch.zeros_like(like) if one is None else one for one in found])
+        return torch.cat(
+            [torch.zeros_like(like) if tokens is None else tokens for tokens in tokens_of_each]
+        )
 
     def _of(self, decoded: Decoded, adapt: Adapt) -> Tensor:
         return adapt(

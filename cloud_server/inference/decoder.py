@@ -41,13 +41,13 @@ def device_of(setting: str) -> torch.device:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an old driver: what follows says it in one line
-        found = torch.cuda.is_available()
-    if setting == "cuda" and not found:
+        has_gpu = torch.cuda.is_available()
+    if setting == "cuda" and not has_gpu:
         raise UsageError(
             "the device is 'cuda', and torch finds no GPU here",
             hint="--device cpu, or auto, which takes a GPU where there is one",
         )
-    auto = "cuda" if found else "cpu"
+    auto = "cuda" if has_gpu else "cpu"
     return torch.device(auto if setting == "auto" else setting)
 
 
@@ -134,8 +134,8 @@ class Decoder:
         if keep or enhancements:
             return self._latents(Known.read(stream, self.entropy, enhancements))
         codes, level_map = read_codes(stream)
-        found = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
-        return Latents(stream, found, codes, level_map)
+        latent = self.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
+        return Latents(stream, latent, codes, level_map)
 
     def read_on(self, known: Known, enhancement: Enhancement) -> Latents:
         """The exact half of what continues a picture; raises as `Known.continued`."""
@@ -148,20 +148,20 @@ class Decoder:
     @torch.inference_mode()
     def restore(self, batch: Sequence[Latents]) -> list[Decoded]:
         """The floating half: pictures of latents that all have the same shape."""
-        latents = torch.stack([torch.from_numpy(one.latent) for one in batch]).to(self._device)
-        codes = torch.stack([torch.from_numpy(one.codes) for one in batch]).to(self._device)
+        latents = torch.stack([torch.from_numpy(read.latent) for read in batch]).to(self._device)
+        codes = torch.stack([torch.from_numpy(read.codes) for read in batch]).to(self._device)
         pixels = self._pixels(latents, codes)
         return [
             Decoded(
-                np.ascontiguousarray(picture[: one.stream.height, : one.stream.width]),
+                np.ascontiguousarray(picture[: read.stream.height, : read.stream.width]),
                 latent,
-                one.codes,
-                one.level_map,
+                read.codes,
+                read.level_map,
                 self.bundle.id,
-                one.known,
-                one.frame,
+                read.known,
+                read.frame,
             )
-            for one, picture, latent in zip(batch, pixels, latents, strict=True)
+            for read, picture, latent in zip(batch, pixels, latents, strict=True)
         ]
 
     def _pixels(self, latents: Tensor, codes: Tensor) -> NDArray[np.uint8]:
@@ -196,10 +196,10 @@ def decoders_of(
     bundle_list: Iterable[Bundle], device: torch.device, precision: Precision = "auto"
 ) -> dict[bytes, Decoder]:
     """A decoder for each id that a stream of these bundles may name; one for each codec."""
-    found: dict[bytes, Decoder] = {}
+    decoders: dict[bytes, Decoder] = {}
     for bundle in bundle_list:
-        if bundle.codec_id not in found:
-            found[bundle.codec_id] = Decoder(bundle, device, precision)
+        if bundle.codec_id not in decoders:
+            decoders[bundle.codec_id] = Decoder(bundle, device, precision)
         for former in bundle.manifest.codec.former_ids:
-            found.setdefault(bytes.fromhex(former), found[bundle.codec_id])
-    return found
+            decoders.setdefault(bytes.fromhex(former), decoders[bundle.codec_id])
+    return decoders

@@ -176,8 +176,8 @@ class Work:
         return self.sink.stopped()
 
 
-def _of_one_clip(one: Work, next_one: Work) -> bool:
-    frames = one.stream, next_one.stream
+def _of_one_clip(work: Work, next_work: Work) -> bool:
+    frames = work.stream, next_work.stream
     return (
         isinstance(frames[0], ClipFrame)
         and isinstance(frames[1], ClipFrame)

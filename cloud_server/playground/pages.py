@@ -71,8 +71,8 @@ def pages(web: Path = WEB) -> APIRouter:
 
 def examples() -> dict[str, list[dict[str, str]]]:
     """Names of the example pictures, and what may be asked of each, with the right answers."""
-    found: dict[str, list[dict[str, str]]] = json.loads((STATIC / EXAMPLES).read_text())
-    return found
+    questions_of: dict[str, list[dict[str, str]]] = json.loads((STATIC / EXAMPLES).read_text())
+    return questions_of
 
 
 def _policy(may_compile: bool) -> str:

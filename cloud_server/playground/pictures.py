@@ -47,9 +47,9 @@ def png(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def psnr(found: Picture, wanted: Picture) -> float:
+def psnr(decoded: Picture, original: Picture) -> float:
     """Peak signal-to-noise ratio in dB; 99 for equal pictures."""
-    error = float(np.mean((found.astype(np.float64) - wanted) ** 2))
+    error = float(np.mean((decoded.astype(np.float64) - original) ** 2))
     return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
 
 

@@ -186,7 +186,7 @@ def _shown(work: Work, image: ImageInfo, stream: bytes, picture: Picture | None)
     assert isinstance(work.stream, Bitstream)
     assert work.decoded is not None
     decoded = work.decoded.picture
-    found = Shown(
+    shown = Shown(
         stream=_text(stream),
         image=image,
         quality=work.stream.quality_code / 20,
@@ -195,16 +195,16 @@ def _shown(work: Work, image: ImageInfo, stream: bytes, picture: Picture | None)
     )
     if picture is not None:
         level = psnr(decoded, picture)
-        found.psnr = round(level, 2)
-        found.jpeg_as_good = _compared(jpeg_as_good(picture, level), picture)
-        found.jpeg_as_small = _compared(jpeg_as_small(picture, len(stream)), picture)
-    return found
+        shown.psnr = round(level, 2)
+        shown.jpeg_as_good = _compared(jpeg_as_good(picture, level), picture)
+        shown.jpeg_as_small = _compared(jpeg_as_small(picture, len(stream)), picture)
+    return shown
 
 
-def _levels(found: LevelMap | None) -> Levels | None:
-    if found is None:
+def _levels(level_map: LevelMap | None) -> Levels | None:
+    if level_map is None:
         return None
-    return Levels(cell=found.cell, most=found.levels - 1, rows=found.values.tolist())
+    return Levels(cell=level_map.cell, most=level_map.levels - 1, rows=level_map.values.tolist())
 
 
 def _compared(file: bytes | None, picture: Picture) -> Jpeg | None:

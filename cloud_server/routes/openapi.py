@@ -121,7 +121,7 @@ def _kind(about: dict[str, Any]) -> str:
 
 
 def _row(name: str, about: dict[str, Any]) -> str:
-    kind = " or ".join(_kind(one) for one in about.get("anyOf", [about]))
+    kind = " or ".join(_kind(schema) for schema in about.get("anyOf", [about]))
     if "enum" in about:
         kind = " or ".join(about["enum"])
     limits = [

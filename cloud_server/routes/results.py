@@ -121,11 +121,11 @@ def answer_of(service: Service, request: Request, ticket: Ticket, reply: Reply) 
     )
 
 
-def confidence_of(service: Service, found: Answer) -> float | None:
+def confidence_of(service: Service, answer: Answer) -> float | None:
     """How probable it is that an answer is right, 0..1, calibrated; None where that is unknown."""
-    if found.sureness is None:
+    if answer.sureness is None:
         return None
-    return round(service.calibration.confidence(found.sureness), 4)
+    return round(service.calibration.confidence(answer.sureness), 4)
 
 
 async def events(

@@ -47,7 +47,9 @@ async def work_on(
         raise FieldInvalid(
             "keep and continues go with one clip", hint="send one, or leave them out"
         )
-    looks = [look for one in pictures for look in await _looks(service, ticket, one, keeping)]
+    looks = [
+        look for picture in pictures for look in await _looks(service, ticket, picture, keeping)
+    ]
     images = [image for _, image in looks]
     pixels = sum(image.width * image.height for image in images)
     if len(images) > 1 and pixels > service.limits.pixels:

@@ -108,7 +108,7 @@ class _Asker:
 
     def directions(self) -> list[MotionQuestion]:
         """Of things that are the only one of their kind, from one clear corner to the next."""
-        found = []
+        questions = []
         for kind in THINGS:
             ends = [[o for o in self.moments[n].objects if o.kind == kind] for n in (0, self.last)]
             if kind not in self.clear or any(len(end) != 1 for end in ends):
@@ -119,10 +119,10 @@ class _Asker:
                 continue
             prompt = f"where is the {kind}?"
             probes = (Probe(0, prompt, corners[0]), Probe(self.last, prompt, corners[1]))
-            found.append(
+            questions.append(
                 MotionQuestion("direction", f"which way does the {kind} move?", answer, probes)
             )
-        return found
+        return questions
 
     def comings(self, task: str, template: str, coming: bool) -> list[MotionQuestion]:
         """Kinds that come, or go, and one that does not."""
@@ -135,11 +135,11 @@ class _Asker:
         # The two answers are to be about equally frequent.
         if not yes and self.rng.random() < 0.75:
             return []
-        found = []
+        questions = []
         for kind, answer in [*((k, "yes") for k in yes), *((k, "no") for k in no)]:
             probes = tuple(self._presence(kind, n) for n in (0, self.last))
-            found.append(MotionQuestion(task, template.format(kind), answer, probes))
-        return found
+            questions.append(MotionQuestion(task, template.format(kind), answer, probes))
+        return questions
 
     def orders(self) -> list[MotionQuestion]:
         """Which of two kinds comes first, where both come in different frames."""
@@ -151,18 +151,18 @@ class _Asker:
         kinds = sorted(first)
         if len(kinds) != 2 or first[kinds[0]] == first[kinds[1]]:
             return []
-        one, other = (kinds[i] for i in self.rng.permutation(2))
+        kind_a, other = (kinds[i] for i in self.rng.permutation(2))
         probes = tuple(
-            self._presence(kind, n) for kind in (one, other) for n in range(self.last + 1)
+            self._presence(kind, n) for kind in (kind_a, other) for n in range(self.last + 1)
         )
-        prompt = f"which comes first, the {one} or the {other}?"
+        prompt = f"which comes first, the {kind_a} or the {other}?"
         answer = min(kinds, key=first.__getitem__)
-        return [MotionQuestion("order", prompt, answer, probes, (one, other))]
+        return [MotionQuestion("order", prompt, answer, probes, (kind_a, other))]
 
     def counts(self) -> list[MotionQuestion]:
         """How many at the end, and whether they are more than at the start."""
         there = [kind for kind in self.clear if max(self.counts_of[kind]) > 0]
-        found = []
+        questions = []
         for kind in (there[i] for i in self.rng.permutation(len(there))[:2]):
             many = PLURALS[kind]
             start, end = (str(self.counts_of[kind][n]) for n in (0, -1))
@@ -171,13 +171,13 @@ class _Asker:
             last = MotionQuestion(
                 "last count", f"how many {many} are there at the end?", end, probes[1:]
             )
-            found.append(last)
+            questions.append(last)
             # Most kinds stay as many: these are asked about less often.
             if start == end and self.rng.random() < 0.6:
                 continue
             asked = f"are there more, fewer or as many {many} at the end as at the start?"
-            found.append(MotionQuestion("change", asked, _change(start, end), probes))
-        return found
+            questions.append(MotionQuestion("change", asked, _change(start, end), probes))
+        return questions
 
     def _presence(self, kind: str, frame: int) -> Probe:
         there = self.counts_of[kind][frame] != 0

@@ -90,7 +90,7 @@ def pie(sheet: Canvas) -> list[Question]:
     rng = sheet.rng
     size = min(sheet.between(9, 20), sheet.height / 12, sheet.width / 18)
     body = sheet.style(size, "sans", "narrow")
-    group = words.one(rng, ("source", "type", "group", "channel"))
+    group = words.choice(rng, ("source", "type", "group", "channel"))
     title = f"Share by {group}, {int(rng.integers(2000, 2027))}"
     head = sheet.fit(title, body.of(size * 1.4).heavy(), sheet.width * 0.94)
     y = size + head.size
@@ -134,7 +134,7 @@ def _frame(sheet: Canvas) -> tuple[Style, str, tuple[float, float, float, float]
     rng = sheet.rng
     size = min(sheet.between(8.5, 18), sheet.height / 12, sheet.width / 16)
     body = sheet.style(size, "sans", "narrow", "serif")
-    title = f"{words.one(rng, words.MEASURES)} in {words.one(rng, words.TOWNS)}"
+    title = f"{words.choice(rng, words.MEASURES)} in {words.choice(rng, words.TOWNS)}"
     head = sheet.fit(title, body.of(size * 1.5).heavy(), sheet.width * 0.92)
     sheet.text(sheet.width / 2, size * 0.8 + head.size, title, head, "ms")
     top = size * 3.4 + head.size

@@ -15,7 +15,7 @@ def paragraph(sheet: Canvas) -> list[Question]:
     rng = sheet.rng
     body = sheet.style(sheet.between(8.5, min(26, sheet.width / 14)), "serif", "sans", "hand")
     margin = sheet.width * rng.uniform(0.05, 0.1)
-    topic = words.one(rng, words.TOPICS)
+    topic = words.choice(rng, words.TOPICS)
     head = sheet.fit(topic, body.of(body.size * 1.7).heavy(), sheet.width - 2 * margin)
     y = margin + head.size
     sheet.text(margin, y, topic, head)
@@ -57,10 +57,10 @@ def form(sheet: Canvas) -> list[Question]:
         ("Town", town),
         ("Telephone", words.phone(rng)),
         ("Member no.", str(int(rng.integers(100_000, 999_999)))),
-        ("Employer", words.one(rng, words.COMPANIES)),
-        ("Position", words.one(rng, ("Clerk", "Nurse", "Driver", "Teacher", "Engineer"))),
+        ("Employer", words.choice(rng, words.COMPANIES)),
+        ("Position", words.choice(rng, ("Clerk", "Nurse", "Driver", "Teacher", "Engineer"))),
     ]
-    title = words.one(rng, ("Registration form", "Application", "Visitor record", "Claim form"))
+    title = words.choice(rng, ("Registration form", "Application", "Visitor record", "Claim form"))
     head = sheet.fit(title, label.of(size * 1.6).heavy(), sheet.width - 2 * margin)
     y = margin + head.size
     sheet.text(margin, y, title, head)
@@ -101,7 +101,7 @@ def invoice(sheet: Canvas) -> list[Question]:
     small = body.of(size * 0.9).inked(GREY)
     margin = sheet.width * 0.06
     right = sheet.width - margin
-    company, (street, town) = words.one(rng, words.COMPANIES), words.address(rng)
+    company, (street, town) = words.choice(rng, words.COMPANIES), words.address(rng)
     accent: Colour = [(30, 60, 120), (130, 30, 40), (20, 100, 70), (40, 40, 44)][
         int(rng.integers(4))
     ]
@@ -163,7 +163,7 @@ def label(sheet: Canvas) -> list[Question]:
         max(1.0, size / 8),
     )
     name, (street, town) = words.person(rng), words.address(rng)
-    code = f"{words.one(rng, ('AX', 'KT', 'PL', 'ZR'))}-{int(rng.integers(1000, 9999))}"
+    code = f"{words.choice(rng, ('AX', 'KT', 'PL', 'ZR'))}-{int(rng.integers(1000, 9999))}"
     big = sheet.fit(code, body.of(size * 2.4).heavy(), sheet.width - 2 * margin)
     y = margin + big.size
     sheet.text(margin, y, code, big)

@@ -16,7 +16,7 @@ def receipt(sheet: Canvas) -> list[Question]:
     body = sheet.style(size, "mono", "narrow", "mono", "sans", colour=(48, 46, 52))
     margin, right = size * 0.9, sheet.width - size * 0.9
     room = right - margin
-    shop, (street, town) = words.one(rng, words.SHOPS), words.address(rng)
+    shop, (street, town) = words.choice(rng, words.SHOPS), words.address(rng)
     y = size * 2.2
     sheet.text(
         sheet.width / 2,
@@ -57,7 +57,7 @@ def receipt(sheet: Canvas) -> list[Question]:
         sheet.text(margin, y, name, body)
         sheet.text(right, y, words.money(value), body, "rs")
     if y + 2 * body.leading < sheet.height:
-        thanks = words.one(rng, ("Thank you!", "Please come again", "Have a nice day"))
+        thanks = words.choice(rng, ("Thank you!", "Please come again", "Have a nice day"))
         sheet.text(
             sheet.width / 2, y + 1.6 * body.leading, thanks, sheet.fit(thanks, body, room), "ms"
         )
@@ -75,7 +75,7 @@ def table(sheet: Canvas) -> list[Question]:
     size = min(sheet.between(8.5, 18), sheet.height / 9, sheet.width / 15)
     body = sheet.style(size, "sans", "serif", "narrow")
     margin = sheet.width * 0.04
-    title = f"{words.one(rng, words.MEASURES)} by region, {int(rng.integers(2001, 2027))}"
+    title = f"{words.choice(rng, words.MEASURES)} by region, {int(rng.integers(2001, 2027))}"
     head = sheet.fit(title, body.of(size * 1.35).heavy(), sheet.width - 2 * margin)
     y = margin + head.size
     sheet.text(margin, y, title, head)
@@ -126,7 +126,9 @@ def timetable(sheet: Canvas) -> list[Question]:
         sheet.rect(0, 0, sheet.width, sheet.height, (18, 20, 26))
     body = sheet.style(size, "sans", "narrow", "mono", colour=ink)
     margin = size * 0.8
-    station = f"{words.one(rng, words.TOWNS)} {words.one(rng, ('Central', 'Station', 'Airport'))}"
+    station = (
+        f"{words.choice(rng, words.TOWNS)} {words.choice(rng, ('Central', 'Station', 'Airport'))}"
+    )
     head = sheet.fit(station, body.of(size * 1.4).heavy(), sheet.width - 2 * margin)
     y = margin + head.size
     sheet.text(margin, y, station, head)
@@ -146,7 +148,7 @@ def timetable(sheet: Canvas) -> list[Question]:
         time = f"{minute // 60:02d}:{minute % 60:02d}"
         platform = str(int(rng.integers(1, 20)))
         sheet.text(margin, y, time, body)
-        name = f"{words.one(rng, ('S', 'R', 'IC', 'U'))}{int(rng.integers(1, 90))}"
+        name = f"{words.choice(rng, ('S', 'R', 'IC', 'U'))}{int(rng.integers(1, 90))}"
         sheet.text(line, y, name, body)
         room = sheet.width - margin - town - size * 2
         sheet.text(town, y, destination, sheet.fit(destination, body, room))

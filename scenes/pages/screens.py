@@ -30,7 +30,7 @@ def program(sheet: Canvas) -> list[Question]:
     size = min(sheet.between(9, 17), sheet.height / 14, sheet.width / 22)
     body = sheet.style(size, "sans", colour=ink)
     sheet.rect(0, 0, sheet.width, sheet.height, page)
-    title = f"{words.one(rng, words.TOPICS)} - {words.one(rng, words.COMPANIES)}"
+    title = f"{words.choice(rng, words.TOPICS)} - {words.choice(rng, words.COMPANIES)}"
     height = size * 2
     sheet.rect(0, 0, sheet.width, height, bar)
     for i, colour in enumerate(((255, 95, 86), (255, 189, 46), (39, 201, 63))):
@@ -81,7 +81,7 @@ def program(sheet: Canvas) -> list[Question]:
             f"{int(rng.integers(1, 9))}.{int(rng.integers(0, 30))}.{int(rng.integers(0, 9))}",
         ),
         ("Last saved", words.clock(rng)),
-        ("Folder", f"/home/{words.one(rng, words.FIRST).lower()}"),
+        ("Folder", f"/home/{words.choice(rng, words.FIRST).lower()}"),
         ("Items", str(int(rng.integers(3, 9000)))),
     ]
     questions = [Question("print", "what is the title of the window?", title)]
@@ -113,7 +113,7 @@ def terminal(sheet: Canvas) -> list[Question]:
     sheet.rect(0, 0, sheet.width, sheet.height, paper)
     size = min(sheet.between(9, 18), sheet.width / 20)
     body = sheet.style(size, "mono", colour=ink)
-    user, host = words.one(rng, words.FIRST).lower(), words.one(rng, words.TOWNS).lower()
+    user, host = words.choice(rng, words.FIRST).lower(), words.choice(rng, words.TOWNS).lower()
     y, margin = size * 1.6, size * 0.7
     files: list[Question] = []
     while y < sheet.height - size:
@@ -144,7 +144,7 @@ def terminal(sheet: Canvas) -> list[Question]:
 
 
 def _noun(rng: np.random.Generator) -> str:
-    return words.one(rng, words.TOPICS).split()[0].lower()
+    return words.choice(rng, words.TOPICS).split()[0].lower()
 
 
 def _output(rng: np.random.Generator, command: str) -> str:
@@ -152,7 +152,7 @@ def _output(rng: np.random.Generator, command: str) -> str:
     if command == "make test":
         return f"{_noun(rng)} {int(rng.integers(2, 90))} passed in {rng.uniform(0.1, 9):.2f}s"
     if command == "df -h":
-        disk = f"/dev/sd{words.one(rng, 'abcd')}{int(rng.integers(1, 9))}"
+        disk = f"/dev/sd{words.choice(rng, 'abcd')}{int(rng.integers(1, 9))}"
         return f"{disk} {int(rng.integers(10, 900))}G {int(rng.integers(1, 100))}%"
     return words.sentence(rng)
 
@@ -175,10 +175,10 @@ def chat(sheet: Canvas) -> list[Question]:
     y = size * 4
     first = ""
     while y < sheet.height - 3.2 * size:
-        mine = bool(rng.random() < 0.5)
+        sent = bool(rng.random() < 0.5)
         text = words.sentence(rng)
         if rng.random() < 0.4:
-            text = words.one(
+            text = words.choice(
                 rng, ("See you at ", "Call me at ", "Train leaves ", "I am back ")
             ) + words.clock(rng)
         lines = sheet.wrap(text, body, sheet.width * 0.66)
@@ -186,9 +186,9 @@ def chat(sheet: Canvas) -> list[Question]:
         if y + high > sheet.height - size * 0.5:
             break
         wide = max(max(body.length(line) for line in lines), small.length("00:00")) + size * 1.4
-        x = sheet.width - size * 0.7 - wide if mine else size * 0.7
+        x = sheet.width - size * 0.7 - wide if sent else size * 0.7
         fill: Colour = (
-            ((0, 92, 75) if dark else (217, 253, 211)) if mine else bar if dark else (255, 255, 255)
+            ((0, 92, 75) if dark else (217, 253, 211)) if sent else bar if dark else (255, 255, 255)
         )
         sheet.rect(x, y, x + wide, y + high, fill, None, size * 0.7)
         for i, line in enumerate(lines):
@@ -216,7 +216,7 @@ def slide(sheet: Canvas) -> list[Question]:
     size = min(sheet.between(12, 34), sheet.height / 11, sheet.width / 17)
     body = sheet.style(size, "sans", "serif", colour=ink)
     margin = sheet.width * 0.06
-    title = words.one(rng, words.TOPICS)
+    title = words.choice(rng, words.TOPICS)
     head = sheet.fit(title, body.of(size * 1.6).heavy().inked(accent), sheet.width - 2 * margin)
     y = margin + head.size
     sheet.text(margin, y, title, head)

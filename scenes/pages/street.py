@@ -64,7 +64,7 @@ def shop_front(sheet: Canvas) -> list[Question]:
     left, right = sheet.width * 0.06, sheet.width * 0.94
     top, foot = sheet.height * 0.08, sheet.height * 0.32
     sheet.rect(left, top, right, foot, board, darker)
-    name = words.one(rng, words.SHOPS)
+    name = words.choice(rng, words.SHOPS)
     style = sheet.style(
         60, "display", "serif", "hand", "narrow", weight=700, colour=(252, 244, 220)
     )
@@ -90,7 +90,7 @@ def shop_front(sheet: Canvas) -> list[Question]:
             ],
             (70, 84, 92),
         )
-    offer = f"{words.one(rng, ('SALE', 'NEW', 'FRESH', 'TODAY'))} {int(rng.integers(2, 80))}%"
+    offer = f"{words.choice(rng, ('SALE', 'NEW', 'FRESH', 'TODAY'))} {int(rng.integers(2, 80))}%"
     style = sheet.style(48, "display", "narrow", "sans", weight=800, colour=(255, 225, 70))
     room = (window[2] - window[0]) * 0.8
     middle = (window[0] + window[2]) / 2
@@ -149,7 +149,7 @@ def poster(sheet: Canvas) -> list[Question]:
         )
     margin = sheet.width * 0.07
     room = sheet.width - 2 * margin
-    topic = words.one(rng, words.TOPICS)
+    topic = words.choice(rng, words.TOPICS)
     size = min(60.0, sheet.width / 6, sheet.height / 6)
     title = sheet.style(
         sheet.between(max(14, size * 0.6), max(15, size)),
@@ -168,13 +168,14 @@ def poster(sheet: Canvas) -> list[Question]:
     body = sheet.style(
         max(8.5, min(title.size * 0.4, sheet.height / 16)), "sans", "narrow", colour=ink
     )
-    day, time = f"{words.one(rng, words.DAYS)} {words.date(rng)}", words.clock(rng)
-    hall = f"{words.one(rng, words.TOWNS)} {words.one(rng, ('Hall', 'Theatre', 'Arena', 'Park'))}"
+    day, time = f"{words.choice(rng, words.DAYS)} {words.date(rng)}", words.clock(rng)
+    town = words.choice(rng, words.TOWNS)
+    hall = f"{town} {words.choice(rng, ('Hall', 'Theatre', 'Arena', 'Park'))}"
     y += body.leading * 0.6
     for text in (day, f"Doors {time}", hall, f"with {words.person(rng)}"):
         y += body.leading * 1.1
         sheet.text(margin, y, text, sheet.fit(text, body, room))
-    price = f"{int(rng.integers(3, 60))}.{words.one(rng, ('00', '50'))}"
+    price = f"{int(rng.integers(3, 60))}.{words.choice(rng, ('00', '50'))}"
     small = body.of(body.size * 0.75)
     foot = sheet.height - margin
     if foot - y > 4 * small.size:

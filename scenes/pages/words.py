@@ -99,7 +99,7 @@ TOPICS: Final = (
 )
 
 
-def one(rng: np.random.Generator, things: Sequence[str]) -> str:
+def choice(rng: np.random.Generator, things: Sequence[str]) -> str:
     """One of several."""
     return things[int(rng.integers(len(things)))]
 
@@ -111,13 +111,13 @@ def some(rng: np.random.Generator, things: Sequence[str], count: int) -> list[st
 
 def person(rng: np.random.Generator) -> str:
     """First and last name."""
-    return f"{one(rng, FIRST)} {one(rng, LAST)}"
+    return f"{choice(rng, FIRST)} {choice(rng, LAST)}"
 
 
 def address(rng: np.random.Generator) -> tuple[str, str]:
     """Street with number, and town with its code."""
-    street = f"{int(rng.integers(1, 200))} {one(rng, STREETS)} Street"
-    return street, f"{int(rng.integers(10000, 99999))} {one(rng, TOWNS)}"
+    street = f"{int(rng.integers(1, 200))} {choice(rng, STREETS)} Street"
+    return street, f"{int(rng.integers(10000, 99999))} {choice(rng, TOWNS)}"
 
 
 def phone(rng: np.random.Generator) -> str:
@@ -151,8 +151,8 @@ def money(pence: int) -> str:
 def sentence(rng: np.random.Generator) -> str:
     """A plain sentence of eight to sixteen words."""
     first, second = some(rng, _NOUNS, 2)
-    text = f"the {one(rng, _ADJECTIVES)} {first} {one(rng, _VERBS)} the {second}"
-    tail = one(rng, _PLACES)
+    text = f"the {choice(rng, _ADJECTIVES)} {first} {choice(rng, _VERBS)} the {second}"
+    tail = choice(rng, _PLACES)
     form = int(rng.integers(4))
     if form == 0:
         text = f"{tail}, {text}"
@@ -161,7 +161,7 @@ def sentence(rng: np.random.Generator) -> str:
     elif form == 2:
         text = f"{text} {tail}, and {int(rng.integers(2, 90))} people saw it"
     else:
-        text = f"in {int(rng.integers(1850, 2026))} {text} of {one(rng, TOWNS)}"
+        text = f"in {int(rng.integers(1850, 2026))} {text} of {choice(rng, TOWNS)}"
     return text[0].upper() + text[1:] + "."
 
 

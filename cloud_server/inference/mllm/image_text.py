@@ -115,33 +115,35 @@ class ImageText:
         return Row(ids, read)
 
     def _generate(self, requests: Sequence[GenerationRequest], rows: Sequence[Row]) -> None:
-        visuals = [visual for one in requests for visual in one.visuals]
+        visuals = [visual for request in requests for visual in request.visuals]
         pad = self._tokenizer.pad_token_id or 0
         ids, mask, read = batch_of(rows, pad)
         device = self.tower.vision.device
-        told, encoded = self._encoded(visuals)
+        visual_inputs, encoded = self._encoded(visuals)
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if "mm_token_type_ids" in self._processor.model_input_names:
             kinds = self._processor.create_mm_token_type_ids(ids.tolist())
             inputs["mm_token_type_ids"] = torch.tensor(kinds, device=device)
         sizes: torch.Tensor | None = None
         if not all(all(row.read) for row in rows):
-            inputs["position_ids"] = positions_of(self._model, {**told, **inputs})
+            inputs["position_ids"] = positions_of(self._model, {**visual_inputs, **inputs})
             inputs, sizes = only_read(read.to(device), inputs, pad)
-        told |= {**inputs, "mm_encoder_outputs": encoded}
+        given = {**visual_inputs, **inputs, "mm_encoder_outputs": encoded}
 
         def looked_of() -> list[NDArray[np.float32] | None]:
             attention = self.watch.take()
             if attention is None:
                 return [None] * len(rows)
-            firsts = [one.visuals[0] for one in requests]
+            firsts = [request.visuals[0] for request in requests]
             return [
-                self._looked(*one)
-                for one in zip(inputs["input_ids"], firsts, attention[:, 0], strict=True)
+                self._looked(row, visual, weights)
+                for row, visual, weights in zip(
+                    inputs["input_ids"], firsts, attention[:, 0], strict=True
+                )
             ]
 
         with self.watch.sized(sizes):
-            generate(self._model, self._tokenizer, told, requests, looked_of)
+            generate(self._model, self._tokenizer, given, requests, looked_of)
 
     def _shows_clips(self, video: Video) -> bool:
         """Whether the model's template has a place for a clip."""
@@ -195,8 +197,10 @@ class ImageText:
         of_picture = attention[row == self._mark].float().cpu().numpy()
         if len(of_picture) != len(looked.features):
             return None
-        found: NDArray[np.float32] = of_picture if pruned is None else pruned.spread(of_picture)
-        return found[nearest]
+        of_features: NDArray[np.float32] = (
+            of_picture if pruned is None else pruned.spread(of_picture)
+        )
+        return of_features[nearest]
 
     def _ids(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids with one token for each picture or clip. Raises FieldInvalid for other ones."""

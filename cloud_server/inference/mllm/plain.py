@@ -53,16 +53,16 @@ class Plain:
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the picture: such models fuse text and picture in their own processor."""
         return [
-            VisualInput("picture", Image.fromarray(one.picture), one.picture.nbytes)
-            for one in pictures
+            VisualInput("picture", Image.fromarray(picture.picture), picture.picture.nbytes)
+            for picture in pictures
         ]
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """Greedy answers; rows are padded on the left."""
         inputs = self._processor(
-            text=[prompt_text(self._processor, one.turns) for one in requests],
-            images=[[visual.content for visual in one.visuals] for one in requests],
+            text=[prompt_text(self._processor, request.turns) for request in requests],
+            images=[[visual.content for visual in request.visuals] for request in requests],
             padding=True,
             padding_side="left",
             return_tensors="pt",

@@ -37,25 +37,27 @@ class Pruned:
     @property
     def sizes(self) -> Array:
         """How many features each that is read stands for, i64 [N]; 0 for those that are not."""
-        found = np.zeros(self.count, np.int64)
-        found[self.kept] = 1
-        found[self.kept[self.mean]] += self.count - len(self.kept)
-        return found
+        sizes = np.zeros(self.count, np.int64)
+        sizes[self.kept] = 1
+        sizes[self.kept[self.mean]] += self.count - len(self.kept)
+        return sizes
 
     def of(self, features: Tensor) -> Tensor:
         """Features [K, D] of features [N, D]."""
         merged = self.sizes != 1
-        found = features[torch.from_numpy(self.kept)]
-        found[self.mean] = features[torch.from_numpy(merged)].float().mean(0).to(features.dtype)
-        return found
+        kept_features = features[torch.from_numpy(self.kept)]
+        kept_features[self.mean] = (
+            features[torch.from_numpy(merged)].float().mean(0).to(features.dtype)
+        )
+        return kept_features
 
     def spread(self, values: Array) -> Array:
         """Values f32 [K] of what is read as values [N]: the mean's, shared by all it stands for."""
         each = values[self.mean] / (self.count - len(self.kept) + 1)
-        found = np.full(self.count, each, values.dtype)
+        spread = np.full(self.count, each, values.dtype)
         others = np.arange(len(self.kept)) != self.mean
-        found[self.kept[others]] = values[others]
-        return found
+        spread[self.kept[others]] = values[others]
+        return spread
 
 
 def prune(codes: Array, places: Array, height: int, width: int, keep: float) -> Pruned | None:
@@ -84,9 +86,9 @@ def _scores(codes: Array, places: Array, height: int, width: int) -> Array:
     x = places[:, 0] * width / STRIDE
     y = places[:, 1] * height / STRIDE
     column, row = (np.floor(at).astype(int) for at in (x, y))
-    found = values[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
+    scores = values[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
     inside = (places >= 0).all(axis=1) & (places <= 1).all(axis=1)
-    return np.where(inside, found, -1.0)
+    return np.where(inside, scores, -1.0)
 
 
 def _around(codes: Array) -> Array:
@@ -94,5 +96,5 @@ def _around(codes: Array) -> Array:
     padded = np.pad(codes.astype(np.float64), NEARBY, mode="edge")
     size = 2 * NEARBY + 1
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
-    found: Array = windows.mean(axis=(2, 3))
-    return found
+    means: Array = windows.mean(axis=(2, 3))
+    return means

@@ -87,12 +87,12 @@ class RapidOcr:
 
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the rows of the answer."""
-        return [self._read(one) for one in pictures]
+        return [self._read(picture) for picture in pictures]
 
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """The print of each picture, row by row; a token is a row here."""
         for request in requests:
-            content = _told([visual.content for visual in request.visuals])
+            content = _named_rows([visual.content for visual in request.visuals])
             rows = content[: request.max_new_tokens]
             text = "\n".join(rows)
             request.sink.text(text)
@@ -105,7 +105,7 @@ class RapidOcr:
         return VisualInput("picture", content, sum(len(row.encode()) for row in content))
 
 
-def _told(contents: Sequence[list[str]]) -> list[str]:
+def _named_rows(contents: Sequence[list[str]]) -> list[str]:
     """The rows of all pictures; each of several is named by its number."""
     if len(contents) == 1:
         return contents[0]
@@ -124,7 +124,7 @@ def _rows(lines: Sequence[ReadLine]) -> list[str]:
             rows[-1].append(line)
         else:
             rows.append([line])
-    return ["  ".join(one.text for one in sorted(row, key=_left)) for row in rows]
+    return ["  ".join(line.text for line in sorted(row, key=_left)) for row in rows]
 
 
 def _middle(line: ReadLine) -> float:

@@ -33,8 +33,8 @@ def positions_of(model: Any, inputs: dict[str, Any]) -> Tensor:
     """Positions i64 [B, S] or [3, B, S] of all tokens, as `model` counts them."""
     rope = getattr(getattr(model, "model", None), "get_rope_index", None)
     if rope is not None:
-        found: Tensor = rope(**inputs)[0]
-        return found
+        positions: Tensor = rope(**inputs)[0]
+        return positions
     mask: Tensor = inputs["attention_mask"]
     return (mask.cumsum(-1) - 1).clamp(min=0)
 

@@ -98,11 +98,11 @@ class Tower:
     @torch.inference_mode()
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the picture as `Looked`."""
-        looks = [self.vision.look(one.picture) for one in pictures]
+        looks = [self.vision.look(picture.picture) for picture in pictures]
         inputs = [each for _, each in looks]
         groups: dict[Any, list[list[int]]] = {}
-        for place, one in enumerate(inputs):
-            shapes = tuple((name, tuple(part.shape)) for name, part in one.items())
+        for place, parts in enumerate(inputs):
+            shapes = tuple((name, tuple(part.shape)) for name, part in parts.items())
             alike = groups.setdefault(shapes, [[]])
             if len(alike[-1]) >= self._most:
                 alike.append([])

@@ -100,8 +100,8 @@ class Upstream:
     def see(self, pictures: Sequence[Decoded]) -> list[VisualInput]:
         """`content` is the part of a message that is the picture."""
         if self._tower is None:
-            return [_as_png(one) for one in pictures]
-        return [_as_features(one) for one in self._tower.see(pictures)]
+            return [_as_png(picture) for picture in pictures]
+        return [_as_features(visual) for visual in self._tower.see(pictures)]
 
     def answer(self, requests: Sequence[GenerationRequest]) -> None:
         """All are asked for at once; the upstream batches them."""
@@ -199,8 +199,8 @@ class Upstream:
 
     def _first_model(self) -> str:
         try:
-            found = self._http.get("models").raise_for_status().json()
-            return str(found["data"][0]["id"])
+            models = self._http.get("models").raise_for_status().json()
+            return str(models["data"][0]["id"])
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UpstreamError(
                 f"{self._http.base_url} names no model: {error}",
