@@ -236,13 +236,13 @@ def write_manifest(
 
 def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
     """Steps and minutes of each run, and the hardware."""
-    found: dict[str, Any] = {"hardware": arguments.hardware}
+    record: dict[str, Any] = {"hardware": arguments.hardware}
     for name in ("codec", "clip", "llava", "adapter"):
         run = getattr(arguments, name)
         if run is not None:
             steps, seconds = spent(run, name).values()
-            found[name] = {"steps": steps, "minutes": round(seconds / 60, 1)}
-    return found
+            record[name] = {"steps": steps, "minutes": round(seconds / 60, 1)}
+    return record
 
 
 @torch.no_grad()

@@ -59,11 +59,11 @@ def main(arguments: argparse.Namespace) -> None:
     head = fit(*looked(look, "train", arguments.count), arguments.steps)
     tokens, shown = looked(look, "val", max(1, arguments.count // 10))
     with torch.no_grad():
-        found = head(tokens).sigmoid() > 0.1
+        predicted = head(tokens).sigmoid() > 0.1
     print(
         f"of {len(tokens)} scenes kept aside, patches that show what a word names are told with a "
-        f"recall of {float(found[shown > 0].float().mean()):.3f} and a precision of "
-        f"{float(shown[found].mean()):.3f}"
+        f"recall of {float(predicted[shown > 0].float().mean()):.3f} and a precision of "
+        f"{float(shown[predicted].mean()):.3f}"
     )
     out: Path = arguments.out
     with changed_copy(bundle, out) as folder:
@@ -90,8 +90,8 @@ class TokensOf:
         """f32 [D, rows, columns] of a scene of the graph's size."""
         planes = scene.picture.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
         tokens = self._session.run([self._tokens], {"picture": planes})[0][0]
-        found: Array = tokens[-self.rows * self.rows :].T.reshape(-1, self.rows, self.rows)
-        return found
+        grid: Array = tokens[-self.rows * self.rows :].T.reshape(-1, self.rows, self.rows)
+        return grid
 
 
 def looked(look: TokensOf, part: Any, count: int) -> tuple[Tensor, Tensor]:
@@ -111,9 +111,9 @@ def _shown(scene: Scene, rows: int) -> Array:
     patch = scene.mask.shape[0] // rows
     blocks = scene.mask.reshape(rows, patch, rows, patch)
     pixels = np.zeros((len(KNOWN), rows, rows), np.int64)
-    for number, one in enumerate(scene.objects, start=1):
+    for number, thing in enumerate(scene.objects, start=1):
         visible = (blocks == number).sum((1, 3))
-        for name in (one.kind, one.colour):
+        for name in (thing.kind, thing.colour):
             pixels[KNOWN.index(name)] += visible
     return (pixels >= SEEN).astype(np.float32)
 
@@ -148,8 +148,8 @@ def with_shown(graph: onnx.ModelProto, head: nn.Conv2d, bundle: Bundle) -> onnx.
     rows = settings.side // settings.patch
     if bundle.manifest.tower.leading != 1:
         raise UsageError("the words are learnt on the patches of a tower with [CLS]")
-    found = onnx.ModelProto()
-    found.CopyFrom(graph)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
     assert head.bias is not None
     constants: dict[str, Array] = {
         "first": np.array([1], np.int64),
@@ -168,32 +168,34 @@ def with_shown(graph: onnx.ModelProto, head: nn.Conv2d, bundle: Bundle) -> onnx.
         ("Sigmoid", (_named("logits"),), "", {}),
     )
     for name, value in constants.items():
-        found.graph.initializer.append(numpy_helper.from_array(value, _named(name)))
+        model.graph.initializer.append(numpy_helper.from_array(value, _named(name)))
     for kind, inputs, output, attributes in nodes:
         name = _named(output) if output else SHOWN
-        found.graph.node.append(helper.make_node(kind, [*inputs], [name], name=name, **attributes))
+        model.graph.node.append(helper.make_node(kind, [*inputs], [name], name=name, **attributes))
     shape = [1, head.out_channels, rows, rows]
-    found.graph.output.append(helper.make_tensor_value_info(SHOWN, TensorProto.FLOAT, shape))
-    helper.set_model_props(found, {**_metadata(found), WORDS: json.dumps(channels())})
-    onnx.checker.check_model(found)
-    return found
+    model.graph.output.append(helper.make_tensor_value_info(SHOWN, TensorProto.FLOAT, shape))
+    helper.set_model_props(model, {**_metadata(model), WORDS: json.dumps(channels())})
+    onnx.checker.check_model(model)
+    return model
 
 
 def without_shown(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph as it was before it learnt `shown`."""
-    found = onnx.ModelProto()
-    found.CopyFrom(graph)
-    for part in (found.graph.node, found.graph.initializer, found.graph.output):
-        kept = [one for one in part if one.name != SHOWN and not one.name.startswith(_named(""))]
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    for part in (model.graph.node, model.graph.initializer, model.graph.output):
+        kept = [
+            entry for entry in part if entry.name != SHOWN and not entry.name.startswith(_named(""))
+        ]
         del part[:]
         part.extend(kept)
-    rest = {name: value for name, value in _metadata(found).items() if name != WORDS}
-    helper.set_model_props(found, rest)
-    return found
+    rest = {name: value for name, value in _metadata(model).items() if name != WORDS}
+    helper.set_model_props(model, rest)
+    return model
 
 
 def _metadata(graph: onnx.ModelProto) -> dict[str, str]:
-    return {one.key: one.value for one in graph.metadata_props}
+    return {entry.key: entry.value for entry in graph.metadata_props}
 
 
 def _named(name: str) -> str:

@@ -80,11 +80,11 @@ def check_graphs(bundle: Bundle) -> None:
 def _require(bundle: Bundle, name: str, taken: list[int | None], given: list[int | None]) -> None:
     """Compare the shapes of a graph's input and output; None: of any length."""
     graph = onnx.load(str(bundle.path(name))).graph
-    for what, found, wanted in (
+    for what, info, wanted in (
         ("takes", graph.input[0], taken),
         ("gives", graph.output[0], given),
     ):
-        shape = [d.dim_value or None for d in found.type.tensor_type.shape.dim]
+        shape = [d.dim_value or None for d in info.type.tensor_type.shape.dim]
         agree = len(shape) == len(wanted) and all(
             w is None or s is None or s == w for s, w in zip(shape, wanted, strict=True)
         )

@@ -153,9 +153,9 @@ def fit(known: Array, other: Array, most: float) -> tuple[Array, float]:
         slope = x.T @ ((chance - wanted) * counts) + penalty @ weights
         curvature = (x * (counts * chance * (1 - chance))[:, None]).T @ x + penalty
         weights -= np.linalg.solve(curvature, slope)
-    found = weights[:-1] / deviation
-    bias = float(weights[-1] - found @ mean)
-    return found, bias - max(0.0, float(np.quantile(other @ found + bias, 1 - most)))
+    unscaled = weights[:-1] / deviation
+    bias = float(weights[-1] - unscaled @ mean)
+    return unscaled, bias - max(0.0, float(np.quantile(other @ unscaled + bias, 1 - most)))
 
 
 def tokens_of(graph: onnx.ModelProto) -> str:
@@ -170,8 +170,8 @@ def tokens_of(graph: onnx.ModelProto) -> str:
 
 def with_gain(graph: onnx.ModelProto, weights: Array, bias: float) -> onnx.ModelProto:
     """The graph with the output `gain` f32 [1]: weights [2 D] of its tokens' mean and deviation."""
-    found = onnx.ModelProto()
-    found.CopyFrom(graph)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
     tokens = tokens_of(graph)
     constants: dict[str, Array] = {
         "axis": np.array([1], np.int64),
@@ -191,24 +191,26 @@ def with_gain(graph: onnx.ModelProto, weights: Array, bias: float) -> onnx.Model
         ("Add", (_named("sum"), _named("bias")), GAIN, {}),
     )
     for name, value in constants.items():
-        found.graph.initializer.append(numpy_helper.from_array(value, _named(name)))
+        model.graph.initializer.append(numpy_helper.from_array(value, _named(name)))
     for kind, inputs, output, attributes in nodes:
         node = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
-        found.graph.node.append(node)
-    found.graph.output.append(helper.make_tensor_value_info(GAIN, TensorProto.FLOAT, [1]))
-    onnx.checker.check_model(found)
-    return found
+        model.graph.node.append(node)
+    model.graph.output.append(helper.make_tensor_value_info(GAIN, TensorProto.FLOAT, [1]))
+    onnx.checker.check_model(model)
+    return model
 
 
 def without_gain(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph as it was before it learnt `gain`."""
-    found = onnx.ModelProto()
-    found.CopyFrom(graph)
-    for part in (found.graph.node, found.graph.initializer, found.graph.output):
-        kept = [one for one in part if one.name != GAIN and not one.name.startswith(_named(""))]
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    for part in (model.graph.node, model.graph.initializer, model.graph.output):
+        kept = [
+            entry for entry in part if entry.name != GAIN and not entry.name.startswith(_named(""))
+        ]
         del part[:]
         part.extend(kept)
-    return found
+    return model
 
 
 def _named(name: str) -> str:

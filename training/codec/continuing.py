@@ -30,13 +30,13 @@ def draw(
     @torch.no_grad()
     def before(latent: Tensor) -> Before:
         make = _continued if _chance(generator) < 0.5 else _frame_before
-        found = make(codec, latent, codes, base, rate, generator)
+        earlier = make(codec, latent, codes, base, rate, generator)
         if _chance(generator) < HOLES:
             rows = slice(0, int(_chance(generator) * codes.shape[1]))
-            there = found.codes.clone()
+            there = earlier.codes.clone()
             there[:, rows] = -1
-            found = Before(found.values, there, found.hyper)
-        return found
+            earlier = Before(earlier.values, there, earlier.hyper)
+        return earlier
 
     return before
 
@@ -70,10 +70,10 @@ def _frame_before(
     share = low + (high - low) * _chance(generator)
     moved = blobs > blobs.flatten(1).quantile(1.0 - share, dim=1).view(-1, 1, 1)
     other = torch.where(moved.unsqueeze(1).to(latent.device), latent.roll(1, 0), other)
-    found = codec.before(other, codes, base, rate)
+    earlier = codec.before(other, codes, base, rate)
     # A frame has a hyper latent of its own, or none where little has changed.
-    hyper = found.hyper if _chance(generator) < 0.5 else None
-    return Before(found.values, found.codes, hyper)
+    hyper = earlier.hyper if _chance(generator) < 0.5 else None
+    return Before(earlier.values, earlier.codes, hyper)
 
 
 def _chance(generator: torch.Generator) -> float:

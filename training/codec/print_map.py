@@ -146,8 +146,8 @@ def _scaled(page: Page, scale: float) -> Page:
     by_x, by_y = size[0] / width, size[1] / height
     lines = []
     for line in page.lines:
-        one, two, three, four = ((x * by_x, y * by_y) for x, y in line.quad)
-        lines.append(replace(line, quad=(one, two, three, four)))
+        first, second, third, fourth = ((x * by_x, y * by_y) for x, y in line.quad)
+        lines.append(replace(line, quad=(first, second, third, fourth)))
     return replace(page, picture=picture, lines=tuple(lines))
 
 
@@ -231,9 +231,9 @@ class Aside:
         sides: tuple[list[Array], list[Array]] = ([], [])
         for latent, truth in examples:
             with torch.no_grad():
-                found = model(torch.from_numpy(latent)[None].to(device))[0].cpu().numpy()
-            sides[0].append(found[truth])
-            sides[1].append(found[~truth])
+                logits = model(torch.from_numpy(latent)[None].to(device))[0].cpu().numpy()
+            sides[0].append(logits[truth])
+            sides[1].append(logits[~truth])
         return np.concatenate(sides[0]), np.concatenate(sides[1])
 
 

@@ -44,8 +44,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """About U V^T of a matrix U S V^T, by Newton-Schulz steps: singular values near 1."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / (wide.norm() + 1e-7)
-    one, three, five = COEFFICIENTS
+    linear, cubic, quintic = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.T
-        x = one * x + (three * square + five * square @ square) @ x
+        x = linear * x + (cubic * square + quintic * square @ square) @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x

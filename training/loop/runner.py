@@ -253,11 +253,11 @@ class Runner(Generic[Model]):
     def _start(self, model: nn.Module, run: Path) -> None:
         """Take the averaged weights of another run, where name and shape are the same."""
         state = load_checkpoint(run)
-        mine = model.state_dict()
+        model_state = model.state_dict()
         fitting = {
             name: weight
             for name, weight in state["average"].items()
-            if name in mine and mine[name].shape == weight.shape
+            if name in model_state and model_state[name].shape == weight.shape
         }
         if not fitting:
             raise UsageError(

@@ -213,11 +213,11 @@ def validate(
         scores[name] = float(right[:, part][number[:, part] > 0].float().mean())
     for name in CLASSES:
         labels = dense_labels(name, samples).to(device)
-        found = seen.dense[name].flatten(0, 1).argmax(1)
-        right = ((found == labels) & (labels > 0)).sum()
+        predicted = seen.dense[name].flatten(0, 1).argmax(1)
+        right = ((predicted == labels) & (labels > 0)).sum()
         scores[f"{name}_recall"] = float(right / (labels > 0).sum().clamp_min(1))
         if name in NOTHING_WEIGHT:
-            scores[f"{name}_precision"] = float(right / (found > 0).sum().clamp_min(1))
+            scores[f"{name}_precision"] = float(right / (predicted > 0).sum().clamp_min(1))
     return scores
 
 

@@ -31,7 +31,7 @@ def convert_tower(visual: Any) -> CLIPVisionModel:
 def unconverted(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of a CLIPVisionModel under the names of an open_clip `VisionTransformer`."""
     layers = sum(name.endswith("layer_norm1.weight") for name in state)
-    renamed = {ours: state[theirs] for ours, theirs in _names(layers).items()}
+    renamed = {open_clip_name: state[hf_name] for open_clip_name, hf_name in _names(layers).items()}
     for i in range(layers):
         for kind in ("weight", "bias"):
             parts = [state[f"encoder.layers.{i}.self_attn.{n}_proj.{kind}"] for n in "qkv"]
@@ -40,7 +40,7 @@ def unconverted(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    renamed = {theirs: state[ours] for ours, theirs in _names(layers).items()}
+    renamed = {hf_name: state[open_clip_name] for open_clip_name, hf_name in _names(layers).items()}
     for i in range(layers):
         for kind in ("weight", "bias"):
             joint = state[f"transformer.resblocks.{i}.attn.in_proj_{kind}"]

@@ -23,14 +23,14 @@ PATCH_WEIGHT: Final = 2.0
 UNSEEN: Final = 0.5  # objects: beyond it they are unseen rather than miscounted
 
 
-def density_loss(told: Tensor, density: Tensor) -> Tensor:
-    """Mean over pictures of what is wrong with densities told, both f32 [B, DENSITIES, N].
+def density_loss(predicted: Tensor, density: Tensor) -> Tensor:
+    """Mean over pictures of what is wrong with predicted densities, both f32 [B, DENSITIES, N].
 
     Squared errors of patches and of the numbers that they sum to, these only up to `UNSEEN`
     objects: small objects that nobody can see would outweigh all else.
     """
-    patches = (told - density).square().sum(dim=(1, 2))
-    numbers = F.huber_loss(told.sum(dim=2), density.sum(dim=2), reduction="none", delta=UNSEEN)
+    patches = (predicted - density).square().sum(dim=(1, 2))
+    numbers = F.huber_loss(predicted.sum(dim=2), density.sum(dim=2), reduction="none", delta=UNSEEN)
     # Twice Huber's, which halves the square.
     return (PATCH_WEIGHT * patches + 2.0 * numbers.sum(dim=1)).mean()
 

@@ -116,12 +116,12 @@ class Grounding:
         axis = torch.linspace(-1.0, 1.0, side, device=ids.device)
         where = torch.stack([axis.repeat_interleave(side), axis.repeat(side)], dim=1)
         middle = (share.unsqueeze(2) * where).sum(dim=1)
-        found = words[row, place, :3].float()
-        errors = [found[alone, :2] - middle, found[:, 2:] - number / 2 + 1]
-        told = torch.full((*ids.shape, 2), torch.nan, device=ids.device)
-        told[row[alone], place[alone]] = middle
+        channels = words[row, place, :3].float()
+        errors = [channels[alone, :2] - middle, channels[:, 2:] - number / 2 + 1]
+        middles = torch.full((*ids.shape, 2), torch.nan, device=ids.device)
+        middles[row[alone], place[alone]] = middle
         row, asked, last, first = self._nouns(ids)
-        apart = told[row, first] - told[row, last]
+        apart = middles[row, first] - middles[row, last]
         known = apart.isfinite().all(dim=1) & (first != last)
         errors.append(ends[row[known], asked[known], :2].float() - apart[known])
         way, there = self._direction(ids, row, asked)
@@ -195,8 +195,8 @@ class Grounding:
 
 def _shares(attention: Tensor, row: Tensor, place: Tensor, patches: Tensor) -> Tensor:
     """Shares [words, 1 + N] of the first token and the N patches that follow it."""
-    found = attention[row, place, : 1 + patches.shape[1]].float()
-    return found / found.sum(dim=1, keepdim=True).clamp_min(1e-6)
+    weights = attention[row, place, : 1 + patches.shape[1]].float()
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-6)
 
 
 def _missed(share: Tensor, wanted: Tensor) -> Tensor:

@@ -211,13 +211,13 @@ def _starts(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def right_answers(logits: Tensor, labels: Tensor) -> list[list[bool]]:
     """Whether each question's answer is right in every token, given the right tokens before."""
-    found = logits[:, :-1].argmax(-1)
+    predicted = logits[:, :-1].argmax(-1)
     wanted = labels[:, 1:]
     results = []
     for row in range(len(wanted)):
         # Prompts have no labels, so each run of labels is one answer.
         places = (wanted[row] != -100).nonzero().flatten()
-        hits = (found[row] == wanted[row])[places]
+        hits = (predicted[row] == wanted[row])[places]
         ends = (places.diff() > 1).nonzero().flatten() + 1
         results.append([bool(part.all()) for part in torch.tensor_split(hits, ends.tolist())])
     return results
@@ -234,8 +234,8 @@ def validate(model: Any, samples: list[Sample], sequences: Sequences) -> dict[st
         batch = {k: v.to(device) for k, v in sequences(questions).items()}
         labels = batch.pop("labels")
         logits = model(pixel_values=normalise(pixels(part)).to(device), **batch).logits
-        found = right_answers(logits, labels)
-        for group, hits in zip(questions, found, strict=True):
+        hits_of_each = right_answers(logits, labels)
+        for group, hits in zip(questions, hits_of_each, strict=True):
             for question, hit in zip(group, hits, strict=True):
                 right[question.task].append(hit)
     return {task: sum(hits) / max(1, len(hits)) for task, hits in right.items()}

@@ -97,20 +97,20 @@ class JointTower(nn.Module):
 
     def codes(self, square: Tensor, base: Tensor, step: Tensor, width: int, height: int) -> Tensor:
         """Quality codes f32 [B, h, w], by the guidance that the edge runs."""
-        importance = self.guidance(square).cpu().numpy()
+        importances = self.guidance(square).cpu().numpy()
         rows, columns = -(-height // PATCH), -(-width // PATCH)
-        found = []
-        for one, code, change in zip(importance, base.tolist(), step.tolist(), strict=True):
+        codes = []
+        for importance, code, change in zip(importances, base.tolist(), step.tolist(), strict=True):
             if change == 0:
-                found.append(flat_codes(code, width, height))
+                codes.append(flat_codes(code, width, height))
                 continue
             cells = F.adaptive_avg_pool2d(
-                torch.from_numpy(one[None, :rows, :columns]),
+                torch.from_numpy(importance[None, :rows, :columns]),
                 (-(-height // MAP_CELL), -(-width // MAP_CELL)),
             )
             levels = quantise_importance(cells[0].numpy(), MAP_LEVELS, MAP_K)
-            found.append(LevelMap(levels, MAP_CELL, MAP_LEVELS, change).codes(code, width, height))
-        return torch.from_numpy(np.stack(found)).float().to(square.device)
+            codes.append(LevelMap(levels, MAP_CELL, MAP_LEVELS, change).codes(code, width, height))
+        return torch.from_numpy(np.stack(codes)).float().to(square.device)
 
     def tokens(self, square: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings before the first layer and final tokens, [B, 1 + N, D] each."""

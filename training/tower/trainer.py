@@ -145,12 +145,12 @@ class TowerTraining:
         if adapter is not None:
             size = coded.height, coded.width
             tokens = self.vision.adapt(adapter, coded.latents, coded.codes, *size)
-        found = self.vision.levels(coded.decoded, tokens)
+        levels = self.vision.levels(coded.decoded, tokens)
         covered = self._covered(coded)
         count = len(coded.latents)
         return {
-            name: _relative(one.float(), wanted.float(), covered, count)
-            for name, one, wanted in zip(("low", "high"), found, coded.wanted, strict=True)
+            name: _relative(level.float(), wanted.float(), covered, count)
+            for name, level, wanted in zip(("low", "high"), levels, coded.wanted, strict=True)
         }
 
     def embedding_scale(self, pictures: Sequence[Picture]) -> float:
@@ -175,18 +175,18 @@ class TowerTraining:
         """Quality codes f32 [B, h, w], by guidance where there is some."""
         height, width = planes.shape[-2:]
         cells = cell_shape(width, height, self.settings.cell)
-        importance = chance.random((len(planes), *cells), np.float32)
+        importances = chance.random((len(planes), *cells), np.float32)
         if self.guidance is not None and bool((step > 0).any()):
-            importance = self._importance(planes, cells)
-        found = []
-        for one, code, change in zip(importance, base.tolist(), step.tolist(), strict=True):
+            importances = self._importance(planes, cells)
+        codes = []
+        for importance, code, change in zip(importances, base.tolist(), step.tolist(), strict=True):
             if change == 0:
-                found.append(flat_codes(code, width, height))
+                codes.append(flat_codes(code, width, height))
                 continue
-            levels = quantise_importance(one, self.settings.levels, self.settings.k)
+            levels = quantise_importance(importance, self.settings.levels, self.settings.k)
             level_map = LevelMap(levels, self.settings.cell, self.settings.levels, change)
-            found.append(level_map.codes(code, width, height))
-        return torch.from_numpy(np.stack(found)).float().to(planes.device)
+            codes.append(level_map.codes(code, width, height))
+        return torch.from_numpy(np.stack(codes)).float().to(planes.device)
 
     def _importance(self, planes: Tensor, cells: tuple[int, int]) -> Any:
         """f32 [B, rows, columns] of cells, the picture in the corner of the tower's square."""
@@ -199,17 +199,17 @@ class TowerTraining:
             planes, (height, width), mode="bilinear", antialias=True
         )
         rows, columns = (-(-length * grid // side) for length in (height, width))
-        found = self.guidance(square)[:, None, :rows, :columns]
-        return F.adaptive_avg_pool2d(found, cells)[:, 0].cpu().numpy()
+        importance = self.guidance(square)[:, None, :rows, :columns]
+        return F.adaptive_avg_pool2d(importance, cells)[:, 0].cpu().numpy()
 
 
-def _relative(found: Tensor, wanted: Tensor, covered: Tensor, count: int) -> Tensor:
+def _relative(output: Tensor, wanted: Tensor, covered: Tensor, count: int) -> Tensor:
     """Squared error over variance [B] of tokens [..., D] of `count` pictures."""
     weight = torch.ones(wanted.shape[:-1], device=wanted.device)
     if wanted.dim() == 3 and wanted.shape[1] >= covered.shape[1]:
         leading = wanted.shape[1] - covered.shape[1]
         weight = F.pad(covered, (leading, 0), value=1.0)
-    error = (found - wanted).square().mean(dim=-1)
+    error = (output - wanted).square().mean(dim=-1)
     total = weight.reshape(count, -1).sum(dim=1)
     tokens = wanted.flatten(0, -2)
     weights = weight.flatten().unsqueeze(1)
@@ -309,15 +309,15 @@ def validate(
     pairs: dict[int, list[list[float]]] = {code: [] for code in VALIDATION_CODES}
     for number, picture in enumerate(pictures):
         wanted = training.read([picture])
-        for code, found in pairs.items():
+        for code, losses in pairs.items():
             chance, step = np.random.default_rng(number), torch.tensor([VALIDATION_STEP])
             coded = training.code([picture], torch.tensor([code]), step, chance, wanted)
             with mixed_precision(training.vision.device.type):
-                both = [training.losses(one, coded)["high"] for one in (adapter, None)]
-            found.append([float(one) for one in both])
+                both = [training.losses(used, coded)["high"] for used in (adapter, None)]
+            losses.append([float(loss) for loss in both])
     scores: dict[str, float] = {}
-    for code, found in pairs.items():
-        scores[f"high{code}"], scores[f"bare{code}"] = np.mean(found, axis=0).tolist()
+    for code, losses in pairs.items():
+        scores[f"high{code}"], scores[f"bare{code}"] = np.mean(losses, axis=0).tolist()
     return scores
 
 
