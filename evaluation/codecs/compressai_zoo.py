@@ -52,14 +52,14 @@ def find_learned(names: str) -> list[ZooModel]:
     Raises UsageError for a name that CompressAI does not publish.
     """
     urls = _urls()
-    found = []
+    models = []
     for name in filter(None, (part.strip().replace("_", "-") for part in names.split(","))):
         if "mse" not in urls.get(name, {}):
             raise UsageError(
                 f"CompressAI has no model {name}", hint=f"it has {', '.join(sorted(urls))}"
             )
-        found.append(ZooModel(name, tuple(sorted(urls[name]["mse"]))))
-    return found
+        models.append(ZooModel(name, tuple(sorted(urls[name]["mse"]))))
+    return models
 
 
 def missing_weights(model: ZooModel) -> str | None:
@@ -118,8 +118,8 @@ def decompress(model: Any, file: bytes) -> Picture:
         (length,) = LENGTH.unpack_from(file, at)
         at += LENGTH.size + length
         strings.append([file[at - length : at]])
-    found = model.decompress(strings, (rows, columns))["x_hat"][0, :, :height, :width]
-    return np.asarray((found.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0))
+    decoded = model.decompress(strings, (rows, columns))["x_hat"][0, :, :height, :width]
+    return np.asarray((decoded.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0))
 
 
 def _ready(model: nn.Module) -> Any:

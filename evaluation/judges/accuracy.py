@@ -38,7 +38,7 @@ class Condition:
     quality: float = 0.0
 
     @property
-    def ours(self) -> bool:
+    def is_view(self) -> bool:
         return self.codec in VIEWS
 
 
@@ -63,16 +63,16 @@ class Measured:
 
     def size(self, condition: Condition, weights: Array) -> Array:
         """Mean bytes [R]."""
-        found: Array = weights @ self.sizes[condition] / weights.sum(axis=1)
-        return found
+        mean_size: Array = weights @ self.sizes[condition] / weights.sum(axis=1)
+        return mean_size
 
     def best_view(self) -> str:
         """The most that the bundle can do: it may have no adapter for its tower."""
         return "full" if self.of("full") else "guidance"
 
     def _mean(self, sums: Array, weights: Array) -> Array:
-        asked, found = weights @ self.questions, weights @ sums
-        return np.divide(found, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+        asked, total = weights @ self.questions, weights @ sums
+        return np.divide(total, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
 
     def of(self, codec: str) -> list[Condition]:
         """The conditions of a codec, smallest quality first."""
@@ -112,27 +112,27 @@ def collect(
     by_condition: dict[Condition, dict[int, Fields]] = {}
     crcs: dict[int, int] = {}
     for key, value in records:
-        mine = (key.get("scenes"), key.get("model")) == (world, model)
-        if mine and key.get("index", most) < most:
+        of_this_model = (key.get("scenes"), key.get("model")) == (world, model)
+        if of_this_model and key.get("index", most) < most:
             condition = Condition(key["codec"], float(key["quality"]))
             by_condition.setdefault(condition, {})[key["index"]] = value
             crcs[key["index"]] = key["crc"]
     originals = by_condition.get(Condition(ORIGINAL), {})
     if pictures is None:
         sent = {
-            index for c, found in by_condition.items() if c.codec != ORIGINAL for index in found
+            index for c, values in by_condition.items() if c.codec != ORIGINAL for index in values
         }
         originals = {index: value for index, value in originals.items() if index in sent}
     order = sorted(originals)
-    told = [records.get(prompts_key(index, crcs[index], world)) for index in order]
+    prompt_records = [records.get(prompts_key(index, crcs[index], world)) for index in order]
     posed = [
         # Of the questions of some pictures alone there would be another sample.
-        _posed(originals[index], found if all(told) else None)
-        for index, found in zip(order, told, strict=True)
+        _posed(originals[index], prompt_record if all(prompt_records) else None)
+        for index, prompt_record in zip(order, prompt_records, strict=True)
     ]
-    members = [_members(questions) for questions in posed]
+    memberships = [_members(questions) for questions in posed]
     measured = Measured(
-        np.array([one.sum(axis=0) for one in members]).reshape(-1, len(COLUMNS)),
+        np.array([membership.sum(axis=0) for membership in memberships]).reshape(-1, len(COLUMNS)),
         blind_scores(chain.from_iterable(posed), guesses(records, world) if order else {}),
     )
     for condition, values in by_condition.items():
@@ -140,22 +140,28 @@ def collect(
             measured.sizes[condition] = np.array([values[i]["bytes"] for i in order], np.float64)
             for name, sums in (("right", measured.right), ("probable", measured.probable)):
                 sums[condition] = np.array(
-                    [values[i][name] @ one for i, one in zip(order, members, strict=True)]
+                    [
+                        values[i][name] @ membership
+                        for i, membership in zip(order, memberships, strict=True)
+                    ]
                 ).reshape(-1, len(COLUMNS))
     return measured
 
 
-def _posed(original: Fields, told: Fields | None) -> list[Posed]:
+def _posed(original: Fields, prompt_record: Fields | None) -> list[Posed]:
     """The questions of a picture; records of before prompts were written down have none."""
     families, answers = original["families"], original["answers"]
-    prompts = told["prompts"] if told else [None] * len(families)
-    return [Posed(*one) for one in zip(families, answers, prompts, strict=True)]
+    prompts = prompt_record["prompts"] if prompt_record else [None] * len(families)
+    fields = zip(families, answers, prompts, strict=True)
+    return [Posed(family, answer, prompt) for family, answer, prompt in fields]
 
 
 def _members(questions: Sequence[Posed]) -> Array:
     """Which question is in which column, f64 [Q, COLUMNS] of 0 and 1."""
-    columns = [question.columns for question in questions]
-    return np.array([[float(column in mine) for column in COLUMNS] for mine in columns])
+    columns_of_each = [question.columns for question in questions]
+    return np.array(
+        [[float(column in columns) for column in COLUMNS] for columns in columns_of_each]
+    )
 
 
 def guesses(records: Records, world: int = VERSION) -> dict[str, str]:

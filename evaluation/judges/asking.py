@@ -124,8 +124,9 @@ class Asked:
     def means(self, weights: Array) -> tuple[Array, Array, Array, Array]:
         """Accuracy, stream bytes, bytes as they travel and second requests an answer, [R] each."""
         total = weights @ self.asked
-        found = [weights @ each / total for each in (self.right, self.bytes, self.rounds)]
-        return found[0], found[1], found[1] + weights @ self.around / total, found[2]
+        sums = self.right, self.bytes, self.rounds
+        right, size, second = (weights @ each / total for each in sums)
+        return right, size, size + weights @ self.around / total, second
 
 
 def sums_of(values: list[Fields], threshold: float, column: str = OVERALL) -> Asked:

@@ -32,7 +32,11 @@ def all_conditions(
     views = [view for view in VIEWS if adapts or view in ("base", "guidance")]
     return [
         *(Condition(name, float(quality)) for name in (*views, *variants) for quality in qualities),
-        *(Condition(form, float(quality)) for form, found in matched.items() for quality in found),
+        *(
+            Condition(form, float(quality))
+            for form, matches in matched.items()
+            for quality in matches
+        ),
     ]
 
 
@@ -50,14 +54,14 @@ def transmitter(
 
     @functools.cache
     def sent(codec: CotamCodec, guided: bool, quality: float) -> Received:
-        found = analysed(codec)
-        return codec.send(found if guided else replace(found, level_map=None), quality)
+        analysis = analysed(codec)
+        return codec.send(analysis if guided else replace(analysis, level_map=None), quality)
 
     def show(condition: Condition) -> Received:
         name, quality = condition.codec, condition.quality
         if name == ORIGINAL:
             return picture.nbytes, bare(picture)
-        if condition.ours:
+        if condition.is_view:
             size, decoded = sent(cotam, name in ("guidance", "full"), quality)
             return size, decoded if name in ("adapter", "full") else without_adapter(decoded)
         if variants and name in variants:

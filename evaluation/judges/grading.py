@@ -66,12 +66,12 @@ class Grader:
         for start in range(0, len(todo), AT_ONCE):
             part = todo[start : start + AT_ONCE]
             shown = [show(condition) for condition in part]
-            found = self.llava.grade(self.llava.see([decoded for _, decoded in shown]), asked)
+            grades = self.llava.grade(self.llava.see([decoded for _, decoded in shown]), asked)
             for number, condition in enumerate(part):
                 value: dict[str, Any] = {
                     "bytes": shown[number][0],
-                    "right": found.right[number].astype(int).tolist(),
-                    "probable": found.probable[number].astype(float).round(4).tolist(),
+                    "right": grades.right[number].astype(int).tolist(),
+                    "probable": grades.probable[number].astype(float).round(4).tolist(),
                 }
                 if condition.codec == ORIGINAL:
                     value["families"] = [family(scene, question) for question in scene.questions]

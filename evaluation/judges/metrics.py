@@ -22,12 +22,12 @@ def choice(said: str, answers: Sequence[str]) -> float:
     "B", "(B)", "b." and "B: a dog" are one answer.
     """
     letter = re.match(r"\W*([A-Za-z])(?![A-Za-z'])", said)
-    return float(letter is not None and letter[1].upper() in {one.upper() for one in answers})
+    return float(letter is not None and letter[1].upper() in {answer.upper() for answer in answers})
 
 
 def vqa(said: str, answers: Sequence[str]) -> float:
     """A third for each of the people who said so, 1 at most (VQAv2, TextVQA); ten answers."""
-    return min(1.0, sum(is_right(said, (one,)) for one in answers) / VQA_ENOUGH)
+    return min(1.0, sum(is_right(said, (answer,)) for answer in answers) / VQA_ENOUGH)
 
 
 METRICS: Final[dict[str, Callable[[str, Sequence[str]], float]]] = {

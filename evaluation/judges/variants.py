@@ -40,12 +40,12 @@ def add_variant_option(parser: argparse.ArgumentParser) -> None:
 
 def read_variants(named: Sequence[str]) -> list[Variant]:
     """The bundles of NAME=BUNDLE. Raises UsageError where it is not of that form."""
-    found = []
+    variants = []
     for text in named:
         name, place = split_name(text, "--variant NAME=BUNDLE")
         bundle = open_bundle(place)
-        found.append(Variant(f"variant {name} {bundle.hex_id}", name, bundle))
-    return found
+        variants.append(Variant(f"variant {name} {bundle.hex_id}", name, bundle))
+    return variants
 
 
 def names_of(variants: Sequence[Variant]) -> dict[str, str]:

@@ -53,10 +53,10 @@ def multiply_adds(bundle: Bundle, width: int, height: int) -> dict[str, float]:
         }
     work = {name: count * SHARE.get(name.partition(".")[0], 1.0) for name, count in layers.items()}
     reading = sum(count for name, count in work.items() if not name.startswith("hyper_analysis"))
-    found = {"analysis": analysis, "coding": sum(work.values()), "entropy": reading}
+    counts = {"analysis": analysis, "coding": sum(work.values()), "entropy": reading}
     if bundle.has(ADAPTER):
-        found["guidance"] = _guidance(bundle, width, height)
-    return {**found, "synthesis": synthesis}
+        counts["guidance"] = _guidance(bundle, width, height)
+    return {**counts, "synthesis": synthesis}
 
 
 def rate() -> float:

@@ -110,38 +110,38 @@ class Ran:
 def main(arguments: argparse.Namespace) -> None:
     """Install into an empty environment, measure, write the section. Needs a package index."""
     with tempfile.TemporaryDirectory(prefix="cotam-edge-") as folder:
-        found = measure(Path(folder))
+        measured = measure(Path(folder))
     records = Records(arguments.results / "bench_edge.jsonl")
-    records.add({"at": time.time()}, found)
-    write_section(arguments.report, "bench_edge", report(found, command_line(arguments.words)))
+    records.add({"at": time.time()}, measured)
+    write_section(arguments.report, "bench_edge", report(measured, command_line(arguments.words)))
 
 
-def report(found: dict[str, Any], command: str) -> str:
+def report(measured: dict[str, Any], command: str) -> str:
     """The section, from what `measure` found."""
-    rows = [["installed, without pip itself", f"{found['megabytes']:.0f} MB"]]
-    rows += [[what, seconds] for what, seconds in found["times"].items()]
+    rows = [["installed, without pip itself", f"{measured['megabytes']:.0f} MB"]]
+    rows += [[what, seconds] for what, seconds in measured["times"].items()]
     rows += [
         [f"peak memory, `encode --resolution native`, {size}", f"{peak:.0f} MB"]
-        for size, peak in found["peaks"].items()
+        for size, peak in measured["peaks"].items()
     ]
-    rows += [["torch, transformers and their like", ", ".join(found["forbidden"]) or "none"]]
+    rows += [["torch, transformers and their like", ", ".join(measured["forbidden"]) or "none"]]
     weights = [
-        [f"{name} {found['versions'][name]}", f"{size:.1f}", PURPOSE[name.lower()]]
-        for name, size in sorted(found["sizes"].items(), key=lambda item: -item[1])
+        [f"{name} {measured['versions'][name]}", f"{size:.1f}", PURPOSE[name.lower()]]
+        for name, size in sorted(measured["sizes"].items(), key=lambda item: -item[1])
         if name.lower() in PURPOSE
     ]
-    rest = sum(size for name, size in found["sizes"].items() if name.lower() not in PURPOSE)
-    count = len(found["sizes"]) - len(weights)
+    rest = sum(size for name, size in measured["sizes"].items() if name.lower() not in PURPOSE)
+    count = len(measured["sizes"]) - len(weights)
     weights.append([f"{count} others", f"{rest:.1f}", "needed by those above"])
     push, pop = (
-        [1e9 * found["coders"][kind][i] / CODED for kind in ("ConstrictionCoder", "PlainCoder")]
+        [1e9 * measured["coders"][kind][i] / CODED for kind in ("ConstrictionCoder", "PlainCoder")]
         for i in (0, 1)
     )
     return "\n\n".join(
         [
             command,
-            f"On {found['cores']} cores with a load of {found['load']:.1f} at the start. Medians "
-            f"of {STARTS} processes after a first; pictures are drawn and saved as JPEG.",
+            f"On {measured['cores']} cores with a load of {measured['load']:.1f} at the start. "
+            f"Medians of {STARTS} processes after a first; pictures are drawn and saved as JPEG.",
             table(["base install", ""], rows),
             "What each dependency costs, and why it stays:",
             table(["", "MB", "for"], weights),
@@ -170,7 +170,7 @@ def measure(folder: Path) -> dict[str, Any]:
     pictures = {size: folder / f"{i}.jpg" for i, size in enumerate(NATIVE)}
     for size, path in pictures.items():
         Image.fromarray(tiled(*NATIVE[size])).save(path, quality=90)
-    one = str(next(iter(pictures.values())))
+    jpeg = str(next(iter(pictures.values())))
     encode = ("encode", "--quiet", "--resolution", "native", "-o", str(folder / "out.cotam"))
     return {
         "megabytes": sum(sizes.values()),
@@ -180,9 +180,9 @@ def measure(folder: Path) -> dict[str, Any]:
         "times": {
             "`edge_client --version`": median(folder, command, "--version"),
             "`edge_client --help`": median(folder, command, "--help"),
-            "cold `edge_client encode`, 1 megapixel": median(folder, command, *encode, one),
+            "cold `edge_client encode`, 1 megapixel": median(folder, command, *encode, jpeg),
             "the same at 256 pixels, as `tiny` takes it": median(
-                folder, command, "encode", "--quiet", "-o", str(folder / "small.cotam"), one
+                folder, command, "encode", "--quiet", "-o", str(folder / "small.cotam"), jpeg
             ),
         },
         "peaks": {

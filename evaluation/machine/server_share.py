@@ -31,7 +31,7 @@ class Share:
     whole: float
 
     @property
-    def ours(self) -> float:
+    def overhead(self) -> float:
         """Milliseconds that a server without CoTAM would not need."""
         return self.parse + self.decode + self.adapter
 
@@ -71,4 +71,4 @@ def measure_share(
             step()
             if turn:  # the first only warms up
                 times[name].append(1000 * (time.perf_counter() - start) / count)
-    return Share(**{name: statistics.median(found) for name, found in times.items()})
+    return Share(**{name: statistics.median(milliseconds) for name, milliseconds in times.items()})

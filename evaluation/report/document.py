@@ -71,7 +71,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def command_line(words: Sequence[str]) -> str:
     """The command as a reader would type it: of paths that exist the last component alone."""
-    told: list[str] = []
+    shown: list[str] = []
     skip = False
     for word in words:
         if skip:
@@ -81,8 +81,8 @@ def command_line(words: Sequence[str]) -> str:
         else:
             option, equals, value = word.rpartition("=")
             short = Path(value).name if "/" in value and Path(value).exists() else value
-            told.append(f"{option}{equals}{short}")
-    return f"`python -m evaluation {shlex.join(told)}`"
+            shown.append(f"{option}{equals}{short}")
+    return f"`python -m evaluation {shlex.join(shown)}`"
 
 
 def percent(share: float) -> str:

@@ -74,9 +74,9 @@ def change(cell: str) -> str:
     return cell if sure else f"{cell}, not significant"
 
 
-def dearer(told: dict[str, str]) -> str:
+def dearer(cells: dict[str, str]) -> str:
     """Which of the others surely need fewer bits than ours, if any."""
-    better = [name for name, cell in told.items() if cell.startswith("+") and "not" not in cell]
+    better = [name for name, cell in cells.items() if cell.startswith("+") and "not" not in cell]
     verb = "need" if len(better) > 1 else "needs"
     return f"{' and '.join(better)} {verb} fewer; " if better else ""
 
@@ -149,7 +149,7 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         ),
         (
             "pages of print: bits for as many characters read again",
-            "against " + "; ".join(f"{name} {told}" for name, told in pages.items()),
+            "against " + "; ".join(f"{name} {bits}" for name, bits in pages.items()),
             f"{dearer(pages)}17 pages",
         ),
         (

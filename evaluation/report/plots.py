@@ -44,9 +44,9 @@ def figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure
 
 def line(axis: Any, x: Any, y: Any, name: str, label: str, **more: Any) -> None:
     """A curve in the colour that its codec has in every plot."""
-    ours = name not in MARKERS
+    is_cotam = name not in MARKERS
     style: dict[str, Any] = {
-        "linewidth": 2.0 if ours else 1.4,
+        "linewidth": 2.0 if is_cotam else 1.4,
         "markersize": 4.5,
         "marker": MARKERS.get(name, "o"),
     }

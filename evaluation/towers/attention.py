@@ -45,18 +45,18 @@ class Tower:
         planes = torch.tensor(picture).permute(2, 0, 1).float() / 255
         at = place(picture.shape[1], picture.shape[0], self._side)
         square = place_picture(planes, at, self._mean) - self._mean.view(3, 1, 1)
-        found = self._model(
+        output = self._model(
             pixel_values=(square / self._deviation.view(3, 1, 1)).unsqueeze(0),
             output_attentions=True,
             output_hidden_states=True,
         )
         count = self.grid**2
-        if not found.attentions or found.attentions[0].shape[-1] < count:
+        if not output.attentions or output.attentions[0].shape[-1] < count:
             raise UsageError("the tower is no plain ViT: its attention is not seen")
-        attention = torch.stack([layer[0].mean(dim=0) for layer in found.attentions])
+        attention = torch.stack([layer[0].mean(dim=0) for layer in output.attentions])
         patches = attention[:, -count:, -count:]
         summary = attention[:, 0, -count:] if attention.shape[1] > count else None
-        states = torch.stack([state[0] for state in found.hidden_states])
+        states = torch.stack([state[0] for state in output.hidden_states])
         return Flow(states, patches / patches.sum(dim=-1, keepdim=True), summary)
 
 

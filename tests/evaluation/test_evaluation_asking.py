@@ -117,7 +117,7 @@ def test_a_second_round_pays_where_bytes_are_slow() -> None:
     busy = OverLine(8.0, 0.2, ones, timed(7000, 240, 110, rounds=2))
     measured = Measured.of([lined, busy])
     assert (lined.again, measured.first, measured.again) == ((40, 60), 550, 300)
-    assert measured.one(lined, FIRST_QUALITY) == 1000
+    assert measured.one_stream(lined, FIRST_QUALITY) == 1000
     assert measured.second(lined) == 600
     row = _row(measured, lined, values, alone, 0.8)
     assert row[:4] == ["8 kbit/s, 200 ms", "0.80", "1.0000", "1.50"]

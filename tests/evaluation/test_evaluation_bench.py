@@ -17,8 +17,8 @@ from evaluation.commands.service.bench import (
     mosaic,
     side_of,
     take_turns,
+    time_cotam,
     time_learned,
-    time_ours,
     time_peer,
 )
 from evaluation.machine import bench_edge, peak_memory
@@ -46,7 +46,7 @@ def test_the_first_turn_only_warms_up() -> None:
 
 
 def test_every_stage_of_ours_is_timed(bundle: Bundle) -> None:
-    times = time_ours(CotamCodec(bundle), adapters_of(bundle), mosaic(64))
+    times = time_cotam(CotamCodec(bundle), adapters_of(bundle), mosaic(64))
     assert {"encode", "decode", *STAGES} <= set(times)
     assert times["encode"] >= times["guidance"] + times["analysis"] + times["coding"]
 

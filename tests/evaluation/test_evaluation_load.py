@@ -41,7 +41,7 @@ def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
 
 def test_our_share_is_a_part_of_the_whole(bundle: Bundle) -> None:
     share = measure_share(bundle, scene_streams(bundle)[:1], count=2, threads=1, repeats=1)
-    assert 0 < share.ours < share.whole
+    assert 0 < share.overhead < share.whole
     assert min(vars(share).values()) > 0
 
 
@@ -57,7 +57,7 @@ def test_questions_that_stay_open_are_bounded(
     assert (found.lost, found.failures()) == (0, 0)
     assert max(found.kept) <= 2
     assert 0 < max(found.kept_bytes) < 4000
-    assert "**Asking back** (2 clients" in load_asking.told(found, 0.5, 2)
+    assert "**Asking back** (2 clients" in load_asking.paragraph(found, 0.5, 2)
 
 
 def test_the_command_writes_its_section(

@@ -169,14 +169,14 @@ def text(
     bits, scores = [], []
     default = min(arguments.qualities, key=lambda q: abs(q - bundle.manifest.quality))
     for codec, name in parts.items():
-        found = ["", ""] if codec == "full" else overall(measured, codec, "full", weights)
-        bits.append([name, *found])
+        bit_changes = ["", ""] if codec == "full" else overall(measured, codec, "full", weights)
+        bits.append([name, *bit_changes])
         for quality in dict.fromkeys((min(arguments.qualities), default)):
             condition = Condition(codec, float(quality))
             accuracy = measured.accuracy(condition, weights[:1])[0]
             size = measured.size(condition, weights[:1])[0]
             shown = [accuracy[COLUMNS.index(family)] for family in SHOWN]
-            cells = [f"{100 * one:.0f}" if np.isfinite(one) else "" for one in shown]
+            cells = [f"{100 * share:.0f}" if np.isfinite(share) else "" for share in shown]
             scores.append([name, f"{quality:g}", f"{size:.0f}", *cells])
     qualities = ", ".join(f"{quality:g}" for quality in arguments.qualities)
     return "\n\n".join(

@@ -225,6 +225,6 @@ def _sums(items: list[Item], columns: list[str], value: Callable[[int, int], flo
     sums = np.zeros((len(items), len(columns)))
     for picture, item in enumerate(items):
         for number, question in enumerate(item.questions):
-            mine = [columns.index(name) for name in _columns(question) if name in columns]
-            sums[picture, mine] += value(picture, number)
+            indices = [columns.index(name) for name in _columns(question) if name in columns]
+            sums[picture, indices] += value(picture, number)
     return sums

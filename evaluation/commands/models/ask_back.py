@@ -75,9 +75,9 @@ def main(arguments: argparse.Namespace) -> None:
     asker = Asker(bundle, records, arguments.world)
     looked_at = ask_all(asker, "val", arguments, plans)
     chosen = {aim: choose(looked_at, aim) for aim in arguments.aims}
-    told = ask_all(asker, "test", arguments, sorted({plan for plan, _ in chosen.values()}))
+    outcomes = ask_all(asker, "test", arguments, sorted({plan for plan, _ in chosen.values()}))
     measured = one_stream(bundle, records, arguments)
-    body = _text(chosen, told, measured, bundle, arguments)
+    body = _text(chosen, outcomes, measured, bundle, arguments)
     write_section(arguments.report, _name(arguments), body)
 
 
@@ -92,44 +92,46 @@ def ask_all(
     """What came of the questions about each scene of a split under each plan."""
     backgrounds = Backgrounds.builtin()
     count = arguments.validation if split == "val" else arguments.pictures
-    found: dict[Plan, list[Fields]] = {plan: [] for plan in plans}
+    outcomes: dict[Plan, list[Fields]] = {plan: [] for plan in plans}
     for index in tqdm(range(count), desc=f"asking, {split}", unit="picture", file=sys.stderr):
         scene = render(split, index, backgrounds, version=arguments.world)
         if scene.questions:
             for plan in plans:
-                found[plan].append(asker.ask(split, index, scene, plan))
-    return found
+                outcomes[plan].append(asker.ask(split, index, scene, plan))
+    return outcomes
 
 
 def one_stream(bundle: Bundle, records: Records, arguments: argparse.Namespace) -> Measured:
     """One stream of each quality, and AVIF, by the grades of the packed questions."""
-    backgrounds, ours, world = Backgrounds.builtin(), CotamCodec(bundle), arguments.world
+    backgrounds, cotam, world = Backgrounds.builtin(), CotamCodec(bundle), arguments.world
     grader = Grader(bundle, records, world=world)
     first = [render("test", i, backgrounds, version=world).picture for i in range(MATCHED_ON)]
     avif = [form for form in FORMATS if form.name == "AVIF"]
-    matched = match_formats(ours, first, arguments.qualities[-1:], avif, records)
+    matched = match_formats(cotam, first, arguments.qualities[-1:], avif, records)
     conditions = [Condition("full", quality) for quality in arguments.qualities]
     conditions += [Condition("AVIF", float(quality)) for quality in matched["AVIF"]]
     for index in tqdm(range(arguments.pictures), desc="one stream", unit="picture"):
         scene = render("test", index, backgrounds, version=world)
-        grader.grade(index, scene, conditions, transmitter(scene.picture, ours))
+        grader.grade(index, scene, conditions, transmitter(scene.picture, cotam))
     return collect(records, bundle.hex_id, arguments.pictures, world)
 
 
 def _text(
     chosen: dict[float, tuple[Plan, float]],
-    told: dict[Plan, list[Fields]],
+    outcomes: dict[Plan, list[Fields]],
     measured: Measured,
     bundle: Bundle,
     arguments: argparse.Namespace,
 ) -> str:
-    weights = resamples(len(next(iter(told.values()))))
+    weights = resamples(len(next(iter(outcomes.values()))))
     calibration = calibration_of(load_settings(), [bundle])
     rows, points = [], []
     for aim, (plan, threshold) in chosen.items():
-        right, size, travel, second = sums_of(told[plan], threshold).means(weights)
-        ours, theirs = (_equal(measured, codec, weights, right) for codec in ("full", "AVIF"))
-        prompts = np.array([np.mean(value["prompts"]) for value in told[plan]])
+        right, size, travel, second = sums_of(outcomes[plan], threshold).means(weights)
+        cotam_bytes, avif_bytes = (
+            _equal(measured, codec, weights, right) for codec in ("full", "AVIF")
+        )
+        prompts = np.array([np.mean(value["prompts"]) for value in outcomes[plan]])
         around = framing(False) + weights @ prompts / weights.sum(1)
         points.append((float(size[0]), plan, threshold))
         rows.append(
@@ -140,14 +142,14 @@ def _text(
                 f"{right[0]:.4f}",
                 f"{1 + second[0]:.2f}",
                 f"{size[0]:.0f}",
-                f"{ours[0]:.0f}",
-                with_interval(size / ours - 1),
-                with_interval(travel / (ours + around) - 1),
-                "-" if not np.isfinite(theirs[0]) else f"{theirs[0]:.0f}",
+                f"{cotam_bytes[0]:.0f}",
+                with_interval(size / cotam_bytes - 1),
+                with_interval(travel / (cotam_bytes + around) - 1),
+                "-" if not np.isfinite(avif_bytes[0]) else f"{avif_bytes[0]:.0f}",
             ]
         )
     plot = f"{_name(arguments).replace('-', '_')}.png"
-    _plot(told, measured, weights, arguments.report.parent / "img" / plot)
+    _plot(outcomes, measured, weights, arguments.report.parent / "img" / plot)
     head = ["aim", "plan", "asks below", "right", "requests", "bytes", "one stream"]
     head += ["change", "as they travel", "AVIF"]
     questions = int(measured.questions[:, COLUMNS.index(OVERALL)].sum())
@@ -166,7 +168,7 @@ def _text(
             f"95 % of {RESAMPLES} resamples of the scenes (seed {SEED}), both sides drawn alike.",
             table(head, rows),
             f"![bytes and accuracy](img/{plot})",
-            _by_task(told, measured, points[len(points) // 2]),
+            _by_task(outcomes, measured, points[len(points) // 2]),
         ]
     )
 
@@ -190,7 +192,7 @@ def _curve(measured: Measured, codec: str, weights: Array) -> tuple[Array, Array
 
 
 def _by_task(
-    told: dict[Plan, list[Fields]],
+    outcomes: dict[Plan, list[Fields]],
     measured: Measured,
     point: tuple[float, Plan, float],
 ) -> str:
@@ -202,7 +204,7 @@ def _by_task(
     avif = min(measured.of("AVIF"), key=lambda c: float(measured.sizes[c].sum()))
     rows = []
     for column in FAMILIES:
-        before, after = (sums_of(told[plan], t, column) for t in (0.0, threshold))
+        before, after = (sums_of(outcomes[plan], t, column) for t in (0.0, threshold))
         if not after.asked.sum():
             continue
         first, again = before.means(ones), after.means(ones)
@@ -221,13 +223,17 @@ def _by_task(
     )
 
 
-def _plot(told: dict[Plan, list[Fields]], measured: Measured, weights: Array, path: Path) -> None:
+def _plot(
+    outcomes: dict[Plan, list[Fields]], measured: Measured, weights: Array, path: Path
+) -> None:
     made, (axis,) = figure(1, 1, 5.2, 3.8)
     ones = weights[:1]
     for codec, name, label in (("full", "base", "one stream"), ("AVIF", "AVIF", "AVIF")):
         rates, scores = _curve(measured, codec, ones)
         line(axis, rates[0], 100 * scores[0], name, label)
-    for name, (plan, values) in zip(("full", "adapter", "guidance"), told.items(), strict=False):
+    for name, (plan, values) in zip(
+        ("full", "adapter", "guidance"), outcomes.items(), strict=False
+    ):
         right, size, _, _ = zip(*(sums_of(values, t).means(ones) for t in THRESHOLDS), strict=True)
         label = f"asks back, first {plan.first:g}, {plan.cells} cells at {plan.quality:g}"
         accuracy = [100 * float(each[0]) for each in right]

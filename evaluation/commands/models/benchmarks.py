@@ -104,10 +104,13 @@ def main(arguments: argparse.Namespace) -> None:
         )
     asking = Asking(cotam, backend, Records(arguments.results / "benchmarks.jsonl"), arguments)
     parts = [command_line(arguments.words), _said(backend, bundle.hex_id)]
-    for one in sets:
-        conditions = asking.conditions(one.items)
-        values = [asking.ask(item, conditions) for item in tqdm(one.items, desc=one.name)]
-        parts += set_report(one, scores_of(one, conditions, values))
+    for question_set in sets:
+        conditions = asking.conditions(question_set.items)
+        values = [
+            asking.ask(item, conditions)
+            for item in tqdm(question_set.items, desc=question_set.name)
+        ]
+        parts += set_report(question_set, scores_of(question_set, conditions, values))
         write_section(arguments.report, "benchmarks", "\n\n".join(parts))
     print(f"the tables are in {arguments.report}", file=sys.stderr)
 
@@ -142,7 +145,7 @@ def plan(sets: list[QuestionSet], device: torch.device, arguments: argparse.Name
     seconds = (time.monotonic() - start) / len(few.questions)
     steps = len(arguments.qualities)
     ways = 1 + len(VIEWS) * steps + len(arguments.formats) * (steps + 1)
-    asked = {one.name: one.questions * ways for one in sets}
+    asked = {question_set.name: question_set.questions * ways for question_set in sets}
     hours = sum(asked.values()) * seconds / 3600
     trains = 0.0 if _is_trained(arguments) else arguments.minutes / 60
     listed = ", ".join(f"{count:,} of {name}" for name, count in asked.items())
@@ -185,15 +188,15 @@ def _training(*words: object) -> None:
 
 
 def scores_of(
-    one: QuestionSet, conditions: list[Condition], values: list[list[list[Fields]]]
+    question_set: QuestionSet, conditions: list[Condition], values: list[list[list[Fields]]]
 ) -> dict[str, Scores]:
     """Scores by codec; of each the conditions in the order of their qualities.
 
     values: by picture, condition and question, `said` and `bytes`.
     """
-    metric = METRICS[one.metric]
-    weights = np.array([len(item.questions) for item in one.items], np.float64)
-    found: dict[str, Scores] = {}
+    metric = METRICS[question_set.metric]
+    weights = np.array([len(item.questions) for item in question_set.items], np.float64)
+    scores_by_codec: dict[str, Scores] = {}
     for codec in dict.fromkeys(condition.codec for condition in conditions):
         places = [i for i, condition in enumerate(conditions) if condition.codec == codec]
         sizes = [[picture[i][0]["bytes"] for picture in values] for i in places]
@@ -203,12 +206,14 @@ def scores_of(
                     metric(answer["said"], question.answers)
                     for answer, question in zip(picture[i], item.questions, strict=True)
                 )
-                for picture, item in zip(values, one.items, strict=True)
+                for picture, item in zip(values, question_set.items, strict=True)
             ]
             for i in places
         ]
-        found[codec] = Scores(np.array(sizes, np.float64), np.array(points, np.float64), weights)
-    return found
+        scores_by_codec[codec] = Scores(
+            np.array(sizes, np.float64), np.array(points, np.float64), weights
+        )
+    return scores_by_codec
 
 
 def equal_score(anchor: Scores, test: Scores, drawn: Array) -> Array:
@@ -226,27 +231,30 @@ def equal_score(anchor: Scores, test: Scores, drawn: Array) -> Array:
     )
 
 
-def set_report(one: QuestionSet, found: dict[str, Scores]) -> list[str]:
+def set_report(question_set: QuestionSet, scores_by_codec: dict[str, Scores]) -> list[str]:
     """A heading, the bits at equal score of the whole method, and what was measured."""
-    drawn = resamples(len(one.items))
-    sent = [codec for codec in found if codec != ORIGINAL]
+    drawn = resamples(len(question_set.items))
+    sent = [codec for codec in scores_by_codec if codec != ORIGINAL]
     changes = [
-        [VIEWS.get(codec, codec), with_interval(equal_score(found[codec], found["full"], drawn))]
+        [
+            VIEWS.get(codec, codec),
+            with_interval(equal_score(scores_by_codec[codec], scores_by_codec["full"], drawn)),
+        ]
         for codec in sent
         if codec != "full"
     ]
     rows = []
-    for codec in found:
-        sizes, scores = found[codec].curves(drawn[:1])
+    for codec in scores_by_codec:
+        sizes, scores = scores_by_codec[codec].curves(drawn[:1])
         shown = [
             f"{100 * score:.1f} at {size:.0f} B"
             for size, score in zip(sizes[0], scores[0], strict=True)
         ]
         rows.append([VIEWS.get(codec, codec), "; ".join(shown)])
     return [
-        f"### {one.name}",
-        f"{len(one.items)} pictures, {one.questions} questions, metric `{one.metric}`. Bits of the "
-        "whole method at equal score:",
+        f"### {question_set.name}",
+        f"{len(question_set.items)} pictures, {question_set.questions} questions, metric "
+        f"`{question_set.metric}`. Bits of the whole method at equal score:",
         table(["against", "bits"], changes),
         table(["codec", "score in percent"], rows),
     ]

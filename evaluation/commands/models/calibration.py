@@ -61,11 +61,11 @@ def main(arguments: argparse.Namespace) -> None:
     records = Records(arguments.results / "answers.jsonl")
     asking = Asking(CotamCodec(bundle, arguments.threads), backend, records, arguments)
     fitted_on = _ask(asking, scene_items(arguments.validation, "val"), arguments.qualities)
-    told = _ask(asking, scene_items(arguments.pictures), arguments.qualities)
+    tested_on = _ask(asking, scene_items(arguments.pictures), arguments.qualities)
     odds = np.array([log_odds(sureness) for sureness in fitted_on[0]])
     calibration = Calibration(*(round(x, 4) for x in fit_scaling(odds, fitted_on[1])))
-    confidence = np.array([calibration.confidence(sureness) for sureness in told[0]])
-    before, after = reliability(told[0], told[1]), reliability(confidence, told[1])
+    confidence = np.array([calibration.confidence(sureness) for sureness in tested_on[0]])
+    before, after = reliability(tested_on[0], tested_on[1]), reliability(confidence, tested_on[1])
     if arguments.keep:
         known = json.loads(FITTED.read_text())
         known[bundle.manifest.files[WEIGHTS].sha256] = vars(calibration)
@@ -78,14 +78,14 @@ def main(arguments: argparse.Namespace) -> None:
     qualities = " and ".join(f"{quality:g}" for quality in arguments.qualities)
     body = [
         command_line(arguments.words),
-        f"`{backend.name}` on {len(told[0])} questions about {arguments.pictures} test scenes as "
-        f"drawn and at qualities {qualities}. Sureness is the probability of an answer's least "
+        f"`{backend.name}` on {len(tested_on[0])} questions about {arguments.pictures} test scenes "
+        f"as drawn and at qualities {qualities}. Sureness is the probability of an answer's least "
         f"likely token; confidence = logistic({calibration.slope:g} log odds of it "
         f"{calibration.offset:+g}), fitted on {len(fitted_on[0])} questions about "
         f"{arguments.validation} validation scenes. Expected calibration error, "
         f"15 bins: {before.error:.3f} of sureness, **{after.error:.3f}** of confidence. Questions "
         "that are answered rightly have the greater confidence in "
-        f"{100 * _ordered(confidence, told[1]):.1f} % of pairs.",
+        f"{100 * _ordered(confidence, tested_on[1]):.1f} % of pairs.",
         f"![reliability](img/{PLOT})",
         table(["mean confidence", "right", "answers"], rows),
     ]
@@ -99,13 +99,13 @@ def _ask(asking: Asking, items: list[Item], qualities: list[float]) -> tuple[Arr
     sureness, right = [], []
     for item in tqdm(items, desc="answers", unit="picture", file=sys.stderr):
         for answers in asking.ask(item, conditions):
-            for question, found in zip(item.questions, answers, strict=True):
-                if found.get("sureness") is None:
+            for question, answer in zip(item.questions, answers, strict=True):
+                if answer.get("sureness") is None:
                     raise CotamError(
                         "this model tells no probabilities", hint="nor does the file of records"
                     )
-                sureness.append(found["sureness"])
-                right.append(is_right(found["said"], question.answers))
+                sureness.append(answer["sureness"])
+                right.append(is_right(answer["said"], question.answers))
     return np.array(sureness), np.array(right)
 
 
@@ -120,8 +120,8 @@ def _ordered(confidence: Array, right: Array) -> float:
 def _plot(before: Reliability, after: Reliability, path: Path) -> None:
     made, (axis,) = figure(1, 1, 4.2, 3.6)
     axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
-    for found, name, label in ((before, "base", "sureness"), (after, "ours", "confidence")):
-        line(axis, found.confidence, found.right, name, f"{label}, error {found.error:.3f}")
+    for curve, name, label in ((before, "base", "sureness"), (after, "ours", "confidence")):
+        line(axis, curve.confidence, curve.right, name, f"{label}, error {curve.error:.3f}")
     axis.set_xlabel("mean of the bin")
     axis.set_ylabel("share of right answers")
     axis.legend(fontsize=8, frameon=False)

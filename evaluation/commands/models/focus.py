@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     codec = CotamCodec(open_bundle(arguments.bundle))
     llava = PackedLlava(codec.bundle)
     backgrounds = Backgrounds.builtin()
-    told = []
+    measured = []
     for index in tqdm(range(arguments.pictures), desc="focus", unit="picture", file=sys.stderr):
         scene = render(arguments.split, index, backgrounds)
         key = {
@@ -66,15 +66,17 @@ def main(arguments: argparse.Namespace) -> None:
             "qualities": arguments.qualities,
         }
         if scene.questions:
-            told.append(records.measure(key, _ask, codec, llava, scene, arguments.qualities))
-    write_section(arguments.report, "focus", _text(told, codec.bundle.codec_id.hex(), arguments))
+            measured.append(records.measure(key, _ask, codec, llava, scene, arguments.qualities))
+    write_section(
+        arguments.report, "focus", _text(measured, codec.bundle.codec_id.hex(), arguments)
+    )
 
 
 def _ask(codec: CotamCodec, llava: PackedLlava, scene: Scene, qualities: list[float]) -> Fields:
     """By way and question: bytes, right answers and their probabilities at each quality."""
     analysed = codec.analyse(scene.picture, True)
     names = [family(scene, question) for question in scene.questions]
-    found: dict[str, list[Any]] = {way: [None] * len(names) for way in WAYS}
+    by_way: dict[str, list[Any]] = {way: [None] * len(names) for way in WAYS}
     for way in WAYS:
         maps: dict[bytes, tuple[LevelMap | None, list[int]]] = {}
         for number, question in enumerate(scene.questions):
@@ -90,8 +92,8 @@ def _ask(codec: CotamCodec, llava: PackedLlava, scene: Scene, qualities: list[fl
             for place, number in enumerate(numbers):
                 right = grades.right[:, place].astype(int).tolist()
                 probable = grades.probable[:, place].astype(float).round(4).tolist()
-                found[way][number] = [sizes, right, probable]
-    return {"families": names, **found}
+                by_way[way][number] = [sizes, right, probable]
+    return {"families": names, **by_way}
 
 
 def _map(codec: CotamCodec, scene: Scene, question: Question, way: str) -> LevelMap | None:
@@ -109,17 +111,17 @@ def _shown(scene: Scene) -> Array:
     cell = CELLS[0]
     rows, columns = (length // cell for length in scene.mask.shape)
     blocks = scene.mask.reshape(rows, cell, columns, cell)
-    found = np.zeros((len(KNOWN), rows, columns), np.float32)
-    for number, one in enumerate(scene.objects, start=1):
+    shown = np.zeros((len(KNOWN), rows, columns), np.float32)
+    for number, thing in enumerate(scene.objects, start=1):
         visible = (blocks == number).sum((1, 3)) >= SEEN
-        for name in (one.kind, one.colour):
-            found[KNOWN.index(name)][visible] = 1
-    return found
+        for name in (thing.kind, thing.colour):
+            shown[KNOWN.index(name)][visible] = 1
+    return shown
 
 
-def _text(told: list[Fields], codec: str, arguments: argparse.Namespace) -> str:
-    weights = resamples(len(told))
-    sums = {way: np.array([_sums(one, way) for one in told]) for way in WAYS}  # [P, 4, Q]
+def _text(measured: list[Fields], codec: str, arguments: argparse.Namespace) -> str:
+    weights = resamples(len(measured))
+    sums = {way: np.array([_sums(fields, way) for fields in measured]) for way in WAYS}  # [P, 4, Q]
     rows = []
     for way, label in WAYS.items():
         curves = _curves(sums[way], weights)
@@ -136,11 +138,11 @@ def _text(told: list[Fields], codec: str, arguments: argparse.Namespace) -> str:
         rows.append([label, *points, *changes])
     head = ["level map", *(f"quality {quality:g}" for quality in arguments.qualities)]
     head += ["bits at equal accuracy", "at equal probability"]
-    asked = int(sum(one[:, 3, 0].sum() for one in [sums["without"]]))
+    asked = int(sums["without"][:, 3, 0].sum())
     return "\n\n".join(
         [
             command_line(arguments.words),
-            f"{len(told)} scenes of the {arguments.split} split, {asked} questions, codec "
+            f"{len(measured)} scenes of the {arguments.split} split, {asked} questions, codec "
             f"{codec}; each question has its own stream. Cells: right answers in percent at mean "
             "bytes. Bits at equal accuracy, and at equal mean probability of the right answer, "
             f"against the first row; below 0 is fewer. In brackets the middle 95 % of {RESAMPLES} "
@@ -152,23 +154,25 @@ def _text(told: list[Fields], codec: str, arguments: argparse.Namespace) -> str:
     )
 
 
-def _sums(one: Fields, way: str) -> Array:
+def _sums(fields: Fields, way: str) -> Array:
     """Bytes, right answers, probabilities and questions, summed over those of a scene [4, Q]."""
     kept = [
-        value for name, value in zip(one["families"], one[way], strict=True) if name != "unknown"
+        value
+        for name, value in zip(fields["families"], fields[way], strict=True)
+        if name != "unknown"
     ]
     if not kept:
-        return np.zeros((4, len(one[way][0][0])))
+        return np.zeros((4, len(fields[way][0][0])))
     sums = np.array(kept, np.float64).sum(0)
-    found: Array = np.concatenate([sums, np.full((1, sums.shape[1]), float(len(kept)))])
-    return found
+    totals: Array = np.concatenate([sums, np.full((1, sums.shape[1]), float(len(kept)))])
+    return totals
 
 
 def _curves(sums: Array, weights: Array) -> Array:
     """Mean bytes, accuracy and probability [R, 3, Q]."""
     totals = np.einsum("rp,pkq->rkq", weights, sums)
-    found: Array = totals[:, :3] / totals[:, 3:]
-    return found
+    curves: Array = totals[:, :3] / totals[:, 3:]
+    return curves
 
 
 def _change(anchor: Array, test: Array, score: int) -> Array:

@@ -190,7 +190,8 @@ def text(
                 records.get(_map_key(guiding, bundle, i)) or {} for i in range(arguments.pictures)
             ]
             size, fewer, more = (
-                float(np.mean([one[field] for one in maps])) for field in ("bytes", "fewer", "more")
+                float(np.mean([level_map[field] for level_map in maps]))
+                for field in ("bytes", "fewer", "more")
             )
             near = min(measured.of(name), key=lambda c: abs(c.quality - NEAR))
             stream = float(measured.size(near, weights)[0])

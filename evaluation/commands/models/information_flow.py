@@ -178,9 +178,9 @@ def text(
     bundle_id: str,
 ) -> str:
     """What was measured, and the numbers by layer."""
-    rows = [["before", "-", "-", *(f"{found[0]:.4f}" for found in similar.values())]]
+    rows = [["before", "-", "-", *(f"{cosines[0]:.4f}" for cosines in similar.values())]]
     for layer, (average, top) in enumerate(zip(*distances.values(), strict=True)):
-        similarities = [f"{found[layer + 1]:.4f}" for found in similar.values()]
+        similarities = [f"{cosines[layer + 1]:.4f}" for cosines in similar.values()]
         rows.append([str(layer + 1), f"{average:.2f}", f"{top:.2f}", *similarities])
     head = ["after layer", "D_avg", "D_top1", *(f"cosine, quality {q:g}" for q in similar)]
     return "\n\n".join(
@@ -207,10 +207,10 @@ def draw(
     plots.line(left, layers, distances["top"], "base", "D_top1")
     left.set(xlabel="layer", ylabel="distance, patches", ylim=(0, None))
     shades = [SHADES[i * len(SHADES) // len(similar)] for i in range(len(similar))]
-    for (quality, found), shade in zip(similar.items(), shades, strict=True):
-        after = np.arange(len(found))
+    for (quality, cosines), shade in zip(similar.items(), shades, strict=True):
+        after = np.arange(len(cosines))
         right.plot(
-            after, found, color=shade, marker="o", markersize=4, label=f"quality {quality:g}"
+            after, cosines, color=shade, marker="o", markersize=4, label=f"quality {quality:g}"
         )
     right.set(xlabel="after layer (0: embeddings)", ylabel="cosine similarity to the original")
     first, last = local_stage(distances["average"])

@@ -157,8 +157,8 @@ class Ways:
         )
 
         def sent(name: str, quality: float) -> Received:
-            found = analysed(name if name in self.encoders else AS_IT_IS)
-            stream = found.code(quality, self.prices.get(name, BIT_PRICE))
+            analysis = analysed(name if name in self.encoders else AS_IT_IS)
+            stream = analysis.code(quality, self.prices.get(name, BIT_PRICE))
             decoded = self.decoders.get(name, self.cotam.decoder).decode(stream)
             if name == ADAPTER_8:
                 decoded = replace(decoded, bundle_id=self.adapter)
@@ -169,7 +169,7 @@ class Ways:
     def times(self, pictures: int) -> dict[str, tuple[float, float]]:
         """Processor milliseconds of a scene by way: to a stream, and from its latents to pixels."""
         scenes = [render("test", i, Backgrounds.builtin()) for i in range(min(TIMED, pictures))]
-        found: dict[str, tuple[float, float]] = {}
+        medians: dict[str, tuple[float, float]] = {}
         for name in self.names:
             encoder = self.encoders.get(name, self.cotam.encoder)
             decoder = self.decoders.get(name, self.cotam.decoder)
@@ -183,8 +183,8 @@ class Ways:
                 start = time.process_time()
                 decoder.restore([latents])
                 restoring.append(time.process_time() - start)
-            found[name] = (1000 * statistics.median(coding), 1000 * statistics.median(restoring))
-        return found
+            medians[name] = (1000 * statistics.median(coding), 1000 * statistics.median(restoring))
+        return medians
 
 
 def _price_name(price: float) -> str:
@@ -226,12 +226,12 @@ def text(
     for name in ways.names:
         codec = _PREFIX + name
         bits = ["", ""] if codec == anchor else overall(measured, codec, anchor, weights)
-        rows.append([name, *bits, *(f"{one:.1f}" for one in times[name])])
+        rows.append([name, *bits, *(f"{ms:.1f}" for ms in times[name])])
         condition = Condition(codec, float(near))
         accuracy = measured.accuracy(condition, weights[:1])[0]
         size = measured.size(condition, weights[:1])[0]
         cells = [accuracy[COLUMNS.index(family)] for family in SHOWN]
-        scores.append([name, f"{size:.0f}", *(f"{100 * one:.1f}" for one in cells)])
+        scores.append([name, f"{size:.0f}", *(f"{100 * share:.1f}" for share in cells)])
     return "\n\n".join(
         [
             command_line(arguments.words),
@@ -259,7 +259,9 @@ def print_read(ways: Ways, arguments: argparse.Namespace) -> str:
     senders = ways.senders()
     reading = Reading(Reader(arguments.threads), Records(arguments.results / "reading.jsonl"))
     subjects = tqdm(list(pages(arguments.pages, PAGE_SIDE)), desc="reading", unit="page")
-    measured = [one for one in (reading.subject(s, senders) for s in subjects) if any(one.legible)]
+    measured = [
+        page for page in (reading.subject(s, senders) for s in subjects) if any(page.legible)
+    ]
     if not measured:
         raise UsageError("no line of these pages is legible uncompressed", hint="take more --pages")
     scores = {sender.name: scores_of(measured, sender.name) for sender in senders}

@@ -46,7 +46,9 @@ def main(arguments: argparse.Namespace) -> None:
     records = Records(arguments.results / "scenes.jsonl")
     measured = collect(records, bundle.hex_id, arguments.pictures)
     wanted = {"guidance": bundle, **{variant.codec: variant.bundle for variant in variants}}
-    missing = [one.hex_id for codec, one in wanted.items() if not measured.of(codec)]
+    missing = [
+        wanted_bundle.hex_id for codec, wanted_bundle in wanted.items() if not measured.of(codec)
+    ]
     if missing:
         raise UsageError(
             f"there are no measurements of bundle {missing[0]}",
@@ -116,20 +118,20 @@ def draw_formats(measured: Measured, names: Mapping[str, str], path: Path) -> No
     """For a stranger: right answers over bytes, ours against the formats that everyone knows."""
     weights = resamples(len(measured.questions))
     made, (axis,) = plots.figure(1, 1, 7.2, 4.2)
-    ours = measured.best_view()
+    view = measured.best_view()
     variants = [codec for codec in names if codec not in VIEWS]
-    for codec in (ours, *variants, *FORMAT_NAMES):
+    for codec in (view, *variants, *FORMAT_NAMES):
         points = measured.of(codec)
         if not points:
             continue
         if codec in FORMAT_NAMES:
-            label = _saving(measured, ours, codec)
+            label = _saving(measured, view, codec)
         else:
-            label = "CoTAM (95 % band)" if codec == ours else f"CoTAM, {names[codec]} variant"
+            label = "CoTAM (95 % band)" if codec == view else f"CoTAM, {names[codec]} variant"
         sizes = [float(measured.size(c, weights)[0]) for c in points]
         scores = [measured.accuracy(c, weights)[:, 0] for c in points]
         plots.line(axis, sizes, [100 * s[0] for s in scores], codec, label)
-        if codec == ours:
+        if codec == view:
             spans = np.array([interval(s) for s in scores]).T * 100
             axis.fill_between(sizes, *spans, color=plots.COLOURS[codec], alpha=0.12, linewidth=0)
     _bounds(axis, measured, "with the uncompressed picture", "without any picture")
@@ -148,9 +150,9 @@ def draw_formats(measured: Measured, names: Mapping[str, str], path: Path) -> No
     plots.save(made, path)
 
 
-def _saving(measured: Measured, ours: str, codec: str) -> str:
+def _saving(measured: Measured, view: str, codec: str) -> str:
     """A format and what ours saves against it at equal accuracy, where that can be said."""
-    change = changes(measured, ours, codec, resamples(len(measured.questions), 0), [OVERALL])[0, 0]
+    change = changes(measured, view, codec, resamples(len(measured.questions), 0), [OVERALL])[0, 0]
     if not np.isfinite(change) or change >= 0:
         return codec
     return f"{codec}: CoTAM needs {-100 * change:.0f} % fewer bytes at equal accuracy"

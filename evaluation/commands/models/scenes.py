@@ -82,15 +82,15 @@ def measure(
 
     uncompressed: of how many scenes the picture as it was drawn is asked about, if of more.
     """
-    ours, grader = CotamCodec(bundle), Grader(bundle, records, variants)
+    cotam, grader = CotamCodec(bundle), Grader(bundle, records, variants)
     first = [render("test", i, backgrounds).picture for i in range(min(pictures, MATCHED_ON))]
-    matched = match_formats(ours, first, qualities, FORMATS, records)
+    matched = match_formats(cotam, first, qualities, FORMATS, records)
     adapts = grader.llava.backend.view(bundle.id) == "adapter"
     others = {variant.codec: CotamCodec(variant.bundle) for variant in variants}
     conditions = all_conditions(adapts, qualities, matched, others)
     for index in tqdm(range(max(pictures, uncompressed)), desc="scenes", unit="picture"):
         scene = render("test", index, backgrounds)
-        show = transmitter(scene.picture, ours, others)
+        show = transmitter(scene.picture, cotam, others)
         grader.grade(index, scene, conditions if index < pictures else (), show)
 
 
@@ -116,12 +116,12 @@ def text(
     rows = []
     for codec in (ORIGINAL, *names, *(form.name for form in FORMATS)):
         for condition in measured.of(codec):
-            found = measured.accuracy(condition, weights)[:, : len(FAMILIES)]
+            accuracies = measured.accuracy(condition, weights)[:, : len(FAMILIES)]
             quality = "" if codec == ORIGINAL else f"{condition.quality:g}"
             size = measured.size(condition, weights)[0]
-            cells = [f"{100 * v:.0f}" if np.isfinite(v) else "" for v in found[0, 1:]]
+            cells = [f"{100 * v:.0f}" if np.isfinite(v) else "" for v in accuracies[0, 1:]]
             name = names.get(codec, codec)
-            rows.append([name, quality, f"{size:.0f}", _with_interval(found[:, 0]), *cells])
+            rows.append([name, quality, f"{size:.0f}", _with_interval(accuracies[:, 0]), *cells])
     parts = [
         command_line(arguments.words),
         f"Scenes version {VERSION}, test split, scenes 0 to {arguments.pictures - 1} at "

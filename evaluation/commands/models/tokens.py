@@ -62,24 +62,24 @@ def main(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     records = Records(arguments.results / "tokens.jsonl")
     bundle = open_bundle(arguments.bundle)
-    told = _accuracy(bundle, arguments.pictures, arguments.quality, records)
+    measured = _accuracy(bundle, arguments.pictures, arguments.quality, records)
     times = {name: _times(name, records) for name in ("tiny", "large")}
-    write_section(arguments.report, "tokens", _text(told, times, bundle, arguments))
+    write_section(arguments.report, "tokens", _text(measured, times, bundle, arguments))
 
 
 def _accuracy(bundle: Bundle, pictures: int, quality: float, records: Records) -> list[Fields]:
     """Of each scene the families of its questions, the tokens of its picture and what was right."""
     codec, llava = CotamCodec(bundle), PackedLlava(bundle)
     backgrounds = Backgrounds.builtin()
-    found = []
+    measured = []
     for index in tqdm(range(pictures), desc="answers", unit="picture", file=sys.stderr):
         scene = render("test", index, backgrounds)
         key = {
             **{"scenes": VERSION, "index": index, "crc": zlib.crc32(scene.picture.tobytes())},
             **{"bundle": bundle.hex_id, "quality": quality, "shares": [*SHARES]},
         }
-        found.append(records.measure(key, _ask, codec, llava, scene, quality))
-    return found
+        measured.append(records.measure(key, _ask, codec, llava, scene, quality))
+    return measured
 
 
 def _ask(codec: CotamCodec, llava: PackedLlava, scene: Scene, quality: float) -> Fields:
@@ -146,17 +146,17 @@ def _time(model: LlamaModel, tokens: int) -> float:
 
 
 def _text(
-    told: list[Fields],
+    measured: list[Fields],
     times: dict[str, list[float]],
     bundle: Bundle,
     arguments: argparse.Namespace,
 ) -> str:
-    told = [one for one in told if one["families"]]
-    weights = resamples(len(told))
-    overall = _right(told, OVERALL)
-    asked = np.array([_members(one["families"], OVERALL).sum() for one in told])
+    measured = [fields for fields in measured if fields["families"]]
+    weights = resamples(len(measured))
+    overall = _right(measured, OVERALL)
+    asked = np.array([_members(fields["families"], OVERALL).sum() for fields in measured])
     accuracy = weights @ overall / (weights @ asked)[:, None]
-    tokens = np.mean([one["tokens"] for one in told], axis=0)
+    tokens = np.mean([fields["tokens"] for fields in measured], axis=0)
     rows = [
         [
             f"{share:g}",
@@ -176,15 +176,19 @@ def _text(
         "of 7 billion's shape",
     ]
     by_task = [
-        [name, f"{_asked(told, name)}", *(f"{100 * x / _asked(told, name):.1f}" for x in sums)]
+        [
+            name,
+            f"{_asked(measured, name)}",
+            *(f"{100 * x / _asked(measured, name):.1f}" for x in sums),
+        ]
         for name in FAMILIES
-        if _asked(told, name)
-        for sums in [_right(told, name).sum(0)]
+        if _asked(measured, name)
+        for sums in [_right(measured, name).sum(0)]
     ]
     return "\n\n".join(
         [
             command_line(arguments.words),
-            f"{len(told)} test scenes, {int(asked.sum())} questions, streams of quality "
+            f"{len(measured)} test scenes, {int(asked.sum())} questions, streams of quality "
             f"{arguments.quality:g} with level map, bundle {bundle.hex_id}. *Share* is "
             "`COTAM_KEEP_TOKENS`; answers are those of the service's own code. In brackets the "
             f"middle 95 % of {RESAMPLES} resamples of the scenes (seed {SEED}), both sides drawn "
@@ -200,15 +204,18 @@ def _text(
     )
 
 
-def _right(told: list[Fields], column: str) -> Array:
+def _right(measured: list[Fields], column: str) -> Array:
     """Right answers f64 [P, shares] to the questions of a column."""
     return np.array(
-        [np.array(one["right"], float) @ _members(one["families"], column) for one in told]
+        [
+            np.array(fields["right"], float) @ _members(fields["families"], column)
+            for fields in measured
+        ]
     )
 
 
-def _asked(told: list[Fields], column: str) -> int:
-    return int(sum(_members(one["families"], column).sum() for one in told))
+def _asked(measured: list[Fields], column: str) -> int:
+    return int(sum(_members(fields["families"], column).sum() for fields in measured))
 
 
 def _members(families: list[str], column: str) -> Array:

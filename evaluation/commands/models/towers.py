@@ -60,8 +60,8 @@ def main(arguments: argparse.Namespace) -> None:
             key["device"] = arguments.device
         with tempfile.TemporaryDirectory(prefix=f"tower-{kind}-") as folder:
             place = Path(folder)
-            found = records.measure(key, _measure, key, place, records, arguments)
-            rows.append(_row(kind, found, arguments))
+            measured = records.measure(key, _measure, key, place, records, arguments)
+            rows.append(_row(kind, measured, arguments))
         body = "\n\n".join([command_line(arguments.words), _text(arguments), table(HEAD, rows)])
         write_section(arguments.report, "towers_small" if arguments.small else "towers", body)
     print(f"the table is in {arguments.report}", file=sys.stderr)
@@ -94,7 +94,7 @@ def _measure(key: Fields, folder: Path, records: Records, arguments: argparse.Na
         EdgeClient(server.url, threads=1) as edge,
     ):
         answers = [edge.ask(photo, QUESTION, max_new_tokens=TOKENS) for photo in photographs[:2]]
-    if {(one.view, one.image.width) for one in answers} != {("adapter", resolution)}:
+    if {(answer.view, answer.image.width) for answer in answers} != {("adapter", resolution)}:
         raise UsageError(f"{kind}: {answers[0].view} at {answers[0].image.width} pixels")
     return {
         **cost,
@@ -156,20 +156,20 @@ HEAD: Final = (
 )
 
 
-def _row(kind: str, found: Fields, arguments: argparse.Namespace) -> list[str]:
-    spec = TowerSpec.model_validate(found["spec"])
+def _row(kind: str, measured: Fields, arguments: argparse.Namespace) -> list[str]:
+    spec = TowerSpec.model_validate(measured["spec"])
     grid = "any shape" if spec.grid is None else f"{spec.grid}x{spec.grid}"
     return [
         kind,
         f"{spec.width} wide, {grid}",
-        str(found["views"]),
-        *(f"{found[name]:.1f}" for name in ("coding", "step", "memory", "guidance_mb")),
-        f"{found['guidance_ms']:.0f}",
-        f"{found['adapter_mb']:.1f}",
-        *(f"{found[name]:.0f}" for name in ("vision_ms", "answer_ms")),
-        str(found["steps"]),
-        f"{found['steps'] * arguments.batch / (60 * arguments.minutes):.2f}",
-        ", ".join(f"{100 * gain:+.1f}" for gain in found["gains"]),
+        str(measured["views"]),
+        *(f"{measured[name]:.1f}" for name in ("coding", "step", "memory", "guidance_mb")),
+        f"{measured['guidance_ms']:.0f}",
+        f"{measured['adapter_mb']:.1f}",
+        *(f"{measured[name]:.0f}" for name in ("vision_ms", "answer_ms")),
+        str(measured["steps"]),
+        f"{measured['steps'] * arguments.batch / (60 * arguments.minutes):.2f}",
+        ", ".join(f"{100 * gain:+.1f}" for gain in measured["gains"]),
     ]
 
 

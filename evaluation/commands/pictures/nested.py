@@ -111,14 +111,14 @@ def _times(analysed: Analysed) -> dict[str, float]:
     stream, alone = analysed.code(base), analysed.code(fine)
     known = Known.read(stream, model)
     quarter = [(row, column) for row in range(2, 6) for column in range(2, 6)]
-    found = {
+    times = {
         "plain, code": _ms(lambda: analysed.code(fine)),
         "plain, read": _ms(lambda: Known.read(alone, model)),
     }
     for name, cells in (("whole", None), ("quarter", Cells.at(quarter, SIDE, SIDE))):
         layer = Enhancement.from_bytes(CodedPicture(analysed, stream).enhancement(cells, fine))
         codes, mask = known.plan(cells, layer.quality_code, model)
-        found[f"{name}, code"] = _ms(
+        times[f"{name}, code"] = _ms(
             lambda codes=codes, mask=mask, layer=layer: model.encode(  # type: ignore[misc]
                 analysed.latent,
                 codes,
@@ -128,8 +128,8 @@ def _times(analysed: Analysed) -> dict[str, float]:
                 told_price=layer.told_price,
             )
         )
-        found[f"{name}, read"] = _ms(lambda layer=layer: known.continued(layer, model))  # type: ignore[misc]
-    return found
+        times[f"{name}, read"] = _ms(lambda layer=layer: known.continued(layer, model))  # type: ignore[misc]
+    return times
 
 
 def _ms(work: Callable[[], object]) -> float:
@@ -148,21 +148,21 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
         weights = resamples(len(fields)).astype(np.float64)
         bytes_at = _alone_at(fields)
         for path in PATHS:
-            each = [one["paths"][_name(path)] for one in fields]
-            alone = weights @ np.array([one["alone"] for one in each])
-            told, untold = (
-                weights @ np.array([sum(one[name]) for one in each]) / alone - 1
+            each = [picture["paths"][_name(path)] for picture in fields]
+            alone = weights @ np.array([record["alone"] for record in each])
+            over_alone, untold_over_alone = (
+                weights @ np.array([sum(record[name]) for record in each]) / alone - 1
                 for name in ("told", "untold")
             )
-            layers = np.mean([one["told"] for one in each], 0)
-            errors = np.mean([one["errors"] for one in each], 0)
+            layers = np.mean([record["told"] for record in each], 0)
+            errors = np.mean([record["errors"] for record in each], 0)
             rows.append(
                 [
                     f"{world}, {_name(path)}",
                     " + ".join(f"{size:,.0f}" for size in layers),
                     f"{alone[0] / len(each):,.0f}",
-                    with_interval(told),
-                    f"{100 * untold[0]:+.1f} %",
+                    with_interval(over_alone),
+                    f"{100 * untold_over_alone[0]:+.1f} %",
                     f"{10 * np.log10(errors[0] / errors[1]):+.2f} dB",
                     f"{100 * (sum(layers) / bytes_at(errors[0]) - 1):+.1f} %",
                 ]
@@ -179,7 +179,7 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
             "of the decoded latents over that of the one stream. *At equal error*: all layers over "
             "one stream of their error, between those that were measured.",
             table([*_HEAD, "at equal error"], rows),
-            _speed([one["ms"] for fields in measured.values() for one in fields]),
+            _speed([picture["ms"] for fields in measured.values() for picture in fields]),
         ]
     )
 
@@ -189,9 +189,9 @@ def _alone_at(fields: list[Fields]) -> Callable[[float], float]:
     qualities of all paths, both in logarithms."""
     points = {}
     for path in PATHS:
-        each = [one["paths"][_name(path)] for one in fields]
-        error = np.mean([one["errors"][1] for one in each])
-        points[path[-1]] = np.log([error, np.mean([one["alone"] for one in each])])
+        each = [picture["paths"][_name(path)] for picture in fields]
+        error = np.mean([record["errors"][1] for record in each])
+        points[path[-1]] = np.log([error, np.mean([record["alone"] for record in each])])
     errors, sizes = np.array([points[quality] for quality in sorted(points, reverse=True)]).T
 
     def at(error: float) -> float:
@@ -205,7 +205,10 @@ def _alone_at(fields: list[Fields]) -> Callable[[float], float]:
 def _speed(times: list[dict[str, float]]) -> str:
     base, fine = TIMED
     rows = [
-        [name, *(f"{median(one[f'{name}, {what}'] for one in times):.1f}" for what in _DONE)]
+        [
+            name,
+            *(f"{median(picture[f'{name}, {what}'] for picture in times):.1f}" for what in _DONE),
+        ]
         for name in ("plain", "whole", "quarter")
     ]
     return (

@@ -127,14 +127,14 @@ class Measured:
     """What was read of one picture.
 
     legible: which of its lines are scored; characters: of each line, folded.
-    sizes: bytes by sender and setting; found: of each line, the characters read again.
+    sizes: bytes by sender and setting; recovered: of each line, the characters read again.
     """
 
     legible: tuple[bool, ...]
     characters: tuple[int, ...]
     heights: tuple[float, ...]
     sizes: dict[str, list[int]]
-    found: dict[str, list[list[int]]]
+    recovered: dict[str, list[list[int]]]
 
 
 class Reading:
@@ -157,7 +157,7 @@ class Reading:
         lines = tuple(line for line in lines if fold(line.text))
         heights = subject.sizes or (0.0,) * len(lines)
         sizes: dict[str, list[int]] = {}
-        found: dict[str, list[list[int]]] = {}
+        recovered: dict[str, list[list[int]]] = {}
         for sender in senders:
             prepared = sender.prepare(subject.picture)
             for setting in sender.settings:
@@ -167,7 +167,7 @@ class Reading:
                 )
                 sizes.setdefault(sender.name, []).append(value["bytes"])
                 reads = list(_prints(value))
-                found.setdefault(sender.name, []).append(
+                recovered.setdefault(sender.name, []).append(
                     [characters_found(line, reads) for line in lines]
                 )
         characters = tuple(len(fold(line.text)) for line in lines)
@@ -176,7 +176,7 @@ class Reading:
             characters_found(line, best) >= LEGIBLE * count
             for line, count in zip(lines, characters, strict=True)
         )
-        return Measured(legible, characters, tuple(heights), sizes, found)
+        return Measured(legible, characters, tuple(heights), sizes, recovered)
 
     def _reading(self, send: Send, setting: float) -> Callable[[], Fields]:
         return lambda: self._read(*send(setting))
@@ -189,15 +189,16 @@ class Reading:
 
 def scores_of(measured: Sequence[Measured], sender: str) -> Scores:
     """Characters of the legible lines that were found, of those there are; each picture has one."""
-    masks = [np.array(one.legible) for one in measured]
+    masks = [np.array(picture.legible) for picture in measured]
     counts = [
-        np.array(one.characters)[mask].sum() for one, mask in zip(measured, masks, strict=True)
+        np.array(picture.characters)[mask].sum()
+        for picture, mask in zip(measured, masks, strict=True)
     ]
     points = [
-        np.array(one.found[sender])[:, mask].sum(1)
-        for one, mask in zip(measured, masks, strict=True)
+        np.array(picture.recovered[sender])[:, mask].sum(1)
+        for picture, mask in zip(measured, masks, strict=True)
     ]
-    sizes = [one.sizes[sender] for one in measured]
+    sizes = [picture.sizes[sender] for picture in measured]
     return Scores(np.array(sizes, float).T, np.array(points, float).T, np.array(counts, float))
 
 
@@ -217,7 +218,7 @@ class _Report:
     ) -> None:
         self.arguments = arguments
         self.senders = senders
-        kept = [i for i, one in enumerate(measured) if any(one.legible)]
+        kept = [i for i, picture in enumerate(measured) if any(picture.legible)]
         if not kept:
             raise UsageError("no line of these pictures is legible uncompressed")
         self.measured = [measured[i] for i in kept]
@@ -228,7 +229,7 @@ class _Report:
 
     def text(self, cotam: CotamCodec, name: str) -> str:
         """The section of the report."""
-        lines = sum(sum(one.legible) for one in self.measured)
+        lines = sum(sum(picture.legible) for picture in self.measured)
         characters = int(self.scores[FLAT].weights.sum())
         formats = "; ".join(f.describe() for f in LADDERS if f.name in self.arguments.formats)
         if self.arguments.pictures is None:
@@ -297,10 +298,12 @@ class _Report:
         """What the reader reads uncompressed, and where ours stands by kind of page."""
         rows = []
         for kind in KINDS:
-            ones = [
-                one for one, of in zip(self.all_measured, self.all_kinds, strict=True) if of == kind
+            of_kind = [
+                picture
+                for picture, of in zip(self.all_measured, self.all_kinds, strict=True)
+                if of == kind
             ]
-            lines = sum(len(one.legible) for one in ones)
+            lines = sum(len(picture.legible) for picture in of_kind)
             if not lines:
                 continue
             chosen = self.kinds == kind
@@ -318,8 +321,8 @@ class _Report:
                 else "none"
                 for low, high in WINDOWS
             ]
-            legible = percent(sum(sum(one.legible) for one in ones) / lines)
-            rows.append([kind, str(len(ones)), str(lines), legible, *cells])
+            legible = percent(sum(sum(picture.legible) for picture in of_kind) / lines)
+            rows.append([kind, str(len(of_kind)), str(lines), legible, *cells])
         head = ["kind", "pages", "lines", "legible uncompressed"]
         head += [f"flat against AVIF, {low:g} to {high:g}" for low, high in WINDOWS]
         return table(head, rows)
@@ -327,8 +330,8 @@ class _Report:
     def _legible_by_size(self) -> str:
         lines: Counter[str] = Counter()
         legible: Counter[str] = Counter()
-        for one in self.all_measured:
-            for height, is_legible in zip(one.heights, one.legible, strict=False):
+        for picture in self.all_measured:
+            for height, is_legible in zip(picture.heights, picture.legible, strict=False):
                 label = [name for least, name in SIZES if height >= least][-1]
                 lines[label] += 1
                 legible[label] += is_legible

@@ -170,13 +170,13 @@ class _Measuring:
         return table(["", "quality", "bytes", "PSNR, dB", "right, %", *MOTION_TASKS], rows)
 
     def _comparisons(self, sent: Codes, drawn: Array) -> str:
-        ours = self._senders[0].name
+        cotam = self._senders[0].name
         rows = []
         for sender in self._senders[1:]:
-            both = [_scores(sent[name], "psnr") for name in (sender.name, ours)]
+            both = [_scores(sent[name], "psnr") for name in (sender.name, cotam)]
             low = max(each.points.mean(1).min() for each in both)
             high = min(each.points.mean(1).max() for each in both)
-            right = [_scores(sent[name], "right") for name in (sender.name, ours)]
+            right = [_scores(sent[name], "right") for name in (sender.name, cotam)]
             rows.append(
                 [
                     sender.name,
@@ -184,7 +184,7 @@ class _Measuring:
                     with_interval(_where_both_reach(right[0], right[1], drawn)),
                 ]
             )
-        head = [f"bits of {ours} against", "at equal PSNR", "at equal accuracy"]
+        head = [f"bits of {cotam} against", "at equal PSNR", "at equal accuracy"]
         return table(head, rows)
 
     def _camera(self) -> str:
@@ -205,11 +205,11 @@ class _Measuring:
                 rows.append(
                     [sender.name, f"{quality:g}", f"{value['bytes']:,}", f"{value['psnr']:.2f}"]
                 )
-        told = (
+        caption = (
             f"A still camera over {CAMERA_S} seconds, {RATE} frames a second, in which one thing "
             f"moves (clip {index} of the same world):"
         )
-        return told + "\n\n" + table(["", "quality", "bytes in all", "PSNR, dB"], rows)
+        return caption + "\n\n" + table(["", "quality", "bytes in all", "PSNR, dB"], rows)
 
     def _is_lonely(self, index: int) -> bool:
         """Whether the camera stands still and the picture is without noise."""

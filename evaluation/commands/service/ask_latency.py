@@ -116,7 +116,7 @@ class Measured:
         first, both = (np.median(np.min(each, axis=0)[twice]) for each in (once, asked))
         return cls(over, float(first), float(both - first))
 
-    def one(self, lined: OverLine, quality: float) -> float:
+    def one_stream(self, lined: OverLine, quality: float) -> float:
         """Milliseconds to the answer to one stream of a quality."""
         passed = lined.ones[quality].up + lined.ones[quality].down
         return lined.passes(float(np.median(passed))) + self.first
@@ -158,12 +158,12 @@ def _over_lines(
             for (at, way), each in tqdm(keys.items(), desc="over lines", file=sys.stderr):
                 turns = arguments.turns
                 records.measure(each, _ask_over, server.url, bundle, scenes, at, way, turns)
-    found = []
+    over_lines = []
     for at in LINES:
         timed = {way: _timed(records.get(keys[at, way])) for way in ways}
         ones = {quality: timed[quality, False] for quality in qualities}
-        found.append(OverLine(*at, ones, timed[SERVED.first, True]))
-    return found
+        over_lines.append(OverLine(*at, ones, timed[SERVED.first, True]))
+    return over_lines
 
 
 def _name(plan: Plan) -> list[float]:
@@ -190,7 +190,7 @@ def _ask_over(
     rate, there_and_back = at
     up, down = (Line(1000 * rate, there_and_back / 2) for _ in range(2))
     quality, asks = way
-    found: list[list[float]] = []
+    fastest: list[list[float]] = []
     with (
         counting_relay(url, up=up, down=down) as relay,
         EdgeClient(
@@ -211,8 +211,8 @@ def _ask_over(
                 ms = 1000 * (time.perf_counter() - start)
                 passed = relay.up - before[0], relay.down - before[1]
                 tries.append([ms, *passed, len(attempt.rounds)])
-            found.append(min(tries))
-    columns = [list(column) for column in zip(*found, strict=True)]
+            fastest.append(min(tries))
+    columns = [list(column) for column in zip(*fastest, strict=True)]
     return dict(zip(("ms", "up", "down", "rounds"), columns, strict=True))
 
 
@@ -257,17 +257,17 @@ def _row(
     threshold: float,
 ) -> list[str]:
     right, _, _, share = (float(x[0]) for x in sums_of(values, threshold).means(_ones(values)))
-    first, adds = timed.one(lined, SERVED.first), timed.second(lined)
+    first, adds = timed.one_stream(lined, SERVED.first), timed.second(lined)
     accuracies = _accuracies(alone, lined)
     wanted = np.array([*accuracies.values()])
 
     def as_good(of: Callable[[float], float]) -> float:
         return rate_at(Curve(np.array([of(quality) for quality in accuracies]), wanted), right)
 
-    one = as_good(lambda quality: timed.one(lined, quality))
-    one_up = as_good(lambda quality: float(np.median(lined.ones[quality].up)))
+    single = as_good(lambda quality: timed.one_stream(lined, quality))
+    single_up = as_good(lambda quality: float(np.median(lined.ones[quality].up)))
     up, down = lined.again
-    up = one_up - float(np.median(lined.ones[SERVED.first].up)) - share * up
+    up = single_up - float(np.median(lined.ones[SERVED.first].up)) - share * up
     down *= -share
     return [
         f"{lined.rate:g} kbit/s, {1000 * lined.there_and_back:g} ms",
@@ -277,8 +277,8 @@ def _row(
         f"{first:.0f} ms",
         f"{adds:.0f} ms",
         f"{first + share * adds:.0f} ms",
-        f"{one:.0f} ms",
-        f"{first + share * adds - one:+.0f} ms",
+        f"{single:.0f} ms",
+        f"{first + share * adds - single:+.0f} ms",
         f"{up:.0f}, {down:.0f}",
         _pays_below(up + down, share * (lined.passes(0.0) + timed.again)),
     ]
@@ -306,14 +306,14 @@ def _ones(values: list[Fields]) -> Array:
 
 def _plot(timed: Measured, values: list[Fields], alone: Accuracies, path: Path) -> None:
     made, axes = figure(len(timed.over), 1, 3.4, 3.2)
-    found = [sums_of(values, threshold).means(_ones(values)) for threshold in THRESHOLDS]
+    means = [sums_of(values, threshold).means(_ones(values)) for threshold in THRESHOLDS]
     for axis, lined in zip(axes, timed.over, strict=True):
         accuracies = _accuracies(alone, lined)
-        times = [timed.one(lined, quality) for quality in accuracies]
+        times = [timed.one_stream(lined, quality) for quality in accuracies]
         line(axis, times, [100 * each for each in accuracies.values()], "base", "one stream")
-        first, adds = timed.one(lined, SERVED.first), timed.second(lined)
-        asked = [first + float(each[3][0]) * adds for each in found]
-        right = [100 * float(each[0][0]) for each in found]
+        first, adds = timed.one_stream(lined, SERVED.first), timed.second(lined)
+        asked = [first + float(each[3][0]) * adds for each in means]
+        right = [100 * float(each[0][0]) for each in means]
         line(axis, asked, right, "full", "asks back, last answer", marker="")
         axis.axvline(first, color="#999999", linestyle=":", label="asks back, first answer")
         axis.set_title(f"{lined.rate:g} kbit/s, {1000 * lined.there_and_back:g} ms", fontsize=9)

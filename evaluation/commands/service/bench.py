@@ -68,15 +68,17 @@ def main(arguments: argparse.Namespace) -> None:
     models = find_learned(arguments.compressai)
     torch.set_num_threads(arguments.threads)
     bundle = open_bundle(arguments.bundle)
-    ours = CotamCodec(bundle, arguments.threads)
+    cotam = CotamCodec(bundle, arguments.threads)
     adapters = adapters_of(bundle)
     records = Records(arguments.results / "bench.jsonl")
     speed = arithmetic.rate()
     parts = []
     for megapixels in arguments.megapixels:
         picture = mosaic(side_of(megapixels))
-        runs: dict[str, Callable[[], Times]] = {"ours": partial(time_ours, ours, adapters, picture)}
-        size = len(ours.encode(ours.analyse(picture, True), bundle.manifest.quality))
+        runs: dict[str, Callable[[], Times]] = {
+            "ours": partial(time_cotam, cotam, adapters, picture)
+        }
+        size = len(cotam.encode(cotam.analyse(picture, True), bundle.manifest.quality))
         for form in PEERS:
             quality = nearest_quality(partial(form.size, picture), size)
             runs[form.describe()] = partial(time_peer, form, picture, quality)
@@ -120,33 +122,33 @@ def mosaic(side: int) -> Picture:
 
 def take_turns(runs: dict[str, Callable[[], Times]], repeats: int) -> dict[str, Times]:
     """Median milliseconds by run and stage; one turn warms up and is not counted."""
-    found: dict[str, list[Times]] = {name: [] for name in runs}
+    turns_by_run: dict[str, list[Times]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
             times = run()
             if turn:
-                found[name].append(times)
+                turns_by_run[name].append(times)
     return {
         name: {stage: statistics.median(t[stage] for t in turns) for stage in turns[0]}
-        for name, turns in found.items()
+        for name, turns in turns_by_run.items()
     }
 
 
-def time_ours(ours: CotamCodec, adapters: Adapters | None, picture: Picture) -> Times:
+def time_cotam(cotam: CotamCodec, adapters: Adapters | None, picture: Picture) -> Times:
     """Milliseconds of each stage, and of encode and decode as wholes."""
     start = time.perf_counter()
-    analysed = ours.analyse(picture, True)
-    data = ours.encode(analysed, ours.bundle.manifest.quality)
+    analysed = cotam.analyse(picture, True)
+    data = cotam.encode(analysed, cotam.bundle.manifest.quality)
     encode = _since(start)
     start = time.perf_counter()
     stream = Bitstream.from_bytes(data)
     stream.to_bytes()
     container = _since(start)
     start = time.perf_counter()
-    _entropy(ours, stream)
+    _entropy(cotam, stream)
     entropy = _since(start)
     start = time.perf_counter()
-    decoded = ours.decode(data)
+    decoded = cotam.decode(data)
     decoding = _since(start)
     return {
         "encode": encode,
@@ -159,9 +161,9 @@ def time_ours(ours: CotamCodec, adapters: Adapters | None, picture: Picture) -> 
     }
 
 
-def _entropy(ours: CotamCodec, stream: Bitstream) -> None:
+def _entropy(cotam: CotamCodec, stream: Bitstream) -> None:
     codes, _ = read_codes(stream)
-    ours.decoder.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
+    cotam.decoder.entropy.decode(stream.latents, stream.check, codes, stream.quality_code)
 
 
 @torch.inference_mode()
@@ -194,31 +196,31 @@ def time_learned(model: Any, picture: Picture) -> Times:
 
 
 def _tables(
-    megapixels: float, picture: Picture, size: int, found: dict[str, Times], limits: Times
+    megapixels: float, picture: Picture, size: int, times_of: dict[str, Times], limits: Times
 ) -> list[str]:
-    reference = found[REFERENCE.describe()]
+    reference = times_of[REFERENCE.describe()]
     rows = [
         [
             "**ours**" if name == "ours" else name,
             *(f"{times[way]:.1f}" for way in ("encode", "decode")),
             *(f"{times[way] / reference[way]:.2f}" for way in ("encode", "decode")),
         ]
-        for name, times in found.items()
+        for name, times in times_of.items()
     ]
-    ours = found["ours"]
-    whole = ours["encode"] + ours["decode"]
+    cotam_times = times_of["ours"]
+    whole = cotam_times["encode"] + cotam_times["decode"]
     stages = [
         [
             stage,
-            f"{ours[stage]:.1f}",
-            f"{100 * ours[stage] / whole:.1f} %",
+            f"{cotam_times[stage]:.1f}",
+            f"{100 * cotam_times[stage] / whole:.1f} %",
             f"{limits[stage]:.1f}" if stage in limits else "",
         ]
         for stage in STAGES
-        if stage in ours
+        if stage in cotam_times
     ]
-    without = whole - ours.get("guidance", 0.0)
-    extra = (ours.get("guidance", 0.0) + ours["adapter"]) / without
+    without = whole - cotam_times.get("guidance", 0.0)
+    extra = (cotam_times.get("guidance", 0.0) + cotam_times["adapter"]) / without
     avif = f"{REFERENCE.name} speed {REFERENCE.settings['speed']}"
     side = picture.shape[0]
     return [

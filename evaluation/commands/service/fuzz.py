@@ -283,25 +283,25 @@ def text(
     arguments: argparse.Namespace,
     bundle: str,
     target: Target,
-    found: list[Fields],
+    batches: list[Fields],
 ) -> str:
     """How many cases ended how."""
     ends: collections.Counter[str] = collections.Counter()
-    for one in found:
-        ends.update(one["ends"])
-    failures = sum(len(one["failures"]) for one in found)
+    for batch in batches:
+        ends.update(batch["ends"])
+    failures = sum(len(batch["failures"]) for batch in batches)
     rows = [[f"`{end}`" if "_" in end else end, f"{n:,}"] for end, n in ends.most_common()]
     return "\n\n".join(
         [
             command_line(arguments.words),
-            f"{len(found) * BATCH:,} damaged {target.names} of bundle {bundle} (seed "
+            f"{len(batches) * BATCH:,} damaged {target.names} of bundle {bundle} (seed "
             f"{arguments.seed}): {_DAMAGE[target.names]} under the service's limit of "
             f"{LIMITS.pixels:,} pixels. A failure is any exception but a documented StreamError, "
             f"{target.wrong}, over "
             f"{SLOW:g} s of processor time, or over {MEMORY >> 20} MiB more memory than before: "
             f"**{failures} failures**. The slowest took "
-            f"{max(one['slowest'] for one in found):.2f} s; the process peaked at "
-            f"{max(one['peak_mb'] for one in found):.0f} MB.",
+            f"{max(batch['slowest'] for batch in batches):.2f} s; the process peaked at "
+            f"{max(batch['peak_mb'] for batch in batches):.0f} MB.",
             table(["ended in", "cases"], rows),
         ]
     )

@@ -42,15 +42,15 @@ def main(arguments: argparse.Namespace) -> None:
     """Run the task every way, then write the section. Raises UsageError."""
     bundle = open_bundle(arguments.bundle)
     model = {"pretrained": bundle.path(MLLM), "dtype": "float32", "device_map": "cpu"}
-    found = {"`llava_hf`, pictures as they are": _run(arguments.python, "llava_hf", model)}
+    results_of = {"`llava_hf`, pictures as they are": _run(arguments.python, "llava_hf", model)}
     for quality in arguments.qualities:
         coded = {"inner": "llava_hf", "quality": f"{quality:g}", **model}
         name = f"`cotam`, `inner=llava_hf,quality={quality:g}`"
-        found[name] = _run(arguments.python, "cotam", coded)
+        results_of[name] = _run(arguments.python, "cotam", coded)
     with ServerProcess(bundle=arguments.bundle, plain_pictures=True) as server:
         asked = {"model": bundle.manifest.name, "base_url": f"{server.url}/v1"}
         asked |= {"api_key": "none", "num_concurrent": "2", "timeout": "120"}
-        found["`openai`, our server, PNG"] = _run(arguments.python, "openai", asked)
+        results_of["`openai`, our server, PNG"] = _run(arguments.python, "openai", asked)
     body = (
         f"{command_line(arguments.words)}\n\n"
         f"lmms-eval {_version(arguments.python)}, task `{TASK}`, the language model of bundle "
@@ -58,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
         "adds is not in it.\n\n"
         + table(
             ["--model", "questions", "accuracy", "bytes a picture", "bpp"],
-            [_row(name, results) for name, results in found.items()],
+            [_row(name, results) for name, results in results_of.items()],
         )
     )
     write_section(arguments.report, "lmms", body)

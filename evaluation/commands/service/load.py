@@ -108,7 +108,7 @@ def main(arguments: argparse.Namespace) -> None:
                 server.url, server.memory, sender, arguments.requests, arguments.ask_back
             )
         records.add({**key, "run": "asking back"}, asked.summary())
-        parts = [_lead(arguments, bundle), load_asking.told(asked, arguments.ask_back)]
+        parts = [_lead(arguments, bundle), load_asking.paragraph(asked, arguments.ask_back)]
         write_section(arguments.report, "load-asking", "\n\n".join(parts))
         return
     streams = scene_streams(bundle)
@@ -119,9 +119,9 @@ def main(arguments: argparse.Namespace) -> None:
         with ServerProcess(flags, **roomy) as server:
             run(server.url, streams, 4, 12)  # warms up
             for clients in arguments.clients:
-                found = run(server.url, streams, clients, max(arguments.each, 2 * clients))
-                levels[name, clients] = found
-                records.add({**key, "run": f"{clients} {name}"}, found.summary())
+                outcome = run(server.url, streams, clients, max(arguments.each, 2 * clients))
+                levels[name, clients] = outcome
+                records.add({**key, "run": f"{clients} {name}"}, outcome.summary())
             if batch > 1:
                 memory = watch_memory(server, streams, arguments.requests, arguments.minutes)
                 records.add({**key, "run": "memory"}, {"megabytes": memory})
@@ -159,7 +159,9 @@ def scene_streams(bundle: Bundle) -> list[bytes]:
     """A few pictures of Scenes as an edge sends them."""
     encoder = Encoder(bundle, threads=1)
     pictures = [render("test", index, Backgrounds()).picture for index in range(PICTURES)]
-    return [encoder.analyse(one).code(bundle.manifest.quality).to_bytes() for one in pictures]
+    return [
+        encoder.analyse(picture).code(bundle.manifest.quality).to_bytes() for picture in pictures
+    ]
 
 
 def run(url: str, streams: Sequence[bytes], clients: int, requests: int) -> Outcome:
@@ -174,12 +176,12 @@ async def _run(
     requests: int,
     ended: Callable[[Outcome], bool],
 ) -> Outcome:
-    found = Outcome(clients=clients)
+    outcome = Outcome(clients=clients)
     left = iter(range(requests))
 
     async def client(http: httpx.AsyncClient) -> None:
         for number in left:
-            if ended(found):
+            if ended(outcome):
                 return
             stream, prompt = streams[number % len(streams)], PROMPTS[number % len(PROMPTS)]
             form = {"bitstream": (None, stream), "prompt": (None, prompt.encode())}
@@ -187,20 +189,20 @@ async def _run(
             try:
                 response = await http.post("/v1/query", files=form)
             except httpx.HTTPError:
-                found.lost += 1
+                outcome.lost += 1
                 continue
-            found.statuses[response.status_code] += 1
+            outcome.statuses[response.status_code] += 1
             if response.status_code == 200:
-                found.seconds.append(time.perf_counter() - start)
+                outcome.seconds.append(time.perf_counter() - start)
             elif response.status_code == 503 and not response.headers.get("retry-after"):
-                found.unhelpful += 1
+                outcome.unhelpful += 1
 
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits) as http:
         start = time.perf_counter()
         await asyncio.gather(*(client(http) for _ in range(clients)))
-        found.wall = time.perf_counter() - start
-    return found
+        outcome.wall = time.perf_counter() - start
+    return outcome
 
 
 def watch_memory(
@@ -208,21 +210,21 @@ def watch_memory(
 ) -> list[tuple[int, float]]:
     """Requests so far and megabytes, ten times; fewer where the minutes are over before."""
     end = time.monotonic() + 60 * minutes
-    asked, found = 0, []
+    asked, samples = 0, []
     while asked < requests and time.monotonic() < end:
         part = min(max(1, requests // SAMPLES), requests - asked)
         run(server.url, streams, MEMORY_CLIENTS, part)
         asked += part
-        found.append((asked, server.memory()))
-    return found
+        samples.append((asked, server.memory()))
+    return samples
 
 
 async def _flood(url: str, streams: Sequence[bytes], answers: int, minutes: float) -> Outcome:
     """Five clients for each place, who come again as soon as they are refused."""
     end = time.monotonic() + 60 * minutes
 
-    def enough(found: Outcome) -> bool:
-        return len(found.seconds) >= answers or time.monotonic() > end
+    def enough(outcome: Outcome) -> bool:
+        return len(outcome.seconds) >= answers or time.monotonic() > end
 
     return await _run(url, streams, OVERLOAD * PLACES, ENDLESS, enough)
 
@@ -231,7 +233,7 @@ async def _drain(server: ServerProcess, streams: Sequence[bytes]) -> Outcome:
     """Clients that ask until /readyz says no, as those behind a balancer do."""
     out = False
 
-    def ended(found: Outcome) -> bool:
+    def ended(outcome: Outcome) -> bool:
         return out
 
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S) as http:
@@ -266,7 +268,11 @@ def _levels(clients: Sequence[int], levels: dict[tuple[str, int], Outcome]) -> l
                 str(count),
                 *(f"{value:.1f}" for value in (batched.rate, single.rate)),
                 f"{batched.rate / single.rate:.2f}" if single.rate else "none",
-                *(f"{one.percentile(p):.0f}" for one in (batched, single) for p in (50, 99)),
+                *(
+                    f"{outcome.percentile(p):.0f}"
+                    for outcome in (batched, single)
+                    for p in (50, 99)
+                ),
                 str(batched.lost + single.lost),
             ]
         )
@@ -278,10 +284,10 @@ def _levels(clients: Sequence[int], levels: dict[tuple[str, int], Outcome]) -> l
     ]
 
 
-def _memory(found: Sequence[tuple[int, float]]) -> str:
-    asked, last = found[-1]
-    megabytes_of_parts = ", ".join(f"{megabytes:.0f}" for _, megabytes in found)
-    first = found[0][1]
+def _memory(samples: Sequence[tuple[int, float]]) -> str:
+    asked, last = samples[-1]
+    megabytes_of_parts = ", ".join(f"{megabytes:.0f}" for _, megabytes in samples)
+    first = samples[0][1]
     return (
         f"**Memory** over {asked} requests of {MEMORY_CLIENTS} clients, MB after each part: "
         f"{megabytes_of_parts}; {last - first:+.1f} MB from the first to the last."
@@ -291,10 +297,10 @@ def _memory(found: Sequence[tuple[int, float]]) -> str:
 def _shares(shares: dict[int, Share], alone: Outcome) -> list[str]:
     rows = []
     for count, share in shares.items():
-        steps = (share.parse, share.decode, share.adapter, share.ours, share.whole)
+        steps = (share.parse, share.decode, share.adapter, share.overhead, share.whole)
         name = "one picture" if count == 1 else f"a picture in a batch of {count}"
-        rows.append([name, *(f"{ms:.2f}" for ms in steps), percent(share.ours / share.whole)])
-    over_http = shares[1].ours / alone.percentile(50) if alone.seconds else 0.0
+        rows.append([name, *(f"{ms:.2f}" for ms in steps), percent(share.overhead / share.whole)])
+    over_http = shares[1].overhead / alone.percentile(50) if alone.seconds else 0.0
     return [
         "**Our part** of an answer (what a server for ordinary pictures would not do), ms a "
         "picture, in one process without HTTP:",

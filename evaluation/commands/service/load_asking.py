@@ -54,9 +54,9 @@ class Asked:
 
     def summary(self) -> Fields:
         """Its numbers, for the record."""
-        told = {name: dict(getattr(self, name)) for name in ("questions", "enhancements")}
+        statuses = {name: dict(getattr(self, name)) for name in ("questions", "enhancements")}
         kept = {name: getattr(self, name) for name in ("kept", "kept_bytes", "megabytes")}
-        return {**told, **kept, "lost": self.lost, "failures": self.failures()}
+        return {**statuses, **kept, "lost": self.lost, "failures": self.failures()}
 
 
 @dataclass(frozen=True)
@@ -98,55 +98,55 @@ def load(
 
     memory: megabytes of the server's process.
     """
-    found = Asked()
+    asked = Asked()
     numbers = iter(range(requests))
     parts = min(SAMPLES, requests)
     for part in range(parts):
         most = requests // parts + (part < requests % parts)
-        asyncio.run(_part(url, sender, found, numbers, most, share, clients))
+        asyncio.run(_part(url, sender, asked, numbers, most, share, clients))
         kept = _gauges(url)
-        found.kept.append(int(kept["cotam_images"]))
-        found.kept_bytes.append(int(kept["cotam_images_bytes"]))
-        found.megabytes.append(memory())
-    return found
+        asked.kept.append(int(kept["cotam_images"]))
+        asked.kept_bytes.append(int(kept["cotam_images_bytes"]))
+        asked.megabytes.append(memory())
+    return asked
 
 
 async def _part(
     url: str,
     sender: Sender,
-    found: Asked,
+    asked: Asked,
     numbers: Iterator[int],
     most: int,
     share: float,
     clients: int,
 ) -> None:
-    mine = iter([next(numbers) for _ in range(most)])
+    own_numbers = iter([next(numbers) for _ in range(most)])
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits) as http:
 
         async def client(asks: bool) -> None:
-            for number in mine:
+            for number in own_numbers:
                 try:
-                    await _ask(http, sender, found, number, asks)
+                    await _ask(http, sender, asked, number, asks)
                 except httpx.HTTPError:
-                    found.lost += 1
+                    asked.lost += 1
 
         await asyncio.gather(*(client(place < share * clients) for place in range(clients)))
 
 
 async def _ask(
-    http: httpx.AsyncClient, sender: Sender, found: Asked, number: int, asks: bool
+    http: httpx.AsyncClient, sender: Sender, asked: Asked, number: int, asks: bool
 ) -> None:
     query = await asyncio.to_thread(sender.query, number, asks)
     response = await http.send(http.build_request(**request_of(query)))
-    found.questions[response.status_code] += 1
+    asked.questions[response.status_code] += 1
     if response.status_code != 202 or number % 2:
         return
     need = answer_of(response).need
     assert need is not None
     body = await asyncio.to_thread(sender.enhancement, number, need)
     response = await http.send(http.build_request(**enhancement_of(need.handle, body)))
-    found.enhancements[response.status_code] += 1
+    asked.enhancements[response.status_code] += 1
 
 
 def _gauges(url: str) -> dict[str, float]:
@@ -156,18 +156,18 @@ def _gauges(url: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs if "{" not in name}
 
 
-def told(found: Asked, share: float, clients: int = CLIENTS) -> str:
+def paragraph(asked: Asked, share: float, clients: int = CLIENTS) -> str:
     """The paragraph about it."""
     questions, enhancements = (
         ", ".join(f"{count} times {status}" for status, count in sorted(counts.items()))
-        for counts in (found.questions, found.enhancements)
+        for counts in (asked.questions, asked.enhancements)
     )
-    megabytes = ", ".join(f"{each:.0f}" for each in found.megabytes)
+    megabytes = ", ".join(f"{each:.0f}" for each in asked.megabytes)
     return (
         f"**Asking back** ({clients} clients, of which a share of {share:g} asks back about every "
         f"answer; every second of these questions is left open; the server keeps {KEPT}). "
-        f"Questions: {questions}; enhancements: {enhancements}. {found.failures()} answers of 500 "
-        f"and above, {found.lost} lost. Kept at most: {max(found.kept)} questions in "
-        f"{max(found.kept_bytes) / 1000:.1f} kB. MB after each part: {megabytes}; "
-        f"{found.megabytes[-1] - found.megabytes[0]:+.1f} MB from the first to the last."
+        f"Questions: {questions}; enhancements: {enhancements}. {asked.failures()} answers of 500 "
+        f"and above, {asked.lost} lost. Kept at most: {max(asked.kept)} questions in "
+        f"{max(asked.kept_bytes) / 1000:.1f} kB. MB after each part: {megabytes}; "
+        f"{asked.megabytes[-1] - asked.megabytes[0]:+.1f} MB from the first to the last."
     )

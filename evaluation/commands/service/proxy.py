@@ -54,7 +54,9 @@ def main(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.bundle)
     known = json.loads((EXAMPLES / "questions.json").read_text(encoding="utf-8"))
     asked = [
-        (name, one["prompt"]) for name, each in known.items() for one in each[: arguments.questions]
+        (name, question["prompt"])
+        for name, each in known.items()
+        for question in each[: arguments.questions]
     ]
     with EdgeClient(bundle=bundle) as edge:
         streams = {name: edge.encode(EXAMPLES / f"{name}.png").to_bytes() for name in known}

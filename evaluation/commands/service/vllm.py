@@ -49,7 +49,11 @@ def main(arguments: argparse.Namespace) -> None:
     questions = json.loads((EXAMPLES / "questions.json").read_text(encoding="utf-8"))
     with EdgeClient(bundle=bundle) as edge:
         streams = {name: edge.encode(EXAMPLES / f"{name}.png").to_bytes() for name in questions}
-    asked = [(streams[name], one["prompt"]) for name, list_ in questions.items() for one in list_]
+    asked = [
+        (streams[name], question["prompt"])
+        for name, listed in questions.items()
+        for question in listed
+    ]
     with ServerProcess(bundle=arguments.bundle) as own:
         reference = [_ask_server(own.url)(*question) for question in asked]
     answers: dict[str, list[str]] = {}

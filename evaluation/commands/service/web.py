@@ -138,9 +138,9 @@ def _places(streams: Streams) -> int:
     return sum(rows * columns for rows, columns in shapes)
 
 
-def differing(model: EntropyModel, one: bytes, other: bytes) -> tuple[int, int, int]:
+def differing(model: EntropyModel, stream: bytes, other: bytes) -> tuple[int, int, int]:
     """Cells of the level map, hyper latents and latents that differ in two streams of a picture."""
-    first, second = Bitstream.from_bytes(one), Bitstream.from_bytes(other)
+    first, second = Bitstream.from_bytes(stream), Bitstream.from_bytes(other)
     (codes, levels), (other_codes, other_levels) = read_codes(first), read_codes(second)
     if levels is not None and other_levels is not None:
         cells = int(np.count_nonzero(levels.values != other_levels.values))
@@ -200,11 +200,11 @@ def _answers(
     """How many answers are the same of both streams of a picture, and how many there are."""
     pairs = [
         (
-            edge.ask(browser[name, ANSWERED], one["prompt"]),
-            edge.ask(python[name, ANSWERED], one["prompt"]),
+            edge.ask(browser[name, ANSWERED], question["prompt"]),
+            edge.ask(python[name, ANSWERED], question["prompt"]),
         )
         for name, asked in questions.items()
-        for one in asked[:QUESTIONS]
+        for question in asked[:QUESTIONS]
     ]
     return sum(a == b for a, b in pairs), len(pairs)
 
