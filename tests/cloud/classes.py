@@ -30,7 +30,7 @@ class Loaded:
 
     def reference(self, pictures: Sequence[np.ndarray], prompt: str, count: int) -> str:
         """The answer about pictures."""
-        images = [{"type": "image", "image": Image.fromarray(one)} for one in pictures]
+        images = [{"type": "image", "image": Image.fromarray(picture)} for picture in pictures]
         return self._generate(images, prompt, count)
 
     def reference_of_clip(

@@ -119,19 +119,21 @@ def test_two_keys_see_nothing_of_each_other(serve: Serve, streams: list[bytes]) 
         rate_per_minute=0.001,
         rate_burst=3,
     )
-    mine, yours = ({"authorization": f"Bearer {key}"} for key in keys.values())
+    my_headers, your_headers = ({"authorization": f"Bearer {key}"} for key in keys.values())
     form = {"bitstream": streams[0]}
-    kept = httpx.post(f"{url}/v1/images", files=form, headers=mine, timeout=300).json()["image_id"]
+    kept = httpx.post(f"{url}/v1/images", files=form, headers=my_headers, timeout=300).json()[
+        "image_id"
+    ]
     asked = {"image_id": (None, kept), "prompt": (None, "hm?")}
-    found = httpx.post(f"{url}/v1/query", files=asked, headers=yours, timeout=300)
-    assert (found.status_code, found.json()["code"]) == (404, "not_found")
-    assert httpx.delete(f"{url}/v1/images/{kept}", headers=yours).status_code == 404
+    refusal = httpx.post(f"{url}/v1/query", files=asked, headers=your_headers, timeout=300)
+    assert (refusal.status_code, refusal.json()["code"]) == (404, "not_found")
+    assert httpx.delete(f"{url}/v1/images/{kept}", headers=your_headers).status_code == 404
     # The same idempotency key of another caller, with another request, is another one.
     for picture, key in zip(streams, keys.values(), strict=False):
         answer = post(url, picture, key, **{"idempotency-key": "job-1"})
         assert answer.status_code == 200
         assert "idempotency-replayed" not in answer.headers
-    assert httpx.post(f"{url}/v1/query", files=asked, headers=mine, timeout=300).is_success
+    assert httpx.post(f"{url}/v1/query", files=asked, headers=my_headers, timeout=300).is_success
     # Mine are used up by now, yours are not.
     assert post(url, streams[0], keys["mine"]).status_code == 429
     assert post(url, streams[0], keys["yours"]).status_code == 200
@@ -259,13 +261,13 @@ def test_a_copy_takes_over_when_the_first_connection_breaks() -> None:
         async def second() -> str:
             return "answer"
 
-        one = asyncio.create_task(store.answer("me", "k", b"", first))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(store.answer("me", "k", b"", first))  # type: ignore[arg-type]
         await asyncio.sleep(0)
-        two = asyncio.create_task(store.answer("me", "k", b"", second))  # type: ignore[arg-type]
+        repeated = asyncio.create_task(store.answer("me", "k", b"", second))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         broken.set()
         with pytest.raises(Gone):
-            await one
-        assert await two == ("answer", False)
+            await waiting
+        assert await repeated == ("answer", False)
 
     asyncio.run(story())

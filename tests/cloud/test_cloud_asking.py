@@ -351,15 +351,21 @@ def test_who_keeps_the_most_loses_the_oldest() -> None:
     image = ImageInfo(width=32, height=32, bytes=1, bpp=8.0, codec="00000000")
     cells = Cells(np.ones((2, 2), bool), 16)
     store = ImageStore(most=4, most_bytes=1000, ttl_s=10.0)
-    mine = store.put("me", Kept(VisualInput("picture", None, 900), image))
-    yours = [store.put("you", OpenQuestion(b"", image, "hm?", 4, cells)) for _ in range(5)]
-    assert [store.has("you", one) for one in yours] == [False, False, True, True, True]
-    assert store.has("me", mine)
+    my_picture = store.put("me", Kept(VisualInput("picture", None, 900), image))
+    your_questions = [store.put("you", OpenQuestion(b"", image, "hm?", 4, cells)) for _ in range(5)]
+    assert [store.has("you", question_id) for question_id in your_questions] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert store.has("me", my_picture)
     other = store.put("you", Kept(VisualInput("picture", None, 80), image))
-    assert store.has("me", mine)
+    assert store.has("me", my_picture)
     assert store.has("you", other)
     store.improve("you", other, Kept(VisualInput("picture", None, 990), image))
-    assert (store.has("me", mine), store.has("you", other)) == (True, False)
+    assert (store.has("me", my_picture), store.has("you", other)) == (True, False)
 
 
 def test_cells_are_those_of_the_map_where_it_looked() -> None:
@@ -368,9 +374,9 @@ def test_cells_are_those_of_the_map_where_it_looked() -> None:
     level_map = LevelMap(values, 16, 2, 30)
     looked = np.zeros((4, 5), np.float32)
     looked[0, 0], looked[1, 2], looked[2, 3] = 0.9, 0.2, 0.1
-    found = cells_wanted(80, 64, level_map, looked, 2)
-    assert found is not None
-    assert np.argwhere(found.chosen).tolist() == [[1, 2], [2, 3]]
+    wanted = cells_wanted(80, 64, level_map, looked, 2)
+    assert wanted is not None
+    assert np.argwhere(wanted.chosen).tolist() == [[1, 2], [2, 3]]
     alone = cells_wanted(80, 64, None, looked, 2)
     assert alone is not None
     assert np.argwhere(alone.chosen).tolist() == [[0, 0], [1, 2]]
@@ -397,14 +403,14 @@ def test_nothing_is_asked_for_that_is_as_fine(url: str, continuing_bundle: Bundl
     assert not fine_already(base.stream, [replace(first, quality_code=99)]).any()
     assert fine_already(base.stream, [replace(first, cells=b"")]).all()
     looked = np.ones((4, 6), np.float32)
-    found = cells_wanted(96, 64, None, looked, 16, cells.chosen)
-    assert found is not None
-    assert (found.chosen == ~cells.chosen).all()
+    wanted = cells_wanted(96, 64, None, looked, 16, cells.chosen)
+    assert wanted is not None
+    assert (wanted.chosen == ~cells.chosen).all()
     assert cells_wanted(96, 64, None, looked, 16, np.ones((4, 6), bool)) is None
 
 
 def test_large_cells_of_a_map_cover_their_latents() -> None:
     values = np.array([[0, 1]], np.uint8)
-    found = cells_wanted(128, 64, LevelMap(values, 64, 2, 30), None, 16)
-    assert found is not None
-    assert found.mask(128, 64)[:, 4:].all()
+    wanted = cells_wanted(128, 64, LevelMap(values, 64, 2, 30), None, 16)
+    assert wanted is not None
+    assert wanted.mask(128, 64)[:, 4:].all()

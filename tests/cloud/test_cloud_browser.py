@@ -61,7 +61,7 @@ def page(url: str) -> Iterator[Any]:
         yield page
         browser.close()
     assert [fault for fault in faults if not fault.startswith(REFUSED)] == []
-    assert all(one.startswith((url, f"blob:{url}")) for one in asked)
+    assert all(address.startswith((url, f"blob:{url}")) for address in asked)
 
 
 def shown(page: Any, state: str = "shown") -> None:
@@ -170,7 +170,7 @@ def test_pictures_and_streams_of_ones_own(page: Any, stream: bytes, tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.fromarray(waves.astype(np.uint8)).convert("RGB").save(photo, "jpeg", exif=exif)
-    for name, raw, told in (
+    for name, raw, caption in (
         ("photo.jpg", photo.getvalue(), "171 \u00d7 256, file of"),
         ("street.cotam", stream, "a stream"),
         ("words.txt", b"no picture", None),
@@ -180,11 +180,11 @@ def test_pictures_and_streams_of_ones_own(page: Any, stream: bytes, tmp_path: Pa
         file.write_bytes(raw)
         page.evaluate("document.body.dataset.state = ''")
         page.set_input_files("#file", file)
-        if told is None:
+        if caption is None:
             page.wait_for_selector("#trouble:visible")
         else:
             shown(page)
-            assert page.inner_text("#about-picture").startswith(told)
+            assert page.inner_text("#about-picture").startswith(caption)
             assert page.is_hidden("#trouble")
 
 

@@ -39,10 +39,10 @@ def test_the_same_answer_as_a_query(url: str, stream: bytes) -> None:
     files = {"bitstream": stream, "prompt": (None, "hm?"), "max_new_tokens": (None, "6")}
     wanted = httpx.post(f"{url}/v1/query", files=files, timeout=300).json()
     asked = body(data_url(stream), "hm?", max_tokens=6)
-    found = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).json()
-    assert found["choices"][0]["message"] == {"role": "assistant", "content": wanted["answer"]}
-    assert found["choices"][0]["finish_reason"] == "length"
-    assert found["usage"]["completion_tokens"] == 6
+    completion = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300).json()
+    assert completion["choices"][0]["message"] == {"role": "assistant", "content": wanted["answer"]}
+    assert completion["choices"][0]["finish_reason"] == "length"
+    assert completion["usage"]["completion_tokens"] == 6
 
 
 def test_openais_client(url: str, stream: bytes) -> None:
@@ -55,11 +55,11 @@ def test_openais_client(url: str, stream: bytes) -> None:
         with client.chat.completions.create(
             **asked, stream=True, stream_options={"include_usage": True}
         ) as chunks:
-            found = list(chunks)
-        pieces = [c.choices[0].delta.content or "" for c in found if c.choices]
+            received = list(chunks)
+        pieces = [c.choices[0].delta.content or "" for c in received if c.choices]
         assert "".join(pieces) == text != ""
         assert len(pieces) > 4
-        assert found[-1].usage.completion_tokens == 8
+        assert received[-1].usage.completion_tokens == 8
         with pytest.raises(openai.UnprocessableEntityError) as raised:
             client.chat.completions.create(**body("http://127.0.0.1:1/picture"))
         assert "fetches no URLs" in raised.value.response.json()["detail"]
@@ -112,13 +112,13 @@ def test_earlier_turns_are_told_to_the_model(url: str, stream: bytes) -> None:
         asked = {"model": "talkative", "messages": said, "max_tokens": 6}
         response = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300)
         assert response.is_success, response.text
-        found: dict[str, Any] = response.json()
-        return found
+        completion: dict[str, Any] = response.json()
+        return completion
 
     alone = answer("how many cars?")
     talk = answer("is it a beach?", "no", "how many cars?")
     other = answer("what does the small sign say?", "yellow", "how many cars?")
-    texts = [found["choices"][0]["message"]["content"] for found in (alone, talk, other)]
+    texts = [completion["choices"][0]["message"]["content"] for completion in (alone, talk, other)]
     assert len(set(texts)) == 3
     assert talk["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"] + 4
     # Two messages of one side are one turn.
@@ -127,7 +127,7 @@ def test_earlier_turns_are_told_to_the_model(url: str, stream: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ([("assistant", "I?")], [], "messages begin and end with the user's"),
         ([], [("assistant", "I?")], "messages begin and end with the user's"),
@@ -141,7 +141,7 @@ def test_turns_that_are_refused(
     stream: bytes,
     before: list[tuple[str, str]],
     after: list[tuple[str, str]],
-    told: str,
+    message: str,
 ) -> None:
     asked = body(data_url(stream), "hm?")
     first, last = (
@@ -150,7 +150,7 @@ def test_turns_that_are_refused(
     asked["messages"] = [*first, *asked["messages"], *last]
     response = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=300)
     assert (response.status_code, response.json()["code"]) == (422, "field_invalid")
-    assert response.json()["error"]["message"].startswith(told)
+    assert response.json()["error"]["message"].startswith(message)
 
 
 def test_a_kept_picture_in_a_chat(url: str, stream: bytes) -> None:
@@ -206,7 +206,7 @@ def test_requests_that_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ([{"type": "image_url"}], "messages.0.content.parts.0.image_url.image_url: Field required"),
         ([{"type": "input_audio"}], "messages.0.content.parts.0: "),
@@ -216,11 +216,11 @@ def test_requests_that_are_refused(
         ("a\ud800", "the body: Invalid JSON: "),
     ],
 )
-def test_a_refusal_names_the_place(url: str, content: Any, told: str) -> None:
+def test_a_refusal_names_the_place(url: str, content: Any, message: str) -> None:
     raw = json.dumps({"model": "", "messages": [{"role": "user", "content": content}]})
     response = httpx.post(f"{url}/v1/chat/completions", content=raw, timeout=300)
     assert (response.status_code, response.json()["code"]) == (422, "field_invalid")
-    assert response.json()["detail"].startswith(told)
+    assert response.json()["detail"].startswith(message)
     assert len(response.content) < 1000
 
 

@@ -90,13 +90,15 @@ def ask(url: str, data: bytes, media_type: str = MEDIA_TYPE) -> httpx.Response:
 def test_all_frames_are_shown_in_their_order(url: str, coded: CodedClip) -> None:
     answer = ask(url, coded.data)
     assert answer.status_code == 200
-    found = answer.json()
-    assert [image["bytes"] for image in found["images"]] == [f.size for f in coded.frames]
-    assert found["image"]["width"] == SIZE[0]
-    assert found["view"] == "adapter"
-    one = ask(url, b"".join(parts(coded)[:2])).json()
-    assert one["images"] == []
-    per_frame = (found["usage"]["prompt_tokens"] - one["usage"]["prompt_tokens"]) / (COUNT - 1)
+    record = answer.json()
+    assert [image["bytes"] for image in record["images"]] == [f.size for f in coded.frames]
+    assert record["image"]["width"] == SIZE[0]
+    assert record["view"] == "adapter"
+    first_frame = ask(url, b"".join(parts(coded)[:2])).json()
+    assert first_frame["images"] == []
+    per_frame = (record["usage"]["prompt_tokens"] - first_frame["usage"]["prompt_tokens"]) / (
+        COUNT - 1
+    )
     assert per_frame > 10
     form = httpx.post(
         f"{url}/v1/query",
@@ -104,19 +106,19 @@ def test_all_frames_are_shown_in_their_order(url: str, coded: CodedClip) -> None
         files={"bitstream": ("gate.cotamf", coded.data, MEDIA_TYPE)},
         timeout=300,
     )
-    assert form.json()["answer"] == found["answer"]
-    assert ask(url, coded.data, PICTURE_TYPE).json()["answer"] == found["answer"]
+    assert form.json()["answer"] == record["answer"]
+    assert ask(url, coded.data, PICTURE_TYPE).json()["answer"] == record["answer"]
 
 
 def test_a_model_with_a_video_input_is_shown_them_as_one(
     serve: Serve, continuing_bundle: Bundle, qwen: Path, coded: CodedClip
 ) -> None:
     url = serve(bundle=str(continuing_bundle.root), mllm=str(qwen))
-    one = ask(url, b"".join(parts(coded)[:2])).json()
-    three = ask(url, b"".join(parts(coded)[:4])).json()
-    assert len(three["images"]) == 3
+    first_frame = ask(url, b"".join(parts(coded)[:2])).json()
+    three_frames = ask(url, b"".join(parts(coded)[:4])).json()
+    assert len(three_frames["images"]) == 3
     # A token of its video is of two frames: three take those of two pictures at most.
-    tokens = [found["usage"]["prompt_tokens"] for found in (one, three)]
+    tokens = [response["usage"]["prompt_tokens"] for response in (first_frame, three_frames)]
     assert tokens[0] < tokens[1] <= 2 * tokens[0]
 
 
@@ -163,8 +165,8 @@ def test_a_lost_frame_costs_those_up_to_the_next_keyframe(url: str, coded: Coded
     every = parts(coded)
     sizes = [frame.size for frame in coded.frames]
     assert coded.frames[4].is_key
-    found = ask(url, b"".join(every[:2] + every[3:])).json()
-    assert [image["bytes"] for image in found["images"]] == [sizes[0], sizes[4], sizes[5]]
+    lossy = ask(url, b"".join(every[:2] + every[3:])).json()
+    assert [image["bytes"] for image in lossy["images"]] == [sizes[0], sizes[4], sizes[5]]
     cut = ask(url, coded.data[:-1]).json()
     assert [image["bytes"] for image in cut["images"]] == sizes[:5]
 

@@ -73,8 +73,8 @@ def test_decoded_is_what_training_computes(codec: Codec, small: Bundle, base: in
     assert np.array_equal(decoded.codes, codes)
     assert decoded.level_map is not None
     assert np.array_equal(decoded.level_map.values, levels)
-    found = torch.from_numpy(decoded.picture).permute(2, 0, 1) / 255
-    assert abs(_psnr(found, picture[0]) - _psnr(wanted.picture[0].clamp(0, 1), picture[0])) < 0.1
+    shown = torch.from_numpy(decoded.picture).permute(2, 0, 1) / 255
+    assert abs(_psnr(shown, picture[0]) - _psnr(wanted.picture[0].clamp(0, 1), picture[0])) < 0.1
 
 
 def test_the_products_of_torch_are_those_of_numpy(bundle: Bundle, encoder: Encoder) -> None:
@@ -83,14 +83,14 @@ def test_the_products_of_torch_are_those_of_numpy(bundle: Bundle, encoder: Encod
     stream = encoder.analyse(picture).code(6.0)
     by_numpy = EntropyModel.load(bundle.path(bundles.ENTROPY))
     args = (stream.latents, stream.check, read_codes(stream)[0], stream.quality_code)
-    wanted = by_numpy.read(*args)
+    expected = by_numpy.read(*args)
     before = torch.get_float32_matmul_precision()
     try:
         for precision in ("highest", "medium"):
             torch.set_float32_matmul_precision(precision)
-            found = Decoder(bundle, CPU).entropy.read(*args)
+            by_torch = Decoder(bundle, CPU).entropy.read(*args)
             for name in ("hyper", "values", "means"):
-                assert np.array_equal(getattr(found, name), getattr(wanted, name)), precision
+                assert np.array_equal(getattr(by_torch, name), getattr(expected, name)), precision
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -109,12 +109,12 @@ def test_pictures_restored_together_are_those_restored_alone(
     chance = np.random.default_rng(0)
     shapes = ((60, 80), (64, 70), (50, 65))
     pictures = [chance.integers(0, 255, (*shape, 3)).astype(np.uint8) for shape in shapes]
-    read = [decoder.read(encoder.analyse(one).code(q)) for q, one in enumerate(pictures, 3)]
-    for one, latents, shape in zip(decoder.restore(read), read, shapes, strict=True):
+    read = [decoder.read(encoder.analyse(picture).code(q)) for q, picture in enumerate(pictures, 3)]
+    for decoded, latents, shape in zip(decoder.restore(read), read, shapes, strict=True):
         (alone,) = decoder.restore([latents])
-        assert one.picture.shape == (*shape, 3)
-        assert np.abs(one.picture.astype(int) - alone.picture).max() <= 1
-        assert torch.equal(one.latent, alone.latent)
+        assert decoded.picture.shape == (*shape, 3)
+        assert np.abs(decoded.picture.astype(int) - alone.picture).max() <= 1
+        assert torch.equal(decoded.latent, alone.latent)
 
 
 def test_tiles_leave_no_seams(
@@ -144,5 +144,5 @@ def test_the_embedded_bundle_restores_a_picture(bundle: Bundle, encoder: Encoder
     assert high > max(28, low)
 
 
-def _psnr(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float(-10 * torch.log10((found - wanted).square().mean()))
+def _psnr(decoded: torch.Tensor, original: torch.Tensor) -> float:
+    return float(-10 * torch.log10((decoded - original).square().mean()))

@@ -72,7 +72,7 @@ def test_bad_streams_are_errors_of_ours(folder: Path, stream: bytes) -> None:
 
 
 def test_all_embedded_bundles_are_tried_the_default_first(bundle: Bundle) -> None:
-    names = [one.manifest.name for one in embedded_bundles()]
+    names = [embedded.manifest.name for embedded in embedded_bundles()]
     assert names == ["tiny", *sorted(set(names) - {"tiny"})]
     assert embedded_bundles()[0].id == bundle.id
 

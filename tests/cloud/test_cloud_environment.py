@@ -43,7 +43,7 @@ def _cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (_cut, "SafetensorError"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "header"),
@@ -55,14 +55,14 @@ def _cut(folder: Path) -> None:
     ],
 )
 def test_a_model_that_is_damaged(
-    bundle: Bundle, tmp_path: Path, damage: Callable[[Path], object], told: str
+    bundle: Bundle, tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     folder = tmp_path / "nowhere"
     shutil.copytree(bundle.path(MLLM), folder)
     damage(folder)
     line = refusal(mllm=str(folder))
     assert line.startswith(f"there is no language model to load at {folder}: ")
-    assert told in line
+    assert message in line
 
 
 def test_a_name_that_no_file_can_have() -> None:
@@ -89,7 +89,7 @@ def test_a_key_of_the_upstream_that_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ({"threads": 10**12}, "COTAM_THREADS is 1000000000000: "),
         ({"deadline_s": "inf"}, "COTAM_DEADLINE_S is 'inf': "),
@@ -97,10 +97,10 @@ def test_a_key_of_the_upstream_that_is_none() -> None:
         ({"bundle": ",,"}, "COTAM_BUNDLE is (): "),
     ],
 )
-def test_numbers_that_nothing_can_do(flags: dict[str, object], told: str) -> None:
+def test_numbers_that_nothing_can_do(flags: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as raised:
         load_settings(**flags)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(message)
 
 
 @pytest.mark.parametrize("host", ["a" * 70, "no..where", "\u00e9" * 70])

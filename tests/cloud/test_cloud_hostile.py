@@ -150,9 +150,9 @@ def invalid_utf8(stream: bytes) -> Iterator[Request]:
 
 
 def damaged_latents(stream: bytes) -> Iterator[Request]:
-    found = Bitstream.from_bytes(stream)
+    sent = Bitstream.from_bytes(stream)
     for i in range(EACH):
-        latents = bytearray(found.latents)
+        latents = bytearray(sent.latents)
         latents[i * len(latents) // EACH] ^= 0x55
         yield form(changed(stream, latents=bytes(latents)))
 
@@ -204,25 +204,25 @@ def test_each_gets_its_documented_answer(
     kind: Callable[[bytes], Iterator[Request]],
     answers: set[tuple[int, str]],
 ) -> None:
-    found = set()
+    given = set()
     requests = list(kind(stream))
     assert len(requests) == EACH
     for request in requests:
         response = client.request(**{"method": "POST", **request})
         assert response.headers["content-type"] == PROBLEM_MEDIA_TYPE
-        found.add((response.status_code, Problem.model_validate_json(response.content).code))
-    assert found <= answers
+        given.add((response.status_code, Problem.model_validate_json(response.content).code))
+    assert given <= answers
     still_good(client, stream)
 
 
 def test_slow_bodies(serve: Serve, stream: bytes) -> None:
     url = serve(body_timeout_s=1.0)
     slow = [connection(url) for _ in range(EACH)]
-    for one in slow:
-        one.sendall(head("POST", QUERY, **{"content-length": "1000"}) + b"--x\r\n")
-    for one in slow:
-        with one:
-            answer = everything(one)
+    for client_socket in slow:
+        client_socket.sendall(head("POST", QUERY, **{"content-length": "1000"}) + b"--x\r\n")
+    for client_socket in slow:
+        with client_socket:
+            answer = everything(client_socket)
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert b'"code":"deadline_exceeded"' in answer
     with httpx.Client(base_url=url, timeout=300) as client:
@@ -280,10 +280,10 @@ def test_the_limit_of_line_and_headers(client: httpx.Client) -> None:
         return line + b"\r\nhost:x\r\nx:" + room * b"v" + b"\r\n\r\n"
 
     def status(*pieces: bytes) -> int:
-        with connection(str(client.base_url)) as one:
+        with connection(str(client.base_url)) as client_socket:
             for piece in pieces:
-                one.sendall(piece)
-            return int(everything(one).split()[1])
+                client_socket.sendall(piece)
+            return int(everything(client_socket).split()[1])
 
     most, over = padded(MOST_BYTES), padded(MOST_BYTES + 1)
     assert (len(most), len(over)) == (MOST_BYTES, MOST_BYTES + 1)
@@ -319,14 +319,14 @@ def test_a_body_that_breaks_after_its_refusal(
     client: httpx.Client, stream: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     for key, status in (("wrong", 403), (KEY, 400)):
-        with connection(str(client.base_url)) as one:
+        with connection(str(client.base_url)) as client_socket:
             fields = {"transfer-encoding": "chunked", "authorization": f"Bearer {key}"}
-            one.sendall(head("POST", QUERY, **fields))
+            client_socket.sendall(head("POST", QUERY, **fields))
             if status == 403:
-                assert everything(one).startswith(b"HTTP/1.1 403 ")
-            one.sendall(b"no length\r\n")
-            one.shutdown(socket.SHUT_WR)
-            rest = everything(one)
+                assert everything(client_socket).startswith(b"HTTP/1.1 403 ")
+            client_socket.sendall(b"no length\r\n")
+            client_socket.shutdown(socket.SHUT_WR)
+            rest = everything(client_socket)
         assert rest == b"" if status == 403 else rest.startswith(b"HTTP/1.1 400 ")
     still_good(client, stream)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
@@ -358,9 +358,9 @@ def still_good(client: httpx.Client, stream: bytes) -> None:
 
 def refused(client: httpx.Client, raw: bytes) -> tuple[int, str]:
     """Status and code of the problem that bytes on a connection of their own are answered with."""
-    with connection(str(client.base_url)) as one:
-        one.sendall(raw)
-        said, _, body = everything(one).partition(b"\r\n\r\n")
+    with connection(str(client.base_url)) as client_socket:
+        client_socket.sendall(raw)
+        said, _, body = everything(client_socket).partition(b"\r\n\r\n")
     problem = Problem.model_validate_json(body)
     assert problem.instance.encode() in said
     assert PROBLEM_MEDIA_TYPE.encode() in said
@@ -387,17 +387,17 @@ def form_body(stream: bytes) -> bytes:
 
 def everything(source: socket.socket) -> bytes:
     """One answer, or what a server says before it hangs up; it may do so with a reset."""
-    found = b""
+    received = b""
     try:
         while block := source.recv(65_536):
-            found += block
-            said, _, body = found.lower().partition(b"\r\n\r\n")
+            received += block
+            said, _, body = received.lower().partition(b"\r\n\r\n")
             length = re.search(rb"\r\ncontent-length: (\d+)", said)
             if length and len(body) >= int(length[1]):
                 break
     except ConnectionError:
         pass
-    return found
+    return received
 
 
 def client_gone(client: httpx.Client) -> int:

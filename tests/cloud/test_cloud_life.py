@@ -56,9 +56,13 @@ def test_log_lines_are_json_with_the_request_id() -> None:
         line = JsonLines().format(record)
     finally:
         current_request_id.reset(token)
-    found = json.loads(line)
+    logged = json.loads(line)
     assert "\n" not in line
-    assert (found["message"], found["request_id"], found["status"]) == ("a line\nmore", "abc", 200)
+    assert (logged["message"], logged["request_id"], logged["status"]) == (
+        "a line\nmore",
+        "abc",
+        200,
+    )
 
 
 def test_log_lines_for_people_are_short() -> None:
@@ -82,14 +86,14 @@ def test_the_form_of_the_log_is_that_of_its_place_unless_it_is_set() -> None:
 
 
 def test_a_terminal_is_told_where_the_playground_is() -> None:
-    ours, theirs = pty.openpty()
+    our_end, server_end = pty.openpty()
     command = [sys.executable, "-m", "cloud_server", "serve", "--port", "0", "--threads", "1"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with (
-        subprocess.Popen(command, stderr=theirs, env=environment) as process,
-        os.fdopen(ours) as terminal,
+        subprocess.Popen(command, stderr=server_end, env=environment) as process,
+        os.fdopen(our_end) as terminal,
     ):
-        os.close(theirs)
+        os.close(server_end)
         lines = []
         for line in terminal:
             lines.append(line[len("12:34:56 ") :].strip())

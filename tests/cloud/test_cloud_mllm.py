@@ -56,8 +56,8 @@ def test_one_bad_request_leaves_the_batch_alone(engine: Engine, streams: list[by
     good = _works(streams, PROMPTS, (4, 4, 4))
     engine.run(good)
     works = _works(streams, (PROMPTS[0], "a <image> too many", PROMPTS[2]), (4, 4, 4))
-    found = Bitstream.from_bytes(streams[0])
-    works[0].stream = Bitstream(**{**vars(found), "check": found.check ^ 1})
+    good_stream = Bitstream.from_bytes(streams[0])
+    works[0].stream = Bitstream(**{**vars(good_stream), "check": good_stream.check ^ 1})
     engine.run(works)
     assert isinstance(works[0].error, DecoderMismatch)
     assert isinstance(works[1].error, FieldInvalid)
@@ -78,7 +78,7 @@ def test_streams_of_both_shipped_bundles_are_answered_by_one_model(bundle: Bundl
     engine = Engine(bundles, "", "cpu", 1)
     picture = np.asarray(Image.open(EXAMPLES / "street.png").convert("RGB"))
     asked = json.loads((EXAMPLES / "questions.json").read_text())["street"][0]
-    streams = [Encoder(one, threads=1).analyse(picture).code(6.0).to_bytes() for one in bundles]
+    streams = [Encoder(each, threads=1).analyse(picture).code(6.0).to_bytes() for each in bundles]
     works = _works(streams, [asked["prompt"]] * 2, (4, 4))
     engine.run(works)
     assert [work.answer.text for work in works if work.answer] == [asked["answer"]] * 2
@@ -124,9 +124,9 @@ def test_adapter_tokens_reach_the_tower_and_leave_no_hook(
     assert unknown.view == "picture"
     assert not torch.equal(adapted.content.features, unknown.content.features)
     mixed = backend.see([_of_another_bundle(decoded), decoded])
-    for one, other in zip(mixed, (unknown, adapted), strict=True):
+    for visual, alone in zip(mixed, (unknown, adapted), strict=True):
         torch.testing.assert_close(
-            one.content.features, other.content.features, atol=1e-4, rtol=1e-4
+            visual.content.features, alone.content.features, atol=1e-4, rtol=1e-4
         )
     assert not backend.tower.vision.embeddings._forward_hooks
 

@@ -108,8 +108,8 @@ def test_modes_become_rgb(mode: str) -> None:
         wanted = np.asarray(Image.open(io.BytesIO(written(image, kind))).convert("RGB"))
     width, height, pixels = read(written(image, kind), 200)
     assert (width, height) == (20, 10)
-    found = np.frombuffer(pixels, np.uint8).reshape(10, 20, 3)
-    assert np.abs(found.astype(int) - wanted).max() <= 1
+    rgb = np.frombuffer(pixels, np.uint8).reshape(10, 20, 3)
+    assert np.abs(rgb.astype(int) - wanted).max() <= 1
 
 
 def test_pictures_are_upright_and_on_white() -> None:

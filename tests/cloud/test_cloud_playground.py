@@ -79,8 +79,8 @@ def test_the_edge_for_browsers_is_served_where_it_was_built(tmp_path: Path, buil
         policy = client.get("/").headers["content-security-policy"]
         assert ("script-src 'self' 'wasm-unsafe-eval';" in policy) == built
         assert "unsafe" not in policy.replace("'wasm-unsafe-eval'", "")
-        told = client.get("/playground/edge.json").json()
-        assert told == {"module": "./web/cotam-edge.js" if built else None}
+        edge = client.get("/playground/edge.json").json()
+        assert edge == {"module": "./web/cotam-edge.js" if built else None}
         if not built:
             assert client.get("/playground/web/cotam-edge.js").status_code == 404
             return
@@ -112,7 +112,7 @@ def test_what_the_page_names_is_served(server_url: str) -> None:
 def test_examples_fit_the_bundle_and_have_questions(bundle: Bundle) -> None:
     for name, questions in examples().items():
         read_png((STATIC / f"{name}.png").read_bytes(), bundle.manifest.resolution)
-        assert all(one["prompt"] and one["answer"] for one in questions)
+        assert all(question["prompt"] and question["answer"] for question in questions)
         assert len(questions) > 3
 
 
@@ -128,19 +128,19 @@ def test_a_picture_becomes_what_the_edge_makes_of_it(
 ) -> None:
     response = send(server_url, street, quality=4)
     assert response.status_code == 200
-    found = response.json()
-    stream = base64.b64decode(found["stream"])
+    shown = response.json()
+    stream = base64.b64decode(shown["stream"])
     picture = read_png(street, 256)
     assert stream == encoder.analyse(picture).code(4.0).to_bytes()
-    assert found["image"]["bytes"] == len(stream)
-    assert found["quality"] == 4
-    decoded = read_png(base64.b64decode(found["decoded"]), 256)
+    assert shown["image"]["bytes"] == len(stream)
+    assert shown["quality"] == 4
+    decoded = read_png(base64.b64decode(shown["decoded"]), 256)
     assert decoded.shape == picture.shape
-    assert found["psnr"] == pytest.approx(psnr(decoded, picture), abs=0.01)
-    levels = found["levels"]
+    assert shown["psnr"] == pytest.approx(psnr(decoded, picture), abs=0.01)
+    levels = shown["levels"]
     assert (len(levels["rows"]), len(levels["rows"][0])) == (256 // levels["cell"],) * 2
-    assert found["jpeg_as_good"]["psnr"] >= found["psnr"] - 0.01
-    assert found["jpeg_as_good"]["bytes"] > len(stream)
+    assert shown["jpeg_as_good"]["psnr"] >= shown["psnr"] - 0.01
+    assert shown["jpeg_as_good"]["bytes"] > len(stream)
 
 
 def test_without_guidance_and_as_a_stream(server_url: str, street: bytes) -> None:

@@ -77,7 +77,9 @@ def test_the_page_shows_each_step(url: str) -> None:
         page.check("#ask-back")
         page.click("#suggestions button:first-child")
         page.wait_for_selector("body[data-state=answered]")
-        captions = [one.inner_text() for one in page.query_selector_all(".steps figcaption")]
+        captions = [
+            caption.inner_text() for caption in page.query_selector_all(".steps figcaption")
+        ]
         notes = page.inner_text("#answers small")
         browser.close()
     assert [caption.split(":")[0] for caption in captions] == ["first", "asked for", "came"]

@@ -127,7 +127,9 @@ def _check_places(loaded: Loaded) -> None:
     marked = black.copy()
     marked[24:64, 16:72] = 255
     with torch.inference_mode():
-        before, after = (vision.features([vision.inputs(one)])[0] for one in (black, marked))
+        before, after = (
+            vision.features([vision.inputs(picture)])[0] for picture in (black, marked)
+        )
     changed = ~torch.isclose(before, after, atol=1e-5).all(1).numpy()
     places = vision.places(HEIGHT, WIDTH)
     assert places is not None
@@ -147,15 +149,15 @@ def test_tokens_of_finer_cells_are_read_and_the_rest_is_one() -> None:
     places = np.stack([x / columns, y / rows], axis=1).astype(np.float32)
     places = np.concatenate([places, [[np.nan, np.nan], [1.4, 0.2]]]).astype(np.float32)
     fine = int((codes == codes.max()).sum())
-    found = prune(codes, places, HEIGHT, WIDTH, (fine + 1) / (len(places) - 1))
-    assert found
-    kept = set(found.kept.tolist())
-    assert kept - {int(found.kept[found.mean])} == {*np.flatnonzero(codes.ravel() == 90), len(x)}
+    pruned = prune(codes, places, HEIGHT, WIDTH, (fine + 1) / (len(places) - 1))
+    assert pruned
+    kept = set(pruned.kept.tolist())
+    assert kept - {int(pruned.kept[pruned.mean])} == {*np.flatnonzero(codes.ravel() == 90), len(x)}
     features = torch.arange(len(places)).float()[:, None]
-    read = found.of(features)
-    others = [n for n in range(len(places)) if n not in kept or n == found.kept[found.mean]]
-    assert float(read[found.mean]) == pytest.approx(np.mean(others))
-    assert np.isclose(found.spread(np.ones(len(kept), np.float32)).sum(), len(kept))
+    read = pruned.of(features)
+    others = [n for n in range(len(places)) if n not in kept or n == pruned.kept[pruned.mean]]
+    assert float(read[pruned.mean]) == pytest.approx(np.mean(others))
+    assert np.isclose(pruned.spread(np.ones(len(kept), np.float32)).sum(), len(kept))
     tiny = prune(codes, places, HEIGHT, WIDTH, 1e-9)
     assert tiny
     assert len(tiny.kept) == 2  # the end of a row, and one for all
@@ -175,10 +177,10 @@ def test_the_mean_gets_the_attention_of_all_that_it_stands_for() -> None:
         query = torch.randn(1, 4, asking, 8)
         module.num_key_value_groups = 2
         with module.watch.sized(each):
-            found, _ = _attend(module, query, key, key, None)
+            attended, _ = _attend(module, query, key, key, None)
         module.watch.sizes = None
         wanted, _ = _attend(module, query[:, :, -1:], again, again, None)
-        torch.testing.assert_close(found[:, -1:], wanted)
+        torch.testing.assert_close(attended[:, -1:], wanted)
     assert module.watch.sizes is None
 
 

@@ -59,8 +59,8 @@ def test_the_callers_request_id_is_kept(server_url: str) -> None:
 
 
 def test_models_name_the_bundles(server_url: str, bundle: Bundle) -> None:
-    found = ModelList.model_validate_json(httpx.get(f"{server_url}/v1/models").content)
-    assert [(m.id, m.view, m.bundles, m.codecs, m.resolution) for m in found.data] == [
+    listed = ModelList.model_validate_json(httpx.get(f"{server_url}/v1/models").content)
+    assert [(m.id, m.view, m.bundles, m.codecs, m.resolution) for m in listed.data] == [
         (bundle.manifest.name, "adapter", [bundle.hex_id], [bundle.codec_id.hex()], 256)
     ]
 
@@ -177,8 +177,8 @@ def test_bad_level_map(server_url: str, stream: bytes) -> None:
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.data())
 def test_damaged_latents_never_crash(server_url: str, stream: bytes, data: st.DataObject) -> None:
-    found = Bitstream.from_bytes(stream)
-    latents = bytearray(found.latents)
+    sent = Bitstream.from_bytes(stream)
+    latents = bytearray(sent.latents)
     place = data.draw(st.integers(0, len(latents) - 1))
     latents[place] ^= data.draw(st.integers(1, 255))
     response = ask(server_url, _changed(stream, latents=bytes(latents)))
@@ -186,8 +186,8 @@ def test_damaged_latents_never_crash(server_url: str, stream: bytes, data: st.Da
 
 
 def test_a_tiny_picture(server_url: str, encoder: Encoder) -> None:
-    one = encoder.analyse(np.full((1, 1, 3), 200, np.uint8)).code(3.0).to_bytes()
-    answer = QueryResponse.model_validate_json(ask(server_url, one).content)
+    pixel = encoder.analyse(np.full((1, 1, 3), 200, np.uint8)).code(3.0).to_bytes()
+    answer = QueryResponse.model_validate_json(ask(server_url, pixel).content)
     assert (answer.image.width, answer.image.height) == (1, 1)
 
 
@@ -206,5 +206,5 @@ def test_api_document(server_url: str) -> None:
 
 def _changed(stream: bytes, **fields: Any) -> bytes:
     """The stream with other fields and a CRC that fits them."""
-    found = Bitstream.from_bytes(stream)
-    return Bitstream(**{**vars(found), **fields}).to_bytes()
+    parsed = Bitstream.from_bytes(stream)
+    return Bitstream(**{**vars(parsed), **fields}).to_bytes()

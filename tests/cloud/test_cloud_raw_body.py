@@ -26,8 +26,8 @@ def test_the_same_answer_as_of_a_form(server_url: str, stream: bytes) -> None:
 
 def test_options_stand_in_the_url(server_url: str, stream: bytes) -> None:
     body = join_body("how many cars?", [stream])
-    one = post(f"{server_url}/v1/query?max_new_tokens=1", body)
-    assert one.json()["usage"]["completion_tokens"] == 1
+    short = post(f"{server_url}/v1/query?max_new_tokens=1", body)
+    assert short.json()["usage"]["completion_tokens"] == 1
     grown = post(f"{server_url}/v1/query?stream=true&max_new_tokens=2", body)
     assert grown.headers["content-type"].startswith("text/event-stream")
     assert "event: done" in grown.text

@@ -92,13 +92,13 @@ def cluster(talkative: Path) -> Iterator[Cluster]:
             text=True,
             env={**os.environ, **settings, "RAY_TMPDIR": folder, "HOME": folder},
         )
-        found = Cluster(f"http://127.0.0.1:{port}", process)
-        reader = threading.Thread(target=found.read, daemon=True)
+        started = Cluster(f"http://127.0.0.1:{port}", process)
+        reader = threading.Thread(target=started.read, daemon=True)
         reader.start()
         try:
-            assert found.listens.wait(PATIENCE_S)
-            assert process.poll() is None, "".join(found.log[-20:])
-            yield found
+            assert started.listens.wait(PATIENCE_S)
+            assert process.poll() is None, "".join(started.log[-20:])
+            yield started
         finally:
             process.terminate()
             try:
@@ -150,9 +150,13 @@ def post(cluster: Cluster, path: str, body: bytes, **query: str) -> httpx.Respon
 
 def test_several_pictures_and_plain_ones(cluster: Cluster, streams: list[bytes]) -> None:
     two = post(cluster, "query", join_body("hm?", streams[:2]), max_new_tokens="9").json()
-    assert [image["bytes"] for image in two["images"]] == [len(one) for one in streams[:2]]
-    ids = [post(cluster, "images", one).json()["image_id"] for one in streams[:2]]
-    fields = [("prompt", "hm?"), ("max_new_tokens", "9"), *(("image_id", one) for one in ids)]
+    assert [image["bytes"] for image in two["images"]] == [len(stream) for stream in streams[:2]]
+    ids = [post(cluster, "images", stream).json()["image_id"] for stream in streams[:2]]
+    fields = [
+        ("prompt", "hm?"),
+        ("max_new_tokens", "9"),
+        *(("image_id", image_id) for image_id in ids),
+    ]
     files = [(name, (None, value)) for name, value in fields]
     kept = httpx.post(f"{cluster.url}/v1/query", files=files, timeout=PATIENCE_S).json()
     assert kept["answer"] == two["answer"]
@@ -255,8 +259,8 @@ def test_nothing_is_lost_with_a_replica(cluster: Cluster, streams: list[bytes]) 
         assert begun.wait(PATIENCE_S)
         for deployment in ("Models", "Decoders"):
             os.kill(cluster.replicas(deployment)[0], signal.SIGKILL)
-        assert [one.result().json().get("answer") for one in plain] == alone
-        assert [one.result() for one in growing] == alone
+        assert [future.result().json().get("answer") for future in plain] == alone
+        assert [future.result() for future in growing] == alone
     assert any("a replica was lost" in line for line in cluster.log)
 
 
@@ -297,7 +301,7 @@ def _below(root: int) -> list[int]:
                 )
             except OSError:
                 continue
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]
+    pids = [root]
+    for pid in pids:
+        pids += [child for child, parent in parents.items() if parent == pid]
+    return pids[1:]

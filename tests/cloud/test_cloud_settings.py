@@ -61,8 +61,8 @@ def test_an_address_that_is_taken_is_one_line() -> None:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(cli, ["serve", "--port", str(port)])
     assert (result.exit_code, result.stdout) == (2, "")
-    told = f"cloud_server: COTAM_HOST is '127.0.0.1', COTAM_PORT {port}: Address already in use"
-    assert result.stderr.startswith(told)
+    message = f"cloud_server: COTAM_HOST is '127.0.0.1', COTAM_PORT {port}: Address already in use"
+    assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
 
 

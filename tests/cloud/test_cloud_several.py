@@ -65,13 +65,13 @@ def test_each_form_gets_the_same_answer(url: str, streams: list[bytes]) -> None:
     ]
     kept = httpx.post(
         f"{url}/v1/query",
-        files=[("prompt", (None, "hm?")), *(("image_id", (None, one)) for one in ids)],
+        files=[("prompt", (None, "hm?")), *(("image_id", (None, image_id)) for image_id in ids)],
         timeout=300,
     ).json()
     content = [*map(picture, two), {"type": "text", "text": "hm?"}]
     talk = chat(url, [{"role": "user", "content": content}]).json()
     answers = {
-        *(found["answer"] for found in (short, form, kept)),
+        *(response["answer"] for response in (short, form, kept)),
         talk["choices"][0]["message"]["content"],
     }
     assert answers == {short["answer"]}
@@ -87,11 +87,11 @@ def test_a_picture_stands_with_its_turn(url: str, streams: list[bytes]) -> None:
         ]
 
     a, b, _ = streams
-    found = [
+    answers = [
         chat(url, turns(*split)).json()["choices"][0]["message"]["content"]
         for split in (([a, b], []), ([a], [b]))
     ]
-    assert found[0] != found[1]
+    assert answers[0] != answers[1]
     wrong = turns([a], [])
     wrong[1]["content"] = [picture(b), {"type": "text", "text": "no"}]
     refusal = chat(url, wrong)
@@ -100,22 +100,22 @@ def test_a_picture_stands_with_its_turn(url: str, streams: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "status", "told"),
+    ("count", "status", "message"),
     [
         (MAX_PICTURES + 1, 422, f"1 to {MAX_PICTURES} pictures"),
         (4, 413, "pixels together, over the limit of"),
     ],
 )
-def test_too_many(url: str, stream: bytes, count: int, status: int, told: str) -> None:
+def test_too_many(url: str, stream: bytes, count: int, status: int, message: str) -> None:
     content = [*([picture(stream)] * count), {"type": "text", "text": "hm?"}]
     for refusal in (ask(url, [stream] * count), chat(url, [{"role": "user", "content": content}])):
         assert refusal.status_code == status
-        assert told in refusal.text
+        assert message in refusal.text
 
 
 def test_a_damaged_one_of_several(url: str, streams: list[bytes]) -> None:
-    found = Bitstream.from_bytes(streams[1])
-    forged = Bitstream(**{**vars(found), "check": found.check ^ 1}).to_bytes()
+    parsed = Bitstream.from_bytes(streams[1])
+    forged = Bitstream(**{**vars(parsed), "check": parsed.check ^ 1}).to_bytes()
     refusal = ask(url, [streams[0], forged])
     assert (refusal.status_code, refusal.json()["code"]) == (422, "decoder_mismatch")
     cut = join_body("hm?", streams)[:-3]

@@ -47,11 +47,11 @@ def test_pieces_then_the_whole(url: str, stream: bytes) -> None:
     response = ask(url, PROMPTS[0], 12, bitstream=stream, stream="true")
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["x-request-id"]
-    found = list(events(response.iter_lines()))
-    assert [name for name, _ in found[:-1]] == ["text"] * (len(found) - 1)
-    assert len(found) > 3
-    assert "".join(str(data["text"]) for _, data in found[:-1]) == whole["answer"]
-    name, data = found[-1]
+    received = list(events(response.iter_lines()))
+    assert [name for name, _ in received[:-1]] == ["text"] * (len(received) - 1)
+    assert len(received) > 3
+    assert "".join(str(data["text"]) for _, data in received[:-1]) == whole["answer"]
+    name, data = received[-1]
     assert name == "done"
     assert QueryResponse.model_validate(data).usage.completion_tokens == 12
 
@@ -76,7 +76,7 @@ def test_requests_side_by_side_get_their_own_answers(url: str, streams: list[byt
     alone = [ask(url, prompt, 6, bitstream=bits).json()["answer"] for prompt, bits in jobs]
     with ThreadPoolExecutor(len(jobs)) as pool:
         together = pool.map(lambda job: ask(url, job[0], 6, bitstream=job[1]).json(), jobs)
-        assert [one["answer"] for one in together] == alone
+        assert [response["answer"] for response in together] == alone
     assert len(set(alone)) == len(alone)
 
 
@@ -87,10 +87,10 @@ def test_a_kept_picture_is_asked_about_without_bytes(url: str, stream: bytes) ->
     assert kept["image"]["bytes"] == len(stream)
     assert kept["expires_in_s"] > 0
     wanted = ask(url, PROMPTS[1], 6, bitstream=stream).json()
-    found = ask(url, PROMPTS[1], 6, image_id=kept["image_id"]).json()
-    assert found["answer"] == wanted["answer"]
-    assert found["image"] == wanted["image"]
-    assert found["timings_ms"]["decode"] == found["timings_ms"]["vision"] == 0
+    answered = ask(url, PROMPTS[1], 6, image_id=kept["image_id"]).json()
+    assert answered["answer"] == wanted["answer"]
+    assert answered["image"] == wanted["image"]
+    assert answered["timings_ms"]["decode"] == answered["timings_ms"]["vision"] == 0
     assert httpx.delete(f"{url}/v1/images/{kept['image_id']}").status_code == 204
     gone = ask(url, PROMPTS[1], 6, image_id=kept["image_id"])
     assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
@@ -116,14 +116,14 @@ def test_the_store_is_bounded_in_number_bytes_and_time() -> None:
         return store.put(caller, Kept(VisualInput("picture", None, size), image))
 
     def there(*ids: str) -> list[bool]:
-        found = []
-        for one in ids:
+        kept = []
+        for image_id in ids:
             try:
-                store.get("me", one)
-                found.append(True)
+                store.get("me", image_id)
+                kept.append(True)
             except NotFound:
-                found.append(False)
-        return found
+                kept.append(False)
+        return kept
 
     a, b, c = put(10), put(10), put(10)
     d = put(10)

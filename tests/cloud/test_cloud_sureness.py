@@ -48,11 +48,11 @@ def answered(engine: Engine, streams: Sequence[bytes], count: int) -> list[Answe
 def test_a_batch_is_as_sure_as_one_by_one(engine: Engine, streams: list[bytes]) -> None:
     together = answered(engine, streams, 4)
     alone = [answered(engine, [stream] * 3, 4)[i] for i, stream in enumerate(streams)]
-    for one, other in zip(together, alone, strict=True):
-        assert one.sureness == pytest.approx(other.sureness, rel=1e-3)
-        assert one.looked is not None
-        assert other.looked is not None
-        np.testing.assert_allclose(one.looked, other.looked, rtol=1e-3, atol=1e-6)
+    for answer, answer_alone in zip(together, alone, strict=True):
+        assert answer.sureness == pytest.approx(answer_alone.sureness, rel=1e-3)
+        assert answer.looked is not None
+        assert answer_alone.looked is not None
+        np.testing.assert_allclose(answer.looked, answer_alone.looked, rtol=1e-3, atol=1e-6)
 
 
 def test_where_it_looked_is_the_attention_of_the_prompts_last_token(
@@ -76,12 +76,12 @@ def test_where_it_looked_is_the_attention_of_the_prompts_last_token(
     assert work.visual is not None
     embedded[0, picture] = work.visual.content.features
     with torch.inference_mode():
-        found = eager(inputs_embeds=embedded, output_attentions=True)
-    assert len(found.attentions) == 4
-    rows = torch.stack([layer[0, :, -1] for layer in found.attentions[1:3]])
+        output = eager(inputs_embeds=embedded, output_attentions=True)
+    assert len(output.attentions) == 4
+    rows = torch.stack([layer[0, :, -1] for layer in output.attentions[1:3]])
     expected = rows.mean(dim=(0, 1))[picture].reshape(16, 16)[:11].numpy()
     np.testing.assert_allclose(work.answer.looked, expected, rtol=2e-3, atol=1e-6)
-    likeliest = found.logits[0, -1].softmax(-1).max()
+    likeliest = output.logits[0, -1].softmax(-1).max()
     assert work.answer.sureness == pytest.approx(float(likeliest), rel=1e-3)
 
 
@@ -90,21 +90,21 @@ def test_every_class_is_sure_of_something(
     kind: str, bundle: Bundle, streams: list[bytes], tmp_path: Path
 ) -> None:
     engine = Engine([bundle], str(write_model(kind, bundle.path(MLLM), tmp_path)), "cpu", 1)
-    for found, shape in zip(answered(engine, streams, 3), ((16, 16), (11, 16)), strict=False):
-        assert found.sureness is not None
-        assert 0 < found.sureness < 1
-        assert (found.looked is not None) == (kind in PLACES)
-        if found.looked is not None:
-            assert found.looked.shape == shape
-            assert found.looked.min() >= 0
+    for answer, shape in zip(answered(engine, streams, 3), ((16, 16), (11, 16)), strict=False):
+        assert answer.sureness is not None
+        assert 0 < answer.sureness < 1
+        assert (answer.looked is not None) == (kind in PLACES)
+        if answer.looked is not None:
+            assert answer.looked.shape == shape
+            assert answer.looked.min() >= 0
 
 
 def test_calibration_keeps_the_order_and_ends() -> None:
     calibration = Calibration(0.5, -1.0)
-    found = [calibration.confidence(sureness) for sureness in (0.0, 0.1, 0.5, 0.9, 1.0)]
-    assert found == sorted(found)
-    assert found[2] == pytest.approx(1 / (1 + math.exp(1)))
-    assert 0 < found[0] < found[-1] < 1
+    confidences = [calibration.confidence(sureness) for sureness in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    assert confidences == sorted(confidences)
+    assert confidences[2] == pytest.approx(1 / (1 + math.exp(1)))
+    assert 0 < confidences[0] < confidences[-1] < 1
     assert log_odds(0.5) == 0
 
 

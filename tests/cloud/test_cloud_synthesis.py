@@ -35,8 +35,8 @@ def test_in_float32_it_is_the_trained_synthesis(bundle: Bundle, shape: tuple[int
     codes = torch.randint(0, 181, (2, *shape), generator=chance)
     before = latent.clone()
     trained = load_synthesis(bundle.path(bundles.DECODER))
-    found = FastSynthesis(trained)(latent, codes)
-    torch.testing.assert_close(found, trained(latent, codes), atol=2e-5, rtol=0.0)
+    fast = FastSynthesis(trained)(latent, codes)
+    torch.testing.assert_close(fast, trained(latent, codes), atol=2e-5, rtol=0.0)
     assert torch.equal(latent, before)
 
 
@@ -55,10 +55,10 @@ def test_bfloat16_shows_the_same_picture(bundle: Bundle, encoder: Encoder, name:
     exact, quick = (Decoder(bundle, CPU, precision) for precision in ("float32", "bfloat16"))
     for quality in (1.0, 5.0, 9.0):
         read = exact.read(encoder.analyse(picture).code(quality))
-        (wanted,), (found,) = exact.restore([read]), quick.restore([read])
-        assert torch.equal(found.latent, wanted.latent)
-        assert np.abs(found.picture.astype(int) - wanted.picture).mean() < 1
-        assert _psnr(found.picture, picture) > _psnr(wanted.picture, picture) - 0.02
+        (wanted,), (rounded,) = exact.restore([read]), quick.restore([read])
+        assert torch.equal(rounded.latent, wanted.latent)
+        assert np.abs(rounded.picture.astype(int) - wanted.picture).mean() < 1
+        assert _psnr(rounded.picture, picture) > _psnr(wanted.picture, picture) - 0.02
 
 
 def test_an_adapter_in_bfloat16_gives_the_same_answers(bundle: Bundle, encoder: Encoder) -> None:
@@ -85,11 +85,11 @@ def test_an_adapter_in_bfloat16_gives_the_same_answers(bundle: Bundle, encoder: 
         engine.run(works)
         answers.append([work.answer.text if work.answer else work.error for work in works])
     assert answers[0] == answers[1]
-    wanted, found = tokens
+    wanted, rounded = tokens
     assert wanted is not None
-    assert found is not None
-    assert found.dtype == torch.float32
-    assert 0 < float((found - wanted).norm() / wanted.norm()) < 0.03
+    assert rounded is not None
+    assert rounded.dtype == torch.float32
+    assert 0 < float((rounded - wanted).norm() / wanted.norm()) < 0.03
 
 
 @pytest.mark.parametrize(
@@ -111,5 +111,5 @@ def test_the_processor_chooses(
     assert dtype_of("bfloat16", CPU) == torch.bfloat16
 
 
-def _psnr(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(-10 * np.log10(np.square(found / 255 - wanted / 255).mean()))
+def _psnr(decoded: np.ndarray, original: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square(decoded / 255 - original / 255).mean()))

@@ -55,7 +55,7 @@ def test_without_an_adapter_a_model_answers_as_it_does_elsewhere(kind: str, load
     assert len(set(wanted)) == 3
     alone = [ask(backend, [s], [p])[0] for s, p in zip(seen, PROMPTS, strict=True)]
     assert alone == together
-    assert {one.view for one in seen} == {"picture"}
+    assert {visual.view for visual in seen} == {"picture"}
 
 
 # LLaVA-OneVision's own processor takes no tiles of several pictures; here each is seen as alone.
@@ -90,8 +90,8 @@ def test_pictures_seen_together_are_seen_as_alone(kind: str, load: Load) -> None
     pictures = [as_decoded(random_picture(60, 90, seed)) for seed in range(3)]
     together = [seen.content.features for seen in tower.see(pictures)]
     alone = [tower.see([picture])[0].content.features for picture in pictures]
-    for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    for features, features_alone in zip(together, alone, strict=True):
+        torch.testing.assert_close(features, features_alone, atol=1e-5, rtol=1e-4)
     assert not torch.equal(alone[0], alone[1])
 
 
@@ -155,6 +155,6 @@ def test_a_model_without_a_known_tower_sees_therandom_picture(
 
 def ask(backend: ImageText, seen: Sequence[VisualInput], prompts: Sequence[str]) -> list[Answer]:
     """Answers of at most 8 tokens, of a batch."""
-    works = [Work(None, p, 8, visual=one) for one, p in zip(seen, prompts, strict=True)]
+    works = [Work(None, p, 8, visual=visual) for visual, p in zip(seen, prompts, strict=True)]
     backend.answer([work.request() for work in works])
     return [work.answer for work in works if work.answer]

@@ -30,10 +30,10 @@ class Collector:
 
     def until(self, kind: int) -> list[Any]:
         """The spans up to the first one of a kind."""
-        found = [self._spans.get(timeout=120)]
-        while found[-1].kind != kind:
-            found.append(self._spans.get(timeout=120))
-        return found
+        spans = [self._spans.get(timeout=120)]
+        while spans[-1].kind != kind:
+            spans.append(self._spans.get(timeout=120))
+        return spans
 
 
 @pytest.fixture
@@ -77,7 +77,10 @@ def test_a_request_and_its_steps_are_traced(
     *steps, request = collector.until(kind=2)
     assert request.name == "POST /v1/query"
     assert (request.trace_id.hex(), request.parent_span_id.hex()) == (TRACE, PARENT)
-    about = {one.key: one.value.string_value or one.value.int_value for one in request.attributes}
+    about = {
+        attribute.key: attribute.value.string_value or attribute.value.int_value
+        for attribute in request.attributes
+    }
     assert about == {
         "http.request.method": "POST",
         "http.route": "/v1/query",

@@ -132,9 +132,9 @@ def test_it_gets_the_frames_of_a_clip_as_pictures(
     body = join_body("did anyone come in?", [clip.data])
     url = serve(mllm=stub.url)
     headers = {"content-type": CLIP_TYPE}
-    found = httpx.post(f"{url}/v1/query", content=body, headers=headers, timeout=300).json()
-    assert (found["answer"], found["view"]) == ("did anyone come in?", "picture")
-    assert [image["bytes"] for image in found["images"]] == [frame.size for frame in clip.frames]
+    answered = httpx.post(f"{url}/v1/query", content=body, headers=headers, timeout=300).json()
+    assert (answered["answer"], answered["view"]) == ("did anyone come in?", "picture")
+    assert [image["bytes"] for image in answered["images"]] == [frame.size for frame in clip.frames]
     (message,) = stub.asked[-1]["messages"]
     *pictures, text = message["content"]
     assert text == {"type": "text", "text": "did anyone come in?"}
@@ -142,7 +142,9 @@ def test_it_gets_the_frames_of_a_clip_as_pictures(
     decoder, frames = Decoder(bundle, torch.device("cpu")), Clip(clip.data)
     wanted = [decoder.decode(ClipFrame(frames, index)).picture for index in range(3)]
     assert len(shown) == 3
-    assert all(np.array_equal(one, other) for one, other in zip(shown, wanted, strict=True))
+    assert all(
+        np.array_equal(picture, expected) for picture, expected in zip(shown, wanted, strict=True)
+    )
     assert not np.array_equal(shown[0], shown[2])
 
 
@@ -184,8 +186,8 @@ def test_it_gets_features_where_it_takes_them(
 
 
 def test_a_tower_that_is_none(bundle: Bundle, stub: Stub, qwen: Path, tmp_path: Path) -> None:
-    for folder, told in ((qwen, "is a qwen2_vl"), (tmp_path, "no vision tower")):
-        with pytest.raises(UsageError, match=told):
+    for folder, message in ((qwen, "is a qwen2_vl"), (tmp_path, "no vision tower")):
+        with pytest.raises(UsageError, match=message):
             Engine([bundle], stub.url, "cpu", 1, UpstreamOptions(tower=str(folder)))
 
 
@@ -278,8 +280,12 @@ def test_an_address_where_nobody_is(bundle: Bundle) -> None:
 def test_over_http(serve, stub: Stub, stream: bytes) -> None:  # type: ignore[no-untyped-def]
     url = serve(mllm=stub.url)
     form = {"bitstream": stream, "prompt": (None, "what now")}
-    found = httpx.post(f"{url}/v1/query", files=form, timeout=300).json()
-    assert (found["answer"], found["model"], found["view"]) == ("what now", "large", "picture")
+    answered = httpx.post(f"{url}/v1/query", files=form, timeout=300).json()
+    assert (answered["answer"], answered["model"], answered["view"]) == (
+        "what now",
+        "large",
+        "picture",
+    )
     stub.failures = [(400, "")]
     failed = httpx.post(f"{url}/v1/query", files=form, timeout=300)
     assert (failed.status_code, failed.json()["code"]) == (502, "upstream")

@@ -63,9 +63,9 @@ def test_a_clip_is_answered_about_as_elsewhere(kind: str, load: Load) -> None:
     for work in works:
         backend.check(work.turns(), 8)
     backend.answer([work.request() for work in works])
-    told = {"video_metadata": [metadata(TIMES)]}
+    keywords = {"video_metadata": [metadata(TIMES)]}
     wanted = [
-        loaded.reference_of_clip(long, PROMPT, 8, **told),
+        loaded.reference_of_clip(long, PROMPT, 8, **keywords),
         loaded.reference_of_clip(short, PROMPT, 8, video_metadata=[metadata(TIMES[:2])]),
         loaded.reference([picture], PROMPT, 8),
     ]
@@ -111,12 +111,12 @@ def test_tokens_are_added_to_frames_where_each_has_patches_of_its_own(
     zero = write_bundle(bundle, vision, tmp_path / "zero", 0.0)
     for each, changes in ((made, True), (zero, False)):
         tower = Tower(vision, [each])
-        mine = [replace(frame, bundle_id=each.id) for frame in frames]
-        adapted = tower.see_clip(mine, TIMES[:3])
+        own_frames = [replace(frame, bundle_id=each.id) for frame in frames]
+        adapted = tower.see_clip(own_frames, TIMES[:3])
         adapts = kind != "qwen"  # a patch of its tower holds two frames
         assert adapted.view == ("adapter" if adapts else "picture")
         assert torch.equal(adapted.content.features, plain) == (not (changes and adapts))
-        mixed = tower.see_clip([*mine[:2], frames[2]], TIMES[:3])
+        mixed = tower.see_clip([*own_frames[:2], frames[2]], TIMES[:3])
         assert mixed.view == "picture"
         assert torch.equal(mixed.content.features, plain)
     assert not vision.embeddings._forward_hooks
@@ -135,9 +135,11 @@ def test_each_frame_gets_the_tokens_of_its_own_latents(
         for seed, frame in enumerate(frames_of(3))
     ]
     other = [*frames[:2], replace(as_decoded(frames_of(3)[2], 7), bundle_id=made.id)]
-    one, two = (tower.see_clip(each, TIMES[:3]).content.features for each in (frames, other))
+    features, other_features = (
+        tower.see_clip(each, TIMES[:3]).content.features for each in (frames, other)
+    )
     # A frame is 2x2 tokens here; the last of LLaVA-OneVision's ends the clip.
-    same = (one[:12] == two[:12]).all(dim=1).tolist()
+    same = (features[:12] == other_features[:12]).all(dim=1).tolist()
     assert same == [True] * 8 + [False] * 4
 
 

@@ -10,9 +10,9 @@ from shared.errors import CotamError, Overloaded, UpstreamError
 
 def read(text: str) -> list[object]:
     reader = AnswerReader()
-    found = [reader.feed(line) for line in text.split("\n")]
+    events = [reader.feed(line) for line in text.split("\n")]
     reader.finish()
-    return [one for one in found if one is not None]
+    return [event for event in events if event is not None]
 
 
 def test_pieces_and_comments() -> None:

@@ -67,11 +67,11 @@ def test_the_real_server_asks_and_gets(
     options: Any = {"bundle": continuing_bundle, "threads": 1, "ask_back": ALWAYS}
     attempt = Attempt(photo, "how many cars?", 4)
     with EdgeClient(asking_url, **options) as client:
-        found = client.attempt(attempt).result()
+        answer = client.attempt(attempt).result()
         assert client.quality == FIRST_QUALITY
     first, second = attempt.rounds
-    assert found.need is None
-    assert found.image.bytes == first + second
+    assert answer.need is None
+    assert answer.image.bytes == first + second
     assert second > 0
     assert (attempt.coded, attempt.lost) == (None, None)
 
@@ -86,9 +86,9 @@ def test_the_command_tells_the_bytes_of_both(
     asking_url: str, continuing_bundle: Bundle, photo: Path, cli: Cli
 ) -> None:
     words = ["send", photo, "how many cars?", "-s", asking_url, "-b", continuing_bundle.root]
-    told = cli(*words, "--ask-back", "--target-confidence", "1")
-    assert told.code == 0, told.err
-    assert "bytes, then" in told.err
+    sent = cli(*words, "--ask-back", "--target-confidence", "1")
+    assert sent.code == 0, sent.err
+    assert "bytes, then" in sent.err
     record = json.loads(cli(*words, "--ask-back", "--target-confidence", "1", "--json").out)
     assert sum(record["rounds"]) == record["image"]["bytes"]
     assert "rounds" not in json.loads(cli(*words, "--json").out)

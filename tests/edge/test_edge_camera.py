@@ -141,12 +141,12 @@ def test_a_frame_that_is_not_here_is_a_conflict(
         post(url, rebased(data, base ^ 1), continues=image_id),
         post(url, rebased(data, base, height=64), continues=image_id),
     ]
-    codes = {(found.status_code, found.json()["code"]) for found in refused}
+    codes = {(response.status_code, response.json()["code"]) for response in refused}
     assert codes == {(409, "base_unknown")}
-    assert all("keyframe" in found.json()["hint"] for found in refused)
+    assert all("keyframe" in response.json()["hint"] for response in refused)
     # None of them cost the frame: it can still be gone on from, and only once.
-    found = post(url, data, continues=image_id, keep=True).json()
-    assert found["image_id"] == image_id
+    kept = post(url, data, continues=image_id, keep=True).json()
+    assert kept["image_id"] == image_id
     assert post(url, data, continues=image_id).json()["code"] == "base_unknown"
     asked = {"image_id": (None, image_id), "prompt": (None, "hm?")}
     headers = {"authorization": f"Bearer {KEYS['mine']}"}

@@ -197,8 +197,8 @@ def test_ask_many_keeps_order_and_errors(
 
     with EdgeClient(server.url, threads=1) as client:
         for concurrency in (1, 3):
-            found = client.ask_many(pictures, "?", concurrency=concurrency)
-            assert [text(result) for result in found] == wanted
+            results = client.ask_many(pictures, "?", concurrency=concurrency)
+            assert [text(result) for result in results] == wanted
 
     async def many() -> list[str]:
         async with AsyncEdgeClient(server.url, threads=1) as client:

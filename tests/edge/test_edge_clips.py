@@ -99,8 +99,8 @@ def test_times_of_a_variable_rate_are_those_of_the_frames(
 ) -> None:
     times = [0, 100, 150, 900, 4000, 4100, 30_000, 30_200]
     path = write(tmp_path / "vfr.mkv", moving[:8], times)
-    found = [round(1000 * shot.time) for shot in shots(str(path), ALL, None)]
-    assert found == times
+    taken = [round(1000 * shot.time) for shot in shots(str(path), ALL, None)]
+    assert taken == times
     spread = [round(1000 * shot.time) for shot in shots(str(path), Pick(3), None)]
     assert spread[0] == 0
     assert spread[-1] >= 30_000
@@ -110,10 +110,10 @@ def test_far_apart_frames_are_sought_not_read(tmp_path: Path, moving: np.ndarray
     """Ten hours with a frame a minute: eight of them."""
     times = [60_000 * n for n in range(600)]
     path = write(tmp_path / "day.mkv", [moving[n % 12] for n in range(600)], times)
-    found = [shot.time for shot in shots(str(path), Pick(8), 64)]
-    assert len(found) == 8
-    assert found[0] == 0.0
-    assert found[-1] >= 35_000
+    taken = [shot.time for shot in shots(str(path), Pick(8), 64)]
+    assert len(taken) == 8
+    assert taken[0] == 0.0
+    assert taken[-1] >= 35_000
     with pytest.raises(UsageError, match=f"limit of {MOST_FRAMES}"):
         list(shots(str(path), Pick(None, 30.0), 64))
 
@@ -127,9 +127,9 @@ def test_rotation_is_applied(clip: Path, tmp_path: Path) -> None:
     turned = tmp_path / "turned.mp4"
     turned.write_bytes(data)
     straight = next(shots(str(clip), Pick(1), None)).picture
-    found = next(shots(str(turned), Pick(1), None)).picture
-    assert found.shape == (128, 96, 3)
-    assert np.array_equal(found, np.rot90(straight, -1))
+    rotated = next(shots(str(turned), Pick(1), None)).picture
+    assert rotated.shape == (128, 96, 3)
+    assert np.array_equal(rotated, np.rot90(straight, -1))
 
 
 def test_what_is_no_clip_ends_in_one_clear_line(clip: Path, tmp_path: Path, cli: Any) -> None:
@@ -222,8 +222,8 @@ def test_a_clip_without_frames_and_one_that_breaks_off(
     broken.write_bytes(whole[: len(whole) // 2])
     done = cli("encode", broken, "--frames", "all")
     assert done.code == 0
-    (told,) = caplog.messages
-    assert told == f"{broken}: the last frame that can be decoded is that at 1.0 s of 3.0 s"
+    (message,) = caplog.messages
+    assert message == f"{broken}: the last frame that can be decoded is that at 1.0 s of 3.0 s"
     assert cli("encode", broken, "-o", tmp_path / "one.cotamf", "--frames", "1").code == 0
     assert len(caplog.messages) == 1
 
@@ -239,8 +239,8 @@ def test_other_forms_of_pixels_are_read(form: str, moving: np.ndarray, tmp_path:
     (shot,) = shots(str(path), ALL, None)
     shades = moving[0].astype(int)
     wanted = shades @ [0.299, 0.587, 0.114] if form == "gray" else shades
-    found = shot.picture[..., 0] if form == "gray" else shot.picture
-    assert np.abs(found - wanted).mean() < 4
+    shown = shot.picture[..., 0] if form == "gray" else shot.picture
+    assert np.abs(shown - wanted).mean() < 4
 
 
 def test_a_folder_of_frames_is_a_clip(

@@ -220,11 +220,11 @@ def test_one_hot_pixel_does_not_make_a_picture_black() -> None:
     picture = load(Image.fromarray(values))
     spoilt = values.copy()
     spoilt[50, 50], spoilt[60, 60], spoilt[70, 70] = 3.4e38, -3.4e38, NAN
-    found = load(saved(Image.fromarray(spoilt), "TIFF"))
-    assert found[50, 50, 0] == 255
-    assert found[60, 60, 0] == found[70, 70, 0] == 0
+    loaded = load(saved(Image.fromarray(spoilt), "TIFF"))
+    assert loaded[50, 50, 0] == 255
+    assert loaded[60, 60, 0] == loaded[70, 70, 0] == 0
     same = np.isfinite(spoilt) & (np.abs(spoilt) < 2)
-    assert np.array_equal(found[same], picture[same])
+    assert np.array_equal(loaded[same], picture[same])
 
 
 def tiff(values: np.ndarray, tags: dict[int, int | bytes]) -> bytes:

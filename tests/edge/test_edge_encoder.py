@@ -171,12 +171,12 @@ def test_shrunk_sizes_are_rounded_up(factor: float, size: tuple[int, int], draw:
 
 
 @pytest.mark.parametrize(
-    ("length", "found"),
+    ("length", "corners"),
     [(100, [0]), (256, [0]), (257, [0, 16]), (600, [0, 176, 352]), (768, [0, 256, 512])],
 )
-def test_tile_starts_cover_evenly(length: int, found: list[int]) -> None:
-    assert starts(length, 256, 16) == found
-    assert found[-1] + 256 >= length
+def test_tile_starts_cover_evenly(length: int, corners: list[int]) -> None:
+    assert starts(length, 256, 16) == corners
+    assert corners[-1] + 256 >= length
 
 
 def test_tiles_of_the_transform_leave_no_seams(encoder: Encoder, draw: Draw) -> None:
@@ -296,8 +296,8 @@ def test_another_process_decodes_to_identical_symbols(
         text=True,
         check=True,
     )
-    found = [int(line) for line in done.stdout.split()]
-    assert found == [zlib.crc32(symbols(stream, model).tobytes()) for stream in streams]
+    checksums = [int(line) for line in done.stdout.split()]
+    assert checksums == [zlib.crc32(symbols(stream, model).tobytes()) for stream in streams]
 
 
 def test_two_threads_of_the_transform_make_streams_that_decode(bundle: Bundle, draw: Draw) -> None:
@@ -355,11 +355,11 @@ def test_each_byte_changed_under_a_right_crc(bundle: Bundle, victim: Bitstream) 
             changed[at] ^= int(chance.integers(1, 256))
             forged = bytes(changed) + zlib.crc32(changed).to_bytes(4, "little")
             try:
-                found = decode(forged, bundle, model, limits)
+                decoded = decode(forged, bundle, model, limits)
             except (StreamError, BundleError) as error:
                 seen.add(type(error))
             else:
-                assert (found.width, found.height) == (victim.width, victim.height)
+                assert (decoded.width, decoded.height) == (victim.width, victim.height)
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()

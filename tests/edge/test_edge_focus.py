@@ -67,8 +67,8 @@ def test_what_a_question_names() -> None:
     assert focus.things("wo ist das Auto? \u00e9\u4e2d") == focus.things("") == []
     shown = np.zeros((len(KNOWN), 2, 2), np.float32)
     shown[car], shown[red, 0], shown[dog, 1, 1] = 0.6, 0.3, 0.9
-    found = relevance(shown, [(red, car), (dog,)])
-    assert found == pytest.approx(np.array([[0.3, 0.3], [0.0, 0.9]]))
+    relevances = relevance(shown, [(red, car), (dog,)])
+    assert relevances == pytest.approx(np.array([[0.3, 0.3], [0.0, 0.9]]))
 
 
 def test_other_important_cells_get_fewer_bits() -> None:
@@ -84,7 +84,7 @@ def test_other_important_cells_get_fewer_bits() -> None:
 def test_streams_with_and_without_a_question(taught: Bundle, scene: Scene) -> None:
     plain = PictureCoder(embedded()).encode(scene.picture)
     coder = PictureCoder(taught, focus=True)
-    named = next(one.kind for one in scene.objects)
+    named = next(thing.kind for thing in scene.objects)
     for same in ("", "qu'est-ce que c'est?", "what is the weather tomorrow?"):
         assert coder.encode(scene.picture, question=same) == plain
     assert PictureCoder(taught).encode(scene.picture, question=f"where is the {named}?") == plain

@@ -67,8 +67,8 @@ def test_bands_of_a_tall_picture_leave_no_seams(mode: str, draw: Draw) -> None:
         image = Image.fromarray(draw(20, 600)).convert(mode)
     form = "TIFF" if mode == "CMYK" else "PNG"
     parts = [image.crop((0, top, 20, top + 100)) for top in range(0, 600, 100)]
-    found = [load(saved(part, form, **options)) for part in parts]
-    assert np.array_equal(load(saved(image, form, **options)), np.concatenate(found))
+    loaded = [load(saved(part, form, **options)) for part in parts]
+    assert np.array_equal(load(saved(image, form, **options)), np.concatenate(loaded))
 
 
 def test_a_large_picture_is_whole_once(draw: Draw) -> None:
@@ -147,15 +147,15 @@ def test_heic(draw: Draw) -> None:
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
     picture = draw(64, 48)
-    found = load(saved(Image.fromarray(picture), "HEIF")).astype(int)
-    assert np.abs(found - picture).mean() < 10
+    loaded = load(saved(Image.fromarray(picture), "HEIF")).astype(int)
+    assert np.abs(loaded - picture).mean() < 10
 
 
 def test_jpeg_xl(draw: Draw) -> None:
     pytest.importorskip("pillow_jxl")
     picture = draw(64, 48)
-    found = load(saved(Image.fromarray(picture), "JXL")).astype(int)
-    assert np.abs(found - picture).mean() < 10
+    loaded = load(saved(Image.fromarray(picture), "JXL")).astype(int)
+    assert np.abs(loaded - picture).mean() < 10
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_a_missing_reader_is_named(
 @pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF", "TIFF", "BMP"])
 def test_formats(form: str, draw: Draw) -> None:
     picture = draw(64, 48)
-    found = load(saved(Image.fromarray(picture), form)).astype(int)
-    assert np.abs(found - picture).mean() < 8
+    loaded = load(saved(Image.fromarray(picture), form)).astype(int)
+    assert np.abs(loaded - picture).mean() < 8
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
@@ -241,11 +241,11 @@ def test_damage_is_an_error_of_ours_or_a_picture(form: str, draw: Draw) -> None:
         for at in chance.integers(0, len(data), int(chance.integers(1, 6))):
             changed[at] = chance.integers(256)
         try:
-            found = load(bytes(changed))
+            loaded = load(bytes(changed))
         except PictureError:
             continue
-        assert found.dtype == np.uint8
-        assert found.shape[2] == 3
+        assert loaded.dtype == np.uint8
+        assert loaded.shape[2] == 3
 
 
 def test_broken_metadata_does_not_matter(draw: Draw) -> None:

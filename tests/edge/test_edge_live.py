@@ -24,11 +24,11 @@ Cli = Callable[..., Any]
 def test_ask(server_url: str, photo: Path, bundle: Bundle) -> None:
     with EdgeClient(server_url, threads=1) as client:
         size = len(client.encode(photo).to_bytes())
-        found = client.ask(photo, "how many cars?", max_new_tokens=4)
-    assert (found.image.width, found.image.height, found.image.bytes) == (256, 160, size)
-    assert found.image.codec == bundle.codec_id.hex()
-    assert found.usage.completion_tokens <= 4
-    assert found.view == "adapter"
+        answer = client.ask(photo, "how many cars?", max_new_tokens=4)
+    assert (answer.image.width, answer.image.height, answer.image.bytes) == (256, 160, size)
+    assert answer.image.codec == bundle.codec_id.hex()
+    assert answer.usage.completion_tokens <= 4
+    assert answer.view == "adapter"
 
 
 def test_ask_in_an_event_loop(server_url: str, photo: Path) -> None:

@@ -60,12 +60,12 @@ def test_large_pictures_are_shown_as_they_are(
 def test_tints() -> None:
     grey = np.full((60, 60, 3), 100, np.uint8)
     sides = np.array([[0, 1, 0], [-1, 0.5, 0], [0, 0, 0]], np.float32)
-    found = overlay.tinted(grey, sides, 20)
-    assert (found[5, 5] == 100).all()
+    tinted = overlay.tinted(grey, sides, 20)
+    assert (tinted[5, 5] == 100).all()
     for at, tint, share in (((10, 30), MORE, 1.0), ((30, 10), FEWER, 1.0), ((30, 30), MORE, 0.5)):
         wanted = [100 + OPACITY * share * (value - 100) for value in tint]
-        assert found[at].tolist() == pytest.approx(wanted, abs=1)
-    assert found[10, 20].tolist() == list(MORE)  # the line around it
+        assert tinted[at].tolist() == pytest.approx(wanted, abs=1)
+    assert tinted[10, 20].tolist() == list(MORE)  # the line around it
 
 
 @pytest.mark.parametrize(

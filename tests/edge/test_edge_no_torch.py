@@ -51,13 +51,13 @@ def test_send_without_torch(photo: Path, server: Any) -> None:
 
 
 def test_coding_without_constriction_is_the_same(photo: Path, tmp_path: Path) -> None:
-    found = []
+    streams = []
     for name, refused in (("with", SERVICE), ("without", f"{SERVICE}, constriction")):
         stream = tmp_path / f"{name}.cotam"
         coded = run(REFUSING % refused, "encode", photo, "-o", stream, "--quality", "4")
         assert coded.returncode == 0, coded.stderr
-        found.append(stream.read_bytes())
-    assert found[0] == found[1]
+        streams.append(stream.read_bytes())
+    assert streams[0] == streams[1]
     seen = run(
         REFUSING % f"{SERVICE}, constriction", "inspect", tmp_path / "with.cotam", "--verify"
     )

@@ -17,14 +17,14 @@ from shared.libraries import import_onnxruntime
 def test_print_gets_the_bits(encoder: Encoder, side: int) -> None:
     """Where the tower does not know a page, its cells of print are told from the latent."""
     page = render_page("test", 5, Fonts.pinned(), Backgrounds.builtin(), (side, side))
-    found = encoder.analyse(page.picture).level_map
-    assert found is not None
-    assert (found.cell, found.levels) == (16, 2)
-    wanted = np.zeros(found.values.shape, bool)
+    level_map = encoder.analyse(page.picture).level_map
+    assert level_map is not None
+    assert (level_map.cell, level_map.levels) == (16, 2)
+    wanted = np.zeros(level_map.values.shape, bool)
     for line in page.lines:
         left, top, right, bottom = (int(edge) // 16 for edge in line.box)
         wanted[top : bottom + 1, left : right + 1] = True
-    of_print, of_ground = found.values[wanted], found.values[~wanted]
+    of_print, of_ground = level_map.values[wanted], level_map.values[~wanted]
     assert of_print.mean() > 0.75
     assert of_ground.mean() < 0.1
     assert encoder.analyse(page.picture, guidance=False).level_map is None

@@ -101,7 +101,7 @@ def test_several_requests_are_coded_at_a_time(
     with proxied(upstream.url) as (http, lines), ThreadPoolExecutor(2) as pool:
         body = asked(photo)
         sent = [pool.submit(http.post, CHAT, json=body) for _ in range(2)]
-        assert all(one.result().is_success for one in sent)
+        assert all(future.result().is_success for future in sent)
         saved = http.get("/metrics").text
     (_, _, first), (_, _, second) = upstream.seen
     assert first == second
@@ -152,8 +152,8 @@ def stream_in(body: bytes) -> Bitstream:
 def test_pictures_have_the_resolution_that_the_server_asks_for(
     upstream: Upstream, photo: Path
 ) -> None:
-    told = {"id": "mine", "view": "adapter", "bundles": [], "resolution": 192}
-    upstream.pages["/v1/models"] = json.dumps({"data": [told]}).encode()
+    model = {"id": "mine", "view": "adapter", "bundles": [], "resolution": 192}
+    upstream.pages["/v1/models"] = json.dumps({"data": [model]}).encode()
     with proxied(upstream.url) as (http, _):
         widths = [stream_in(http.post(CHAT, json=asked(photo)).content).width]
         upstream.pages = {}

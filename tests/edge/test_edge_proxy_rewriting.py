@@ -31,8 +31,8 @@ def test_without_a_picture_to_code_the_bytes_stay() -> None:
     odd = [{"messages": 3}, {"messages": [1, {"content": [2, {"type": "image_url"}]}]}]
     for value in ({"messages": []}, {"messages": [{"role": "user", "content": "x"}]}, kept, *odd):
         body = json.dumps(value, indent=3).encode()
-        found = rewrite(body, code)
-        assert (found.body, found.received, found.pictures) == (body, len(body), 0)
+        rewritten = rewrite(body, code)
+        assert (rewritten.body, rewritten.received, rewritten.pictures) == (body, len(body), 0)
 
 
 def test_pictures_become_streams_and_all_else_stays() -> None:
@@ -41,7 +41,7 @@ def test_pictures_become_streams_and_all_else_stays() -> None:
     body["messages"][0]["content"][0]["image_url"]["detail"] = "low"
     body["messages"] += [{"role": "assistant", "content": None, "tool_calls": [1]}]
     body["messages"] += [{"content": [{"type": "image_url", "image_url": as_url(b"4")}]}]
-    found = rewrite(json.dumps(body).encode(), code)
+    rewritten = rewrite(json.dumps(body).encode(), code)
     wanted = json.loads(json.dumps(body))
     parts = wanted["messages"][0]["content"]
     parts[0]["image_url"]["url"] = STREAM_URL + base64.b64encode(b"<one>").decode()
@@ -49,9 +49,9 @@ def test_pictures_become_streams_and_all_else_stays() -> None:
     wanted["messages"][2]["content"][0]["image_url"] = (
         STREAM_URL + base64.b64encode(b"<4>").decode()
     )
-    assert json.loads(found.body) == wanted
-    assert list(json.loads(found.body)) == list(wanted)
-    assert (found.pictures, found.picture_bytes, found.stream_bytes) == (3, 9, 15)
+    assert json.loads(rewritten.body) == wanted
+    assert list(json.loads(rewritten.body)) == list(wanted)
+    assert (rewritten.pictures, rewritten.picture_bytes, rewritten.stream_bytes) == (3, 9, 15)
 
 
 @pytest.mark.parametrize(

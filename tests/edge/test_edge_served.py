@@ -50,8 +50,8 @@ def model(server: Any) -> Callable[[int], None]:
     """Sets what the small server says is worth sending."""
 
     def says(resolution: int) -> None:
-        told = {"id": "tiny", "view": "adapter", "bundles": [], "resolution": resolution}
-        server.pages["/v1/models"] = json.dumps({"data": [told]}).encode()
+        model = {"id": "tiny", "view": "adapter", "bundles": [], "resolution": resolution}
+        server.pages["/v1/models"] = json.dumps({"data": [model]}).encode()
 
     return says
 

@@ -51,8 +51,8 @@ def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     assert spool.entries() == []
     asked = [question(name) for name in "cab"]
-    for one in asked:
-        spool.add(one, "p.png", now=5.0)
+    for query in asked:
+        spool.add(query, "p.png", now=5.0)
     jobs = [Spool(spool.root).read(entry) for entry in Spool(spool.root).entries()]
     assert [job.query for job in jobs] == asked
     assert {(job.picture, job.created) for job in jobs} == {("p.png", 5.0)}

@@ -54,7 +54,7 @@ def test_streams_are_told_and_kept(cli: Any, server: Any, pair: list[Path], tmp_
     assert record["pictures"] == [str(path) for path in pair]
     streams = [(kept / f"{path.stem}.cotam").read_bytes() for path in pair]
     assert server.seen[0].streams == streams
-    assert [stream["bytes"] for stream in record["streams"]] == [len(one) for one in streams]
+    assert [stream["bytes"] for stream in record["streams"]] == [len(coded) for coded in streams]
 
 
 def test_what_cannot_be_sent_waits_whole(cli: Any, server: Any, pair: list[Path]) -> None:
@@ -70,13 +70,13 @@ def test_what_cannot_be_sent_waits_whole(cli: Any, server: Any, pair: list[Path]
 
 def test_together_is_refused(cli: Any, pair: list[Path], tmp_path: Path) -> None:
     many = [tmp_path / f"{number}.png" for number in range(MAX_PICTURES + 1)]
-    for arguments, told in (
+    for arguments, message in (
         ((*many, "which?"), f"1 to {MAX_PICTURES} pictures, not {MAX_PICTURES + 1}"),
         ((pair[0], "which?", "--watch", tmp_path), "--together with --watch"),
     ):
         refused = cli("send", *arguments, "--together")
         assert refused.code == 2
-        assert told in refused.err
+        assert message in refused.err
 
 
 @pytest.fixture
@@ -129,12 +129,12 @@ def test_a_url_is_a_picture(
 def test_urls_that_are_refused(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url, pages, _ = web
     pages |= {"/loop": "/loop", "/file": "file:///etc/passwd", "/large": b"x" * 100}
-    for path, told in (
+    for path, message in (
         ("/none", "answered 404"),
         ("/loop", "sent on more than 5 times"),
         ("/file", "cannot be fetched"),
     ):
-        with pytest.raises(PictureUnreadable, match=told):
+        with pytest.raises(PictureUnreadable, match=message):
             download(url + path)
     with pytest.raises(PictureUnreadable, match="cannot be fetched"):
         download("http://127.0.0.1:9/picture.png")

@@ -54,14 +54,14 @@ def test_headers_are_those_that_travel() -> None:
 
 def test_the_cheapest_that_reaches_the_aim_is_chosen() -> None:
     again = {"0": [100, 1, 0.8]}
-    told = {
+    values = {
         CHEAP: [value(200, [0, 1], [0.5, 0.99], again)],
         FINE: [value(300, [1, 1], [0.5, 0.99], again)],
     }
-    assert choose(told, 0.5) == (CHEAP, 0.0)
-    assert choose(told, 0.9) == (FINE, 0.0)  # a second request costs more than 100 bytes
-    del told[FINE]
-    plan, threshold = choose(told, 0.9)
+    assert choose(values, 0.5) == (CHEAP, 0.0)
+    assert choose(values, 0.9) == (FINE, 0.0)  # a second request costs more than 100 bytes
+    del values[FINE]
+    plan, threshold = choose(values, 0.9)
     assert plan == CHEAP
     assert threshold > 0.5
 

@@ -41,8 +41,8 @@ def test_the_mosaic_is_always_the_same_picture() -> None:
 
 def test_the_first_turn_only_warms_up() -> None:
     times = iter([100.0, 3.0, 1.0, 2.0])
-    found = take_turns({"a": lambda: {"encode": next(times)}}, 3)
-    assert found == {"a": {"encode": 2.0}}
+    medians = take_turns({"a": lambda: {"encode": next(times)}}, 3)
+    assert medians == {"a": {"encode": 2.0}}
 
 
 def test_every_stage_of_ours_is_timed(bundle: Bundle) -> None:
@@ -82,7 +82,7 @@ def test_the_copy_that_is_installed_holds_what_the_build_needs(tmp_path: Path) -
 
 def test_the_bare_install_is_reported_with_what_each_part_is_for(tmp_path: Path) -> None:
     ran = bench_edge.run(bench_edge.ROOT, Path(sys.executable), "-c", bench_edge.CODERS, "1000")
-    found = {
+    measured = {
         "megabytes": 160.5,
         "sizes": {"numpy": 71.4, "Pygments": 8.6, "h11": 0.2, "idna": 0.5},
         "versions": {"numpy": "2.4.6", "Pygments": "2.21.0", "h11": "0.16.0", "idna": "3.20"},
@@ -93,7 +93,7 @@ def test_the_bare_install_is_reported_with_what_each_part_is_for(tmp_path: Path)
         "load": 0.5,
         "cores": 2,
     }
-    text = bench_edge.report(found, "`bench --edge`")
+    text = bench_edge.report(measured, "`bench --edge`")
     assert "| numpy 2.4.6 | 71.4 |" in text
     assert "| 2 others | 0.7 |" in text
     assert "0.31 s (0.30 s of the processor)" in text

@@ -133,7 +133,7 @@ def test_metrics(
 
 
 def test_half_the_bytes_at_equal_score_is_minus_a_half(questions: Path) -> None:
-    one = read_set(f"pope={questions}", None)
+    question_set = read_set(f"pope={questions}", None)
     conditions = [Condition(name, quality) for name in ("full", "JPEG") for quality in (1.0, 2.0)]
 
     def answers(item: Any, condition: Condition) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def test_half_the_bytes_at_equal_score_is_minus_a_half(questions: Path) -> None:
             for i, question in enumerate(item.questions)
         ]
 
-    values = [[answers(item, condition) for condition in conditions] for item in one.items]
-    found = scores_of(one, conditions, values)
-    changes = equal_score(found["JPEG"], found["full"], resamples(PICTURES, 20))
+    values = [[answers(item, condition) for condition in conditions] for item in question_set.items]
+    scores = scores_of(question_set, conditions, values)
+    changes = equal_score(scores["JPEG"], scores["full"], resamples(PICTURES, 20))
     np.testing.assert_allclose(changes, -0.5)

@@ -17,10 +17,10 @@ from evaluation.stats.calibration import fit_scaling, reliability
 def test_the_error_is_the_mean_distance_of_confidence_and_right() -> None:
     confidence = np.array([0.1, 0.1, 0.9, 0.9])
     right = np.array([False, True, True, True])
-    found = reliability(confidence, right)
-    assert found.count.tolist() == [2, 2]
-    assert found.right.tolist() == [0.5, 1.0]
-    assert found.error == pytest.approx((0.4 + 0.1) / 2)
+    curve = reliability(confidence, right)
+    assert curve.count.tolist() == [2, 2]
+    assert curve.right.tolist() == [0.5, 1.0]
+    assert curve.error == pytest.approx((0.4 + 0.1) / 2)
     assert reliability(np.array([1.0]), np.array([True])).error == 0
 
 

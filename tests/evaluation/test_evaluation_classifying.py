@@ -179,8 +179,8 @@ def test_several_classifiers_are_told_apart(
 
     monkeypatch.setattr(CotamCodec, "send", counted)
     both = [onnx_file(tmp_path / "one.onnx"), tflite_file(tmp_path / "other.tflite")]
-    told = {"classifier": both, "results": tmp_path / "runs", "report": tmp_path / "results.md"}
-    classifying.main(argparse.Namespace(**{**vars(run), **told, "mapped_qualities": []}))
+    options = {"classifier": both, "results": tmp_path / "runs", "report": tmp_path / "results.md"}
+    classifying.main(argparse.Namespace(**{**vars(run), **options, "mapped_qualities": []}))
     written = (tmp_path / "results.md").read_text()
     assert "`one.onnx` (SHA-256" in written
     assert "`other.tflite` (SHA-256" in written
@@ -203,16 +203,16 @@ def test_sure_pictures_are_listed_before_anything_is_coded_and_told_apart(
     run: argparse.Namespace, tmp_path: Path
 ) -> None:
     names = tmp_path / "sure.txt"
-    told = {**vars(run), "results": tmp_path / "runs", "report": tmp_path / "results.md"}
-    classifying.main(argparse.Namespace(**{**told, "write_sure": names}))
+    options = {**vars(run), "results": tmp_path / "runs", "report": tmp_path / "results.md"}
+    classifying.main(argparse.Namespace(**{**options, "write_sure": names}))
     assert not (tmp_path / "runs").exists()
     assert set(names.read_text().split()) <= {"0.png", "1.png"}
     names.write_text("1.png\n")
-    classifying.main(argparse.Namespace(**{**told, "sure": names}))
+    classifying.main(argparse.Namespace(**{**options, "sure": names}))
     assert "the 1 pictures that `sure.txt` names" in (tmp_path / "results.md").read_text()
     names.write_text("other.png\n")
     with pytest.raises(UsageError, match="names none of the pictures"):
-        classifying.main(argparse.Namespace(**{**told, "sure": names}))
+        classifying.main(argparse.Namespace(**{**options, "sure": names}))
 
 
 def test_half_the_bytes_at_the_same_score_are_half_the_bits() -> None:

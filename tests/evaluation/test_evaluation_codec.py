@@ -75,9 +75,9 @@ def test_more_quality_is_more_bytes_and_less_error(
     records = Records(tmp_path / "codec.jsonl")
     points = codec.measure(CotamCodec(bundle), pictures, [0.0, 4.0, 8.0], False, records)
     assert set(points) == {"ours", "JPEG", "WebP", "AVIF"}
-    found = codec.curve(points, "ours", "psnr")
-    assert (np.diff(found.rates) > 0).all()
-    assert (np.diff(found.qualities) > 0).all()
+    curve = codec.curve(points, "ours", "psnr")
+    assert (np.diff(curve.rates) > 0).all()
+    assert (np.diff(curve.qualities) > 0).all()
 
 
 def test_a_folder_of_odd_pictures_is_measured_as_far_as_it_can_be(
@@ -98,8 +98,8 @@ def test_a_folder_of_odd_pictures_is_measured_as_far_as_it_can_be(
     assert "(left out, because they cannot be read: broken.png, half.png)" in written
     assert "4 of 5 pictures have fewer and count for PSNR alone" in written
     assert "nan" not in written
-    told = capsys.readouterr().err
-    assert told.count("left out:") == 2
+    errors = capsys.readouterr().err
+    assert errors.count("left out:") == 2
     rows = [json.loads(line) for line in (tmp_path / "runs/codec.jsonl").read_text().splitlines()]
     assert {row["key"]["picture"] for row in rows if row["value"]["ms_ssim"]} == {"whole.png"}
 

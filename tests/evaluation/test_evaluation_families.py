@@ -39,7 +39,7 @@ def test_a_question_is_in_its_columns() -> None:
 
 def test_the_part_is_what_was_drawn_of_a_kind() -> None:
     """Each scene has a kind of which there are 1 to 4, and all of that kind are counted."""
-    found = 0
+    of_a_kind = 0
     for index in range(30):
         scene = render("test", index, Backgrounds())
         kinds = Counter(PLURALS[thing.kind] for thing in scene.objects)
@@ -48,8 +48,8 @@ def test_the_part_is_what_was_drawn_of_a_kind() -> None:
             if OF_A_KIND in posed.columns:
                 (kind,) = kinds.keys() & set(question.prompt.strip("?").split())
                 assert question.answer == str(kinds[kind])
-                found += 1
-    assert found >= 30
+                of_a_kind += 1
+    assert of_a_kind >= 30
 
 
 def test_blind_scores_count_yes_and_no_apart() -> None:

@@ -41,12 +41,12 @@ def test_a_seed_is_always_the_same_damage(streams: list[bytes]) -> None:
 def test_a_batch_reaches_all_of_the_reader_and_nothing_fails(
     model: EntropyModel, streams: list[bytes]
 ) -> None:
-    found = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
-    assert found["failures"] == []
-    assert sum(found["ends"].values()) == fuzz.BATCH
-    assert found["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
+    outcome = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
+    assert outcome["failures"] == []
+    assert sum(outcome["ends"].values()) == fuzz.BATCH
+    assert outcome["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
     wanted = ("truncated", "corrupt", "malformed", "foreign", "version", "too_large")
-    assert {f"stream_{end}" for end in wanted} <= set(found["ends"])
+    assert {f"stream_{end}" for end in wanted} <= set(outcome["ends"])
 
 
 def test_what_a_reader_must_not_raise_is_a_failure(
@@ -56,8 +56,8 @@ def test_what_a_reader_must_not_raise_is_a_failure(
         raise IndexError("out of it")
 
     monkeypatch.setattr(model, "decode", broken)
-    found = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
-    assert found["failures"][0].startswith("IndexError: out of it: 0: c754")
+    outcome = fuzz.batch(fuzz.Streams(model, streams), seed=1, number=0)
+    assert outcome["failures"][0].startswith("IndexError: out of it: 0: c754")
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,15 @@ def test_the_enhancements_to_damage_are_good(enhancements: fuzz.Enhancements) ->
 def test_damaged_enhancements_end_in_every_error_and_nothing_fails(
     enhancements: fuzz.Enhancements,
 ) -> None:
-    found = fuzz.batch(enhancements, seed=1, number=0)
-    assert found["failures"] == []
-    assert found == fuzz.batch(enhancements, seed=1, number=0) | {
-        name: found[name] for name in ("slowest", "peak_mb")
+    outcome = fuzz.batch(enhancements, seed=1, number=0)
+    assert outcome["failures"] == []
+    assert outcome == fuzz.batch(enhancements, seed=1, number=0) | {
+        name: outcome[name] for name in ("slowest", "peak_mb")
     }
-    assert found["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
+    assert outcome["ends"]["decoder_mismatch"] > fuzz.BATCH / 10
     wanted = ("cells", "coarse", "foreign")
-    assert {f"enhancement_{end}" for end in wanted} <= set(found["ends"])
-    assert {f"stream_{end}" for end in ("truncated", "corrupt", "foreign")} <= set(found["ends"])
+    assert {f"enhancement_{end}" for end in wanted} <= set(outcome["ends"])
+    assert {f"stream_{end}" for end in ("truncated", "corrupt", "foreign")} <= set(outcome["ends"])
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_damaged_clips_end_as_documented_and_nothing_fails(
     clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz, "BATCH", 150)
-    found = fuzz.batch(clips, seed=1, number=0)
-    assert found["failures"] == []
+    outcome = fuzz.batch(clips, seed=1, number=0)
+    assert outcome["failures"] == []
     assert {"decoded", "some lost", "decoder_mismatch", "stream_malformed", "base_unknown"} <= set(
-        found["ends"]
+        outcome["ends"]
     )

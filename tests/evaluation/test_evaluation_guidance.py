@@ -48,25 +48,25 @@ def test_the_towers_first_layers_are_what_the_edge_runs(
     attention = attention_of(tower, scene.picture)
     assert attention.shape == (tower.layers, 16, 16)
     importance, _ = CotamCodec(bundle).encoder.guide(scene.picture)
-    cells, found_cells = (pool(each, (8, 8)) for each in (attention[:3].mean(axis=0), importance))
+    cells, edge_cells = (pool(each, (8, 8)) for each in (attention[:3].mean(axis=0), importance))
     # The graph of the edge has 8 bits.
-    assert cells == pytest.approx(found_cells, abs=4e-2 * found_cells.max())
+    assert cells == pytest.approx(edge_cells, abs=4e-2 * edge_cells.max())
     usual = guidance.usual_of(bundle)
-    found = CotamCodec(bundle).analyse(scene.picture, True).level_map
-    assert found is not None
-    assert (usual.level_map(attention, scene.picture).values == found.values).mean() > 0.9
+    level_map = CotamCodec(bundle).analyse(scene.picture, True).level_map
+    assert level_map is not None
+    assert (usual.level_map(attention, scene.picture).values == level_map.values).mean() > 0.9
 
 
 def test_each_setting_makes_the_map_that_it_names(scene: Scene) -> None:
     attention = np.random.default_rng(0).gamma(0.1, size=(6, 16, 16)).astype(np.float32)
     for guiding in (Guiding(), Guiding(cell=16, levels=5, step=10), Guiding(layers=(6,))):
-        found = guiding.level_map(attention, scene.picture)
-        assert (found.cell, found.levels, found.step) == (
+        level_map = guiding.level_map(attention, scene.picture)
+        assert (level_map.cell, level_map.levels, level_map.step) == (
             guiding.cell,
             guiding.levels,
             guiding.step,
         )
-        assert found.values.shape == (256 // guiding.cell,) * 2
+        assert level_map.values.shape == (256 // guiding.cell,) * 2
     three, two = (
         Guiding((1,), 16, levels, k).level_map(attention, scene.picture).values
         for levels, k in ((3, 0.75), (2, 0.0))

@@ -52,7 +52,7 @@ def test_what_is_missing_is_named(results: Results) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "words"),
     [
         ("-54.0 % (-62 to -44)", "-54.0 % (-62 to -44)"),
         ("+4.1 % (-26 to +23)", "+4.1 % (-26 to +23), not significant"),
@@ -61,8 +61,8 @@ def test_what_is_missing_is_named(results: Results) -> None:
         ("none", "none"),
     ],
 )
-def test_a_change_that_may_be_nothing_is_called_so(cell: str, told: str) -> None:
-    assert change(cell) == told
+def test_a_change_that_may_be_nothing_is_called_so(cell: str, words: str) -> None:
+    assert change(cell) == words
 
 
 def test_results_and_readme_have_the_lines_of_today() -> None:

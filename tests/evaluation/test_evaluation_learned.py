@@ -45,9 +45,9 @@ def put(hub: Path, quality: int) -> None:
 
 
 def test_models_are_found_by_name() -> None:
-    found = find_learned("bmshj2018_factorized, mbt2018-mean,cheng2020_anchor")
-    assert [model.name for model in found] == [NAME, "mbt2018-mean", "cheng2020-anchor"]
-    assert [len(model.ladder) for model in found] == [8, 8, 6]
+    models = find_learned("bmshj2018_factorized, mbt2018-mean,cheng2020_anchor")
+    assert [model.name for model in models] == [NAME, "mbt2018-mean", "cheng2020-anchor"]
+    assert [len(model.ladder) for model in models] == [8, 8, 6]
     assert find_learned("") == []
     with pytest.raises(UsageError, match=r"no model elic.*it has.*mbt2018"):
         find_learned("mbt2018,elic")

@@ -19,16 +19,16 @@ from shared.errors import UsageError
 
 
 def test_an_outcome_counts() -> None:
-    found = Outcome(wall=2.0, seconds=[0.1, 0.2, 0.3, 0.4])
-    found.statuses.update({503: 2, 200: 4})
-    assert (found.rate, found.percentile(50)) == (2.0, pytest.approx(250.0))
-    assert found.describe() == "4 times 200, 2 times 503"
+    outcome = Outcome(wall=2.0, seconds=[0.1, 0.2, 0.3, 0.4])
+    outcome.statuses.update({503: 2, 200: 4})
+    assert (outcome.rate, outcome.percentile(50)) == (2.0, pytest.approx(250.0))
+    assert outcome.describe() == "4 times 200, 2 times 503"
     assert Outcome().rate == Outcome().percentile(99) == 0.0
 
 
 def test_nobody_there_is_lost_and_not_answered(bundle: Bundle) -> None:
-    found = run("http://127.0.0.1:9", [b"stream"], clients=2, requests=3)
-    assert (found.lost, found.seconds, found.clients) == (3, [], 2)
+    outcome = run("http://127.0.0.1:9", [b"stream"], clients=2, requests=3)
+    assert (outcome.lost, outcome.seconds, outcome.clients) == (3, [], 2)
 
 
 def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
@@ -50,14 +50,14 @@ def test_questions_that_stay_open_are_bounded(
 ) -> None:
     monkeypatch.setattr(load_asking, "SAMPLES", 3)
     sender = Sender.of(bundle, 1, ("how many cars?",))
-    found = load_asking.load(serve(images=2), lambda: 1.0, sender, 9, share=0.5, clients=2)
-    assert found.questions.total() == 9
-    assert set(found.questions) == {200, 202}
-    assert set(found.enhancements) <= {200, 404}
-    assert (found.lost, found.failures()) == (0, 0)
-    assert max(found.kept) <= 2
-    assert 0 < max(found.kept_bytes) < 4000
-    assert "**Asking back** (2 clients" in load_asking.paragraph(found, 0.5, 2)
+    asked = load_asking.load(serve(images=2), lambda: 1.0, sender, 9, share=0.5, clients=2)
+    assert asked.questions.total() == 9
+    assert set(asked.questions) == {200, 202}
+    assert set(asked.enhancements) <= {200, 404}
+    assert (asked.lost, asked.failures()) == (0, 0)
+    assert max(asked.kept) <= 2
+    assert 0 < max(asked.kept_bytes) < 4000
+    assert "**Asking back** (2 clients" in load_asking.paragraph(asked, 0.5, 2)
 
 
 def test_the_command_writes_its_section(
@@ -75,11 +75,11 @@ def test_the_command_writes_its_section(
     main(arguments)
     text = arguments.report.read_text()
     lines = [json.loads(line) for line in (tmp_path / "load.jsonl").read_text().splitlines()]
-    found = {line["key"]["run"]: line["value"] for line in lines}
-    assert found["2 batched"]["statuses"] == {"200": 4}
-    assert [asked for asked, _ in found["memory"]["megabytes"]] == list(range(1, 11))
-    assert (found["drain"]["lost"], found["drain"]["exit"]) == (0, 0)
-    flood = found["overload"]
+    runs = {line["key"]["run"]: line["value"] for line in lines}
+    assert runs["2 batched"]["statuses"] == {"200": 4}
+    assert [asked for asked, _ in runs["memory"]["megabytes"]] == list(range(1, 11))
+    assert (runs["drain"]["lost"], runs["drain"]["exit"]) == (0, 0)
+    flood = runs["overload"]
     assert flood["lost"] == 0
     assert set(flood["statuses"]) == {"200", "503"}
     assert "0 of the 503s without `Retry-After`" in text

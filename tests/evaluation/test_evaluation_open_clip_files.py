@@ -23,8 +23,8 @@ from training.small_models.open_clip_files import NAME, TOKENIZER, WEIGHTS, writ
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
     """The shipped architecture."""
-    found: dict[str, Any] = json.loads(CONFIG.read_text())
-    return found
+    fields: dict[str, Any] = json.loads(CONFIG.read_text())
+    return fields
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_open_clip_loads_both_towers(trained: Any, loaded: Any, scene: Scene) ->
     picture = normalise(pixels([Sample(scene, scene.picture, {}, scene.patch_shares())]))
     tokens = tokenize([scene.caption], loaded.context_length)
     wanted = trained.encode_image(picture)[0], trained.encode_text(tokens)
-    found = loaded.encode_image(picture), loaded.encode_text(tokens)
-    for one, other in zip(wanted, found, strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
+    embedded = loaded.encode_image(picture), loaded.encode_text(tokens)
+    for expected, embedding in zip(wanted, embedded, strict=True):
+        assert torch.allclose(expected, embedding, atol=1e-4)
 
 
 @torch.no_grad()

@@ -25,9 +25,9 @@ def llava(bundle: Bundle) -> PackedLlava:
 @pytest.fixture(scope="module")
 def features(llava: PackedLlava, bundle: Bundle) -> Tensor:
     """Three views of a scene: uncompressed, decoded alone, decoded with adapter tokens."""
-    ours = CotamCodec(bundle)
+    cotam = CotamCodec(bundle)
     picture = render("test", 0, Backgrounds()).picture
-    decoded = ours.decode(ours.encode(ours.analyse(picture, True), 1.0))
+    decoded = cotam.decode(cotam.encode(cotam.analyse(picture, True), 1.0))
     return llava.see([bare(picture), without_adapter(decoded), decoded])
 
 
@@ -58,8 +58,10 @@ def test_what_greedy_decoding_writes_is_right_and_anything_else_wrong(
 
 def test_what_the_cloud_answers_is_right(llava: PackedLlava, features: Tensor) -> None:
     """The same pictures through the backend's own `answer`, where it ends by itself."""
-    ours = llava.backend.see([bare(np.zeros((64, 64, 3), np.uint8))])[0].content.features
-    assert torch.equal(ours, llava.see([bare(np.zeros((64, 64, 3), np.uint8))])[0])
+    features_of_backend = llava.backend.see([bare(np.zeros((64, 64, 3), np.uint8))])[
+        0
+    ].content.features
+    assert torch.equal(features_of_backend, llava.see([bare(np.zeros((64, 64, 3), np.uint8))])[0])
     seen = llava.backend.see([bare(render("test", 1, Backgrounds()).picture)])[0]
     works = [Work(None, prompt, 12, visual=seen) for prompt in PROMPTS]
     llava.backend.answer([work.request() for work in works])
@@ -75,9 +77,9 @@ def test_neighbours_in_a_pass_change_nothing(llava: PackedLlava, features: Tenso
     scene = render("test", 2, Backgrounds())
     asked = [llava.ask(question) for question in scene.questions]
     together = llava.grade(features, asked)
-    alone = [[llava.grade(f.unsqueeze(0), [one]) for one in asked] for f in features]
-    assert together.right.tolist() == [[one.right[0, 0] for one in row] for row in alone]
-    probable = [[one.probable[0, 0] for one in row] for row in alone]
+    alone = [[llava.grade(f.unsqueeze(0), [question]) for question in asked] for f in features]
+    assert together.right.tolist() == [[grades.right[0, 0] for grades in row] for row in alone]
+    probable = [[grades.probable[0, 0] for grades in row] for row in alone]
     assert together.probable == pytest.approx(np.array(probable), abs=1e-4)
 
 

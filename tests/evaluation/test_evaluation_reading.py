@@ -85,7 +85,7 @@ def test_the_reader_reads_and_says_where() -> None:
 
 
 def arguments(folder: Path, **others: object) -> argparse.Namespace:
-    told = {
+    options = {
         "pictures": folder / "photos",
         "most": 0,
         "side": 260,
@@ -99,7 +99,7 @@ def arguments(folder: Path, **others: object) -> argparse.Namespace:
         "results": folder / "runs",
         "words": ("reading", "--pictures", str(folder / "photos")),
     }
-    return argparse.Namespace(**{**told, **others})
+    return argparse.Namespace(**{**options, **others})
 
 
 def test_a_small_run_writes_table_and_plot_and_is_not_repeated(

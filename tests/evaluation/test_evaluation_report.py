@@ -70,10 +70,10 @@ def test_broken_markers_are_refused_and_nothing_is_lost(tmp_path: Path, page: st
 def test_a_command_tells_no_folders(tmp_path: Path) -> None:
     folder = tmp_path / "kodak"
     folder.mkdir()
-    told = command_line(
+    shown = command_line(
         ["codec", "--pictures", str(folder), "--results", "elsewhere", "--guidance"]
     )
-    assert told == "`python -m evaluation codec --pictures kodak --guidance`"
+    assert shown == "`python -m evaluation codec --pictures kodak --guidance`"
     assert "--pictures=kodak`" in command_line(["codec", f"--pictures={folder}"])
 
 

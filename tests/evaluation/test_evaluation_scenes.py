@@ -68,13 +68,13 @@ def measured(
 def test_all_views_and_formats_are_measured(
     bundle: Bundle, variants: list[Variant], measured: Path
 ) -> None:
-    found = collect(Records(measured), bundle.hex_id)
-    assert {c.codec for c in found.sizes} == {ORIGINAL, *VIEWS, variants[0].codec, *FORMATS}
-    one = {view: found.sizes[Condition(view, 2.0)] for view in VIEWS}
-    assert (one["base"] == one["adapter"]).all()
-    assert (one["guidance"] == one["full"]).all()
-    assert (found.sizes[Condition(ORIGINAL)] == 256 * 256 * 3).all()
-    asked = dict(zip(COLUMNS, found.questions.sum(axis=0), strict=True))
+    collected = collect(Records(measured), bundle.hex_id)
+    assert {c.codec for c in collected.sizes} == {ORIGINAL, *VIEWS, variants[0].codec, *FORMATS}
+    sizes = {view: collected.sizes[Condition(view, 2.0)] for view in VIEWS}
+    assert (sizes["base"] == sizes["adapter"]).all()
+    assert (sizes["guidance"] == sizes["full"]).all()
+    assert (collected.sizes[Condition(ORIGINAL)] == 256 * 256 * 3).all()
+    asked = dict(zip(COLUMNS, collected.questions.sum(axis=0), strict=True))
     assert asked[OVERALL] == sum(asked[name] for name in FAMILIES[1:]) - asked["unknown"] > 0
     assert 0 < asked[OF_A_KIND] <= asked["count"]
 
@@ -87,12 +87,12 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     path.write_bytes(whole[: len(whole) * 2 // 3])
     scenes.measure(bundle, Backgrounds(), 2, [2.0], Records(path), variants)
     resumed = collect(Records(path), bundle.hex_id)
-    found = collect(Records(measured), bundle.hex_id)
+    uninterrupted = collect(Records(measured), bundle.hex_id)
     assert path.read_bytes().startswith(whole[: len(whole) // 2])
-    assert set(resumed.sizes) == set(found.sizes)
-    for condition in found.sizes:
-        assert (resumed.sizes[condition] == found.sizes[condition]).all()
-        assert (resumed.right[condition] == found.right[condition]).all()
+    assert set(resumed.sizes) == set(uninterrupted.sizes)
+    for condition in uninterrupted.sizes:
+        assert (resumed.sizes[condition] == uninterrupted.sizes[condition]).all()
+        assert (resumed.right[condition] == uninterrupted.right[condition]).all()
 
 
 def test_more_scenes_are_asked_about_uncompressed(bundle: Bundle, measured: Path) -> None:
@@ -125,8 +125,8 @@ def test_the_section_holds_all_tables(
     bundle: Bundle, variants: list[Variant], measured: Path, tmp_path: Path
 ) -> None:
     arguments = argparse.Namespace(pictures=2, uncompressed=4, words=("scenes", "--pictures", "2"))
-    found, drawn = (collect(Records(measured), bundle.hex_id, count) for count in (2, 4))
-    written = scenes.text(found, drawn, variants, bundle, 0, arguments)
+    collected, drawn = (collect(Records(measured), bundle.hex_id, count) for count in (2, 4))
+    written = scenes.text(collected, drawn, variants, bundle, 0, arguments)
     assert "`python -m evaluation scenes --pictures 2`" in written
     assert f"*joint* is bundle {variants[0].bundle.hex_id}" in written
     names = (ORIGINAL, OVERALL, *names_of(variants).values(), *FORMATS)
@@ -135,8 +135,8 @@ def test_the_section_holds_all_tables(
     assert written.count(f"| {OF_A_KIND} |") == 2
     assert "of scenes 0 to 3:" in written
     assert OF_A_KIND not in written[written.index("| codec |") :]
-    assert "of scenes 0 to" not in scenes.text(found, found, variants, bundle, 0, arguments)
-    scenes.draw(found, names_of(variants), tmp_path / "scenes.png")
+    assert "of scenes 0 to" not in scenes.text(collected, collected, variants, bundle, 0, arguments)
+    scenes.draw(collected, names_of(variants), tmp_path / "scenes.png")
     assert (tmp_path / "scenes.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -144,11 +144,11 @@ def test_a_variant_is_a_condition_of_its_own(
     bundle: Bundle, joint: Bundle, variants: list[Variant], measured: Path
 ) -> None:
     """Its own level maps make other streams, and another export would be asked about again."""
-    found = collect(Records(measured), bundle.hex_id)
-    (condition,) = found.of(f"variant joint {joint.hex_id}")
+    collected = collect(Records(measured), bundle.hex_id)
+    (condition,) = collected.of(f"variant joint {joint.hex_id}")
     assert joint.hex_id != bundle.hex_id
-    assert (found.sizes[condition] != found.sizes[Condition("full", 2.0)]).any()
-    assert found.right[condition].sum() > 0
+    assert (collected.sizes[condition] != collected.sizes[Condition("full", 2.0)]).any()
+    assert collected.right[condition].sum() > 0
 
 
 def test_a_variant_that_cannot_be_measured_is_one_clear_line(
@@ -167,11 +167,11 @@ def test_a_variant_that_cannot_be_measured_is_one_clear_line(
 
 
 def test_the_blind_guess_as_in_training(records_of_guesses: Records) -> None:
-    found = guesses(records_of_guesses)
-    assert {"count", "scene", "presence: yes/no", "relation: left/right"} <= set(found)
-    assert found["unknown"] == "i cannot tell"
-    assert found["large print"] in WORDS
-    assert found[OF_A_KIND] in "1234"
+    guessed = guesses(records_of_guesses)
+    assert {"count", "scene", "presence: yes/no", "relation: left/right"} <= set(guessed)
+    assert guessed["unknown"] == "i cannot tell"
+    assert guessed["large print"] in WORDS
+    assert guessed[OF_A_KIND] in "1234"
 
 
 @pytest.fixture(scope="module")
@@ -217,14 +217,14 @@ def test_bits_at_equal_accuracy_are_those_that_were_invented(
     bundle: Bundle, invented: Callable[[dict[str, float]], Path]
 ) -> None:
     folder = invented({"base": 1.0, "guidance": 1.0, "full": 0.5, "JPEG": 2.0})
-    found = collect(Records(folder / "scenes.jsonl"), bundle.hex_id)
+    collected = collect(Records(folder / "scenes.jsonl"), bundle.hex_id)
     for anchor, change in (("base", -0.5), ("JPEG", -0.75)):
-        all_changes = changes(found, "full", anchor, resamples(30, 5))
+        all_changes = changes(collected, "full", anchor, resamples(30, 5))
         family = FAMILIES.index("count")
         assert all_changes[:, family] == pytest.approx(change, abs=1e-6)
         assert all_changes[:, 0] == pytest.approx(change, abs=1e-6)
         assert np.isnan(all_changes[:, FAMILIES.index("large print")]).all()
-        probable = changes(found, "full", anchor, resamples(30, 5), ["count"], probable=True)
+        probable = changes(collected, "full", anchor, resamples(30, 5), ["count"], probable=True)
         assert probable == pytest.approx(change, abs=1e-6)
 
 
@@ -262,8 +262,8 @@ def test_a_variant_has_a_table_of_its_own(
     assert "**joint**:" in full
     assert "| against base codec | against + guidance | against + guidance + adapter |" in joint
     row = next(line for line in joint.splitlines() if line.startswith("| overall |"))
-    found = [float(cell.split(" %")[0]) for cell in row.split("|")[3:-1]]
-    assert found == pytest.approx([-75.0, -68.75, -50.0, -87.5], abs=0.1)
+    percentages = [float(cell.split(" %")[0]) for cell in row.split("|")[3:-1]]
+    assert percentages == pytest.approx([-75.0, -68.75, -50.0, -87.5], abs=0.1)
 
 
 def test_a_variant_without_numbers_is_said(
@@ -287,8 +287,8 @@ def test_a_family_that_is_guessed_has_no_change(bundle: Bundle, tmp_path: Path) 
             for quality in (1, 2):
                 value = {"bytes": 100 * quality, "right": right, "probable": right}
                 records.add(key_of(bundle.hex_id, index, 0, Condition(codec, quality)), value)
-    found = collect(records, bundle.hex_id)
-    written = rate_accuracy.text(found, bundle, [], ("rate_accuracy",), 20)
+    collected = collect(records, bundle.hex_id)
+    written = rate_accuracy.text(collected, bundle, [], ("rate_accuracy",), 20)
     assert "| presence | 80 | at chance |" in written
 
 

@@ -14,7 +14,7 @@ from shared.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
-def ours(bundle: Bundle) -> CotamCodec:
+def cotam(bundle: Bundle) -> CotamCodec:
     return CotamCodec(bundle)
 
 
@@ -24,8 +24,8 @@ def picture() -> Picture:
 
 
 @pytest.mark.parametrize("name", [OURS, "JPEG", "WebP", "AVIF"])
-def test_a_picture_at_a_budget_keeps_to_it(ours: CotamCodec, picture: Picture, name: str) -> None:
-    size, decoded = best_fit(ours, name, picture, 4000)
+def test_a_picture_at_a_budget_keeps_to_it(cotam: CotamCodec, picture: Picture, name: str) -> None:
+    size, decoded = best_fit(cotam, name, picture, 4000)
     assert 2000 < size <= 4000
     assert decoded is not None
     assert decoded.shape == picture.shape
@@ -33,9 +33,9 @@ def test_a_picture_at_a_budget_keeps_to_it(ours: CotamCodec, picture: Picture, n
 
 @pytest.mark.parametrize("name", [OURS, "JPEG", "WebP", "AVIF"])
 def test_a_budget_below_the_smallest_file_has_no_picture(
-    ours: CotamCodec, picture: Picture, name: str
+    cotam: CotamCodec, picture: Picture, name: str
 ) -> None:
-    size, decoded = best_fit(ours, name, picture, 40)
+    size, decoded = best_fit(cotam, name, picture, 40)
     assert size > 40
     assert decoded is None
 
