@@ -70,8 +70,8 @@ def small_upstream() -> Iterator[Stub]:
             ]
             if body.get("logprobs"):
                 for number, delta in enumerate(deltas, 1):
-                    told = {"content": [{"token": "word", "logprob": -number / 10}]}
-                    delta["choices"][0]["logprobs"] = told
+                    logprobs = {"content": [{"token": "word", "logprob": -number / 10}]}
+                    delta["choices"][0]["logprobs"] = logprobs
             deltas += [
                 {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
                 {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}},

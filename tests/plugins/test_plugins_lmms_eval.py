@@ -33,10 +33,10 @@ def test_questions_are_those_of_the_scenes() -> None:
     pytest.importorskip("datasets")
     from plugins.lmms_eval.tasks.scenes.utils import questions
 
-    found: Any = questions([{"split": "test", "start": 0, "count": 2}])
+    rows: Any = questions([{"split": "test", "start": 0, "count": 2}])
     scenes = [render("test", index, Backgrounds.builtin()) for index in range(2)]
-    assert found["question"] == [q.prompt for scene in scenes for q in scene.questions]
-    assert found["answer"] == [q.answer for scene in scenes for q in scene.questions]
+    assert rows["question"] == [q.prompt for scene in scenes for q in scene.questions]
+    assert rows["answer"] == [q.answer for scene in scenes for q in scene.questions]
 
 
 @pytest.mark.parametrize(

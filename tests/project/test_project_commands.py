@@ -72,9 +72,9 @@ def options_of(package: str, command: str) -> set[str]:
     main = importlib.import_module(f"{package}.__main__")
     if package != "scenes":
         return set(main.loaded(command)[1]._option_string_actions)
-    with redirect_stdout(io.StringIO()) as told, suppress(SystemExit):
+    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
         main.main([command, "--help"])
-    return set(re.findall(r"--[\w-]+", told.getvalue()))
+    return set(re.findall(r"--[\w-]+", printed.getvalue()))
 
 
 def check_module(words: list[str]) -> None:

@@ -48,14 +48,14 @@ def seconds(text: str) -> float:
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.name)
 def test_dockerfile(path: Path) -> None:
-    found = instructions(path)
-    names = [name for name, _ in found]
+    parsed = instructions(path)
+    names = [name for name, _ in parsed]
     assert set(names) <= INSTRUCTIONS
     assert names.count("USER") == 1, "it must not run as root"
     assert names.index("USER") > max(i for i, name in enumerate(names) if name == "RUN")
     assert "HEALTHCHECK" in names
     assert "STOPSIGNAL" in names or path.name == "edge.Dockerfile"
-    for name, value in found:
+    for name, value in parsed:
         if name in ("ENTRYPOINT", "CMD"):
             assert isinstance(json.loads(value), list), "the exec form passes signals on"
         if name == "COPY":
@@ -87,11 +87,11 @@ def test_the_images_of_the_service_copy_the_same() -> None:
 
 def test_compose_up_starts_the_service_alone() -> None:
     assert set(COMPOSE) == {"services", "volumes"}
-    assert [name for name, one in SERVICES.items() if "profiles" not in one] == ["cloud"]
-    assert {p for one in SERVICES.values() for p in one.get("profiles", [])} == PROFILES
+    assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["cloud"]
+    assert {p for service in SERVICES.values() for p in service.get("profiles", [])} == PROFILES
     cloud = SERVICES["cloud"]
     assert cloud["ports"] == ["8000:8000"]
-    published = [one.split(":")[-2] for s in SERVICES.values() for one in s.get("ports", [])]
+    published = [ports.split(":")[-2] for s in SERVICES.values() for ports in s.get("ports", [])]
     assert len(published) == len(set(published)), "two profiles may run beside each other"
 
 

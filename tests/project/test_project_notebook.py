@@ -43,7 +43,7 @@ def test_every_cell_runs(
     finally:
         if "running" in names:
             names["running"].close()
-    (picture,) = [one for one in shown if isinstance(one, Image.Image)]
+    (picture,) = [output for output in shown if isinstance(output, Image.Image)]
     assert picture.size == (256, 256)
     said = capsys.readouterr().out
     assert "2 - adapter - " in said

@@ -87,12 +87,12 @@ def test_commands_and_options_are_there() -> None:
         if program == "python":
             known = set(loaded(rest[-1])[1]._option_string_actions)
         else:
-            found = typer.main.get_command(
+            group = typer.main.get_command(
                 {"edge_client": edge_client, "cloud_server": cloud_server}[program]
             )
             for word in rest:
-                found = found.commands[word]
-            known = {name for option in found.params for name in option.opts}
+                group = group.commands[word]
+            known = {name for option in group.params for name in option.opts}
         assert set(quoted(options)) <= known, words
     assert sorted(set(EXIT_CODE.values()) | {0}) == list(range(7))
 

@@ -26,8 +26,8 @@ def test_every_sum_is_right() -> None:
     assert len(sums) == len(re.findall(r"^    .* = ", TEXT, re.M)) > 20
     for left, sign, right, result in sums:
         a, b = float(left), float(right)
-        found = {"x": a * b, "/": a / b, "+": a + b}[sign]
-        assert float(result) == pytest.approx(found, rel=0.03), f"{left} {sign} {right}"
+        exact = {"x": a * b, "/": a / b, "+": a + b}[sign]
+        assert float(result) == pytest.approx(exact, rel=0.03), f"{left} {sign} {right}"
 
 
 def test_every_setting_of_the_scale_is_described() -> None:
@@ -82,9 +82,9 @@ def test_pods_are_locked_and_their_environment_understood() -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         environment = {e["name"]: e.get("value") for e in container["env"]}
-        ours = {k: v for k, v in environment.items() if k.startswith("COTAM_")}
-        assert set(ours) <= names
-        fields = {k.removeprefix("COTAM_").lower(): v for k, v in ours.items()}
+        variables = {k: v for k, v in environment.items() if k.startswith("COTAM_")}
+        assert set(variables) <= names
+        fields = {k.removeprefix("COTAM_").lower(): v for k, v in variables.items()}
         settings = Settings(**fields)
         # Several ingresses: what one of them keeps, the next does not have.
         assert (settings.images, settings.replays) == (0, 0)

@@ -33,8 +33,8 @@ def test_files_hold_what_the_scenes_hold(tmp_path: Path) -> None:
         name = f"test-{index:06d}.png"
         with Image.open(tmp_path / name) as image:
             assert np.array_equal(np.asarray(image), scene.picture)
-        mine = [line for line in lines if line["image"] == name]
-        assert [(line["text"], line["answer"], line["category"]) for line in mine] == [
+        of_scene = [line for line in lines if line["image"] == name]
+        assert [(line["text"], line["answer"], line["category"]) for line in of_scene] == [
             (q.prompt, q.answer, family(scene, q)) for q in scene.questions
         ]
 
@@ -90,9 +90,9 @@ def test_the_command_needs_neither_torch_nor_the_rest_of_the_house(tmp_path: Pat
 
 
 def test_words_are_large_or_small_print(many: list[Scene]) -> None:
-    found = Counter(family(scene, q) for scene in many for q in scene.questions)
-    assert set(found) == set(FAMILIES)
-    assert 0.2 < found["small print"] / (found["large print"] + found["small print"]) < 0.6
+    counts = Counter(family(scene, q) for scene in many for q in scene.questions)
+    assert set(counts) == set(FAMILIES)
+    assert 0.2 < counts["small print"] / (counts["large print"] + counts["small print"]) < 0.6
 
 
 def test_print_has_the_same_size_in_a_larger_picture() -> None:

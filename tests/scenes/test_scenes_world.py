@@ -74,15 +74,15 @@ def shades(scene: Scene) -> list[int]:
 
 @pytest.mark.parametrize(("version", "split", "index"), FACTS)
 def test_what_is_true_of_a_scene_never_changes(version: int, split: str, index: int) -> None:
-    found = facts(render(split, index, Backgrounds(), version=version))
-    assert found == FACTS[version, split, index]
+    drawn = facts(render(split, index, Backgrounds(), version=version))
+    assert drawn == FACTS[version, split, index]
 
 
 @pytest.mark.parametrize(("version", "split", "index"), SHADES)
 def test_how_a_scene_looks_never_changes(version: int, split: str, index: int) -> None:
-    found = shades(render(split, index, Backgrounds(), version=version))
+    drawn = shades(render(split, index, Backgrounds(), version=version))
     frozen = [int(shade) for shade in SHADES[version, split, index].split()]
-    assert found == pytest.approx(frozen, abs=2)
+    assert drawn == pytest.approx(frozen, abs=2)
 
 
 def test_a_scene_does_not_depend_on_what_was_drawn_before() -> None:

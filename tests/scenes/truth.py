@@ -25,26 +25,26 @@ def matching(scene: Scene, colour: str, kind: str) -> list[Object]:
 def right_answer(scene: Scene, question: Question) -> str:
     """The answer that the objects give. Raises ValueError where what is meant is not one thing."""
     named = things(question.prompt)
-    found = [matching(scene, *name) for name in named]
+    matches = [matching(scene, *name) for name in named]
     if question.task == "count":
-        return str(len(found[0]))
+        return str(len(matches[0]))
     if question.task == "presence":
-        return "yes" if found[0] else "no"
+        return "yes" if matches[0] else "no"
     if question.task == "colour":
-        (colour,) = {o.colour for o in found[0]}
+        (colour,) = {o.colour for o in matches[0]}
         return colour
     if question.task in ("number", "print"):
-        (sign,) = found[0]
+        (sign,) = matches[0]
         return sign.text
     if question.task == "compare":
-        return "yes" if len(found[0]) > len(found[1]) else "no"
+        return "yes" if len(matches[0]) > len(matches[1]) else "no"
     if question.task == "scene":
         return scene.category
     if question.task == "position":
-        (thing,) = found[0]
+        (thing,) = matches[0]
         return _corner(scene, thing)
     if question.task == "relation":
-        (first,), (second,) = found
+        (first,), (second,) = matches
         return _relation(question.prompt, first, second)
     raise ValueError(f"no rule for {question}")
 

@@ -41,9 +41,9 @@ def test_bytes_come_back_or_are_refused(payload: bytes) -> None:
         with pytest.raises(ValueError, match="zero byte"):
             unpack_words(payload)
         return
-    found = unpack_words(payload)
-    assert found.dtype == np.uint32
-    assert pack_words(found) == payload
+    words = unpack_words(payload)
+    assert words.dtype == np.uint32
+    assert pack_words(words) == payload
 
 
 # -- coders -----------------------------------------------------------------------------------
@@ -74,15 +74,15 @@ COUNTED_TO_ONE_SYMBOL = [(Table(np.array([1, COUNTED - 1])), 200, 7)]
 
 def symbols_of(parts: Groups) -> list[tuple[Table, np.ndarray]]:
     """Symbols for each table: half of them as likely as it says, half of them any."""
-    found = []
+    drawn = []
     for table, count, seed in parts:
         chance = np.random.default_rng(seed)
         likely = np.searchsorted(table.bounds, chance.integers(0, COUNTED, count), "right") - 1
         symbols = np.where(
             chance.random(count) < 0.5, likely, chance.integers(0, len(table.bounds) - 1, count)
         )
-        found.append((table, symbols.astype(np.int32)))
-    return found
+        drawn.append((table, symbols.astype(np.int32)))
+    return drawn
 
 
 def pushed(kind: Callable[[], Coder], parts: list[tuple[Table, np.ndarray]]) -> bytes:
@@ -96,8 +96,8 @@ def popped(
     kind: Callable[[bytes], Coder], payload: bytes, parts: list[tuple[Table, np.ndarray]]
 ) -> tuple[list[list[int]], bool]:
     coder = kind(payload)
-    found = [coder.pop(table, len(symbols)).tolist() for table, symbols in parts]
-    return found, coder.is_empty()
+    groups = [coder.pop(table, len(symbols)).tolist() for table, symbols in parts]
+    return groups, coder.is_empty()
 
 
 @given(groups)
@@ -126,8 +126,8 @@ def test_both_coders_read_the_same_from_damage(
                 with pytest.raises(ValueError, match="zero byte"):
                     kind(damaged)
         else:
-            found = popped(PlainCoder, damaged, parts)
-            assert found == popped(ConstrictionCoder, damaged, parts)
+            by_plain = popped(PlainCoder, damaged, parts)
+            assert by_plain == popped(ConstrictionCoder, damaged, parts)
 
 
 @given(groups, st.data())
@@ -138,8 +138,8 @@ def test_a_flipped_bit_is_read_alike(drawn: Groups, data: st.DataObject) -> None
     assume(payload)
     payload[data.draw(st.integers(0, len(payload) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     assume(payload[-1])
-    found = popped(PlainCoder, bytes(payload), parts)
-    assert found == popped(ConstrictionCoder, bytes(payload), parts)
+    by_plain = popped(PlainCoder, bytes(payload), parts)
+    assert by_plain == popped(ConstrictionCoder, bytes(payload), parts)
 
 
 def test_long_arrays_are_pushed_in_blocks() -> None:
@@ -192,6 +192,6 @@ def test_rows_of_counts_come_back_alike_from_both_coders(
     assert payloads[0] == payloads[1]
     for payload in (payloads[0], noise.rstrip(b"\0")):
         coders = (PlainCoder(payload), ConstrictionCoder(payload))
-        found = [coder.pop_rows(rows).tolist() for coder in coders]
-        assert found[0] == found[1]
+        by_each = [coder.pop_rows(rows).tolist() for coder in coders]
+        assert by_each[0] == by_each[1]
     assert PlainCoder(payloads[0]).pop_rows(rows).tolist() == symbols.tolist()

@@ -240,9 +240,9 @@ def test_a_quality_outside_its_range_is_malformed() -> None:
 def test_unknown_optional_chunks_are_kept_and_harm_nothing(
     chunks: tuple[tuple[int, bytes], ...],
 ) -> None:
-    found = Bitstream.from_bytes(small(extras=chunks).to_bytes())
-    assert found.extras == chunks
-    assert found.latents == small().latents
+    parsed = Bitstream.from_bytes(small(extras=chunks).to_bytes())
+    assert parsed.extras == chunks
+    assert parsed.latents == small().latents
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,10 @@ class Reader:
 
     def decision(self, c: int) -> bool:
         t = self.state * c
-        one = t % 256 >= 256 - c
-        self.state = t >> 8 if one else self.state - (t >> 8)
+        bit = t % 256 >= 256 - c
+        self.state = t >> 8 if bit else self.state - (t >> 8)
         self.refill()
-        return one
+        return bit
 
     @property
     def done(self) -> bool:
@@ -114,11 +114,11 @@ def read_levels(
         "diagonal": [(-1, -1), (-1, 1), (1, -1), (1, 1)],
         "straight": [(-1, 0), (1, 0), (0, -1), (0, 1)],
     }
-    found, read = {}, []
+    level_at, read = {}, []
     for number, where, d, places in passes:
         for r, c in places:
             around = [(r + d * y, c + d * x) for y, x in ways[where]]
-            near = [found[place] for place in around if place in found]
+            near = [level_at[place] for place in around if place in level_at]
             m = len(near)
             low, high = sum(steps[n] < 0 for n in near), sum(steps[n] > 0 for n in near)
             if where == "alone" or (count > 2 and not m):
@@ -127,16 +127,16 @@ def read_levels(
                 context = f"{where} {min(d, 4)} {high}"
             else:
                 context = f"{where} {4 * low // m} {4 * high // m}"
-            found[r, c] = sum(1 for _ in itertools.takewhile(reader.decision, tables[context]))
-            read.append((number, r, c, context, found[r, c]))
+            level_at[r, c] = sum(1 for _ in itertools.takewhile(reader.decision, tables[context]))
+            read.append((number, r, c, context, level_at[r, c]))
     assert reader.done
     return form, read
 
 
 def test_the_example_is_a_stream() -> None:
     data = example()
-    found = Bitstream.from_bytes(data)
-    assert found == Bitstream(
+    parsed = Bitstream.from_bytes(data)
+    assert parsed == Bitstream(
         codec_id=bytes.fromhex("c07a0001"),
         width=96,
         height=80,
@@ -146,7 +146,7 @@ def test_the_example_is_a_stream() -> None:
         latents=bytes.fromhex("00112233445566778899"),
         extras=((200, b"hi"),),
     )
-    assert found.to_bytes() == data
+    assert parsed.to_bytes() == data
     assert f"0x{zlib.crc32(data[:-4]):08x} of the {len(data) - 4} bytes before" in TEXT
 
 
@@ -154,11 +154,11 @@ def test_the_example_is_read_as_the_page_says() -> None:
     stream = Bitstream.from_bytes(example())
     form, read = read_levels(stream.level_map, stream.width, stream.height)
     assert f"form 0x{form:02x}" in TEXT
-    told = [
+    printed = [
         (int(number), *(int(n) for n in place.split(",")), context, int(level))
         for number, place, context, level in table("Levels as they are read:\n")
     ]
-    assert read == told
+    assert read == printed
     level_map = LevelMap.decode(stream.level_map, stream.width, stream.height)
     assert (level_map.cell, level_map.levels, level_map.step) == (32, 2, 30)
     for _, row, column, _, level in read:
@@ -282,10 +282,10 @@ class Network:
         places, rest = [], now.scale.copy().ravel()
         symbols = np.zeros(rest.size, np.int64)
         every = zip(*(c.ravel().tolist() for c in (*columns, now.scale, now.mean)), strict=True)
-        for place, (told, y, v, t_before, t, i, mean) in enumerate(every):
-            if not told or not i or not known.price:
+        for place, (i_before, y, v, t_before, t, i, mean) in enumerate(every):
+            if not i_before or not i or not known.price:
                 continue
-            z = zone[told] * known.price >> 4
+            z = zone[i_before] * known.price >> 4
             low = 16 * v - (128 - z if y > 0 else 128 + z) * t_before
             high = 16 * v + (128 - z if y < 0 else 128 + z) * t_before
             ends = []
@@ -382,8 +382,8 @@ class Network:
                     s = np.clip(read, -127, 127)
                     e = e + self.layer(f"own.{k}.{j}", np.concatenate([s, abs(s)], -1))
             n = halves(16 * symbols[here] + means[here])
-            told = self.layer("context", n)
-            g[1:-1, 1:-1][here] = np.where(mask[here][..., None], told, g[1:-1, 1:-1][here])
+            context = self.layer("context", n)
+            g[1:-1, 1:-1][here] = np.where(mask[here][..., None], context, g[1:-1, 1:-1][here])
         assert reader.done
         return z, symbols, means
 
@@ -403,6 +403,6 @@ def test_the_second_reader_reads_latents(
     z, symbols, means = Network(network).read(coded.payload, codes, q)
     words = z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes()
     assert zlib.crc32(words) & 0xFFFF == coded.check
-    found = np.moveaxis((symbols + means / 16) / network["gains"][codes], -1, 0)
+    by_page = np.moveaxis((symbols + means / 16) / network["gains"][codes], -1, 0)
     decoded = entropy.decode(coded.payload, coded.check, codes, q)
-    np.testing.assert_allclose(found, decoded, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(by_page, decoded, rtol=1e-5, atol=1e-5)

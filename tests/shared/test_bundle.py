@@ -71,32 +71,32 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_bundle_is_named_by_the_hash_of_its_manifest(root: Path) -> None:
     raw = (root / bundles.MANIFEST).read_bytes()
-    found = Bundle.open(root)
-    assert found.id == manifest_id(raw) == hashlib.sha256(raw).digest()[:4]
-    assert found.hex_id == found.id.hex()
+    opened = Bundle.open(root)
+    assert opened.id == manifest_id(raw) == hashlib.sha256(raw).digest()[:4]
+    assert opened.hex_id == opened.id.hex()
     write(root, version="1.1")
-    assert Bundle.open(root).id != found.id
+    assert Bundle.open(root).id != opened.id
 
 
 def test_files_by_name_folder_and_part(root: Path) -> None:
-    found = Bundle.open(root)
-    assert found.path("encoder.onnx").read_bytes() == b"not really a graph"
-    assert found.path("mllm") == root / "mllm"
-    assert found.has("mllm")
-    assert not found.has("ml")
-    assert not found.has("adapter.safetensors")
-    assert found.files("edge") == ["encoder.onnx"]
-    assert found.files("cloud") == ["mllm/config.json", "mllm/model.safetensors"]
+    opened = Bundle.open(root)
+    assert opened.path("encoder.onnx").read_bytes() == b"not really a graph"
+    assert opened.path("mllm") == root / "mllm"
+    assert opened.has("mllm")
+    assert not opened.has("ml")
+    assert not opened.has("adapter.safetensors")
+    assert opened.files("edge") == ["encoder.onnx"]
+    assert opened.files("cloud") == ["mllm/config.json", "mllm/model.safetensors"]
     with pytest.raises(BundleCorrupt, match=r"no adapter\.safetensors"):
-        found.path("adapter.safetensors")
+        opened.path("adapter.safetensors")
 
 
 def test_a_changed_file_is_corrupt(root: Path) -> None:
     (root / "mllm" / "config.json").write_bytes(b"[]")
-    found = Bundle.open(root)
-    assert found.path("encoder.onnx")
+    opened = Bundle.open(root)
+    assert opened.path("encoder.onnx")
     with pytest.raises(BundleCorrupt, match=r"config\.json"):
-        found.path("mllm")
+        opened.path("mllm")
 
 
 def test_an_absent_file_is_corrupt(root: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_codec_is_named_by_the_files_that_decode_its_streams(root: Path) -> No
     for name in (bundles.DECODER, bundles.ENTROPY):
         (root / name).write_bytes(b"another codec")
         write(root)
-        found = Bundle.open(root).codec_id
-        assert found not in (before.codec_id, after.codec_id)
+        codec_id = Bundle.open(root).codec_id
+        assert codec_id not in (before.codec_id, after.codec_id)
         after = Bundle.open(root)
 
 

@@ -124,8 +124,8 @@ def test_every_order_and_width_of_sums_gives_the_same_bytes_and_latents(
     assert decoded.dtype == np.float32
     other = others[seed % len(others)]
     assert other.encode(latent, local, base) == coded
-    found = other.decode(coded.payload, coded.check, local, base)
-    np.testing.assert_array_equal(found, decoded)
+    by_other = other.decode(coded.payload, coded.check, local, base)
+    np.testing.assert_array_equal(by_other, decoded)
 
 
 def test_another_process_decodes_the_same(entropy: EntropyModel, bundle: Bundle) -> None:
@@ -227,12 +227,12 @@ def test_damaged_payloads_are_a_mismatch(entropy: EntropyModel, data: st.DataObj
         payload = bytearray(data.draw(st.binary(max_size=200)))
     check = data.draw(st.sampled_from([coded.check, coded.check ^ 1]))
     try:
-        found = entropy.decode(bytes(payload), check, local, 60)
+        decoded = entropy.decode(bytes(payload), check, local, 60)
     except DecoderMismatch:
         return
     # One in 65,536 damages has the right check; what it gives is still a latent.
-    assert found.shape == latent.shape
-    assert np.isfinite(found).all()
+    assert decoded.shape == latent.shape
+    assert np.isfinite(decoded).all()
 
 
 def test_a_wrong_size_quality_or_check_is_a_mismatch(entropy: EntropyModel) -> None:

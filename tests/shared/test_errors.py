@@ -40,11 +40,11 @@ def test_the_drawn_tree_is_the_tree() -> None:
     drawn: dict[str, str] = {}
     above: dict[int, str] = {}
     for line in (errors.__doc__ or "").splitlines():
-        found = re.match(r"^    (?P<lead>[| `-]*)(?P<name>[A-Z]\w+)", line)
-        if found:
-            depth = len(found["lead"]) // 4
-            above[depth] = found["name"]
-            drawn[found["name"]] = above[depth - 1] if depth else "Exception"
+        match = re.match(r"^    (?P<lead>[| `-]*)(?P<name>[A-Z]\w+)", line)
+        if match:
+            depth = len(match["lead"]) // 4
+            above[depth] = match["name"]
+            drawn[match["name"]] = above[depth - 1] if depth else "Exception"
     assert drawn == {kind.__name__: kind.__mro__[1].__name__ for kind in CLASSES}
 
 
@@ -64,17 +64,17 @@ def test_every_class_comes_back_from_a_problem(kind: type[CotamError]) -> None:
     problem = problem_of(sent, "request-7")
     assert problem.status == http_status(sent)
     assert problem.type.endswith(kind.code)
-    found = error_from(Problem.model_validate_json(problem.model_dump_json()))
-    assert type(found) is kind
-    assert str(found) == "what went wrong (what to do)"
-    assert (found.message, found.hint) == (sent.message, sent.hint)
-    assert found.request_id == "request-7"
+    received = error_from(Problem.model_validate_json(problem.model_dump_json()))
+    assert type(received) is kind
+    assert str(received) == "what went wrong (what to do)"
+    assert (received.message, received.hint) == (sent.message, sent.hint)
+    assert received.request_id == "request-7"
 
 
 def test_an_unknown_code_is_still_an_error() -> None:
-    found = error_of("of_a_later_version", "what went wrong")
-    assert type(found) is CotamError
-    assert str(found) == "what went wrong"
+    received = error_of("of_a_later_version", "what went wrong")
+    assert type(received) is CotamError
+    assert str(received) == "what went wrong"
 
 
 @pytest.mark.parametrize(

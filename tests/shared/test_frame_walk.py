@@ -140,9 +140,9 @@ def test_other_planes_are_refused(continuing: EntropyModel, latents: list[np.nda
 def test_a_frame_onto_another_is_a_mismatch(
     continuing: EntropyModel, latents: list[np.ndarray]
 ) -> None:
-    one, other = FrameWalk(continuing, HEADER), FrameWalk(continuing, HEADER)
-    one.read(key(continuing, latents[0]))
+    walk, other = FrameWalk(continuing, HEADER), FrameWalk(continuing, HEADER)
+    walk.read(key(continuing, latents[0]))
     other.read(key(continuing, -latents[0]))
-    body = changes(one, latents[1], some())
+    body = changes(walk, latents[1], some())
     with pytest.raises(DecoderMismatch):
         other.read(body)

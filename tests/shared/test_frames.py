@@ -89,11 +89,11 @@ def summary(data: bytes, limits: Limits | None = None) -> list[int | tuple[int, 
 def test_a_clip_comes_back(first: Bitstream, rest: list[Body], later: list[int]) -> None:
     times = [sum(later[: i + 1]) for i in range(len(rest) + 1)]
     parts = written([first, *rest], times)
-    found = list(read_frames(b"".join(parts)))
-    assert found == [
+    frames = list(read_frames(b"".join(parts)))
+    assert frames == [
         Frame(i, t, b) for i, (t, b) in enumerate(zip(times, [first, *rest], strict=True))
     ]
-    assert [frame.size for frame in found if isinstance(frame, Frame)] == [
+    assert [frame.size for frame in frames if isinstance(frame, Frame)] == [
         len(part) for part in parts[1:]
     ]
 
@@ -184,10 +184,10 @@ def test_any_changed_byte_costs_frames_up_to_the_next_keyframe_and_no_more() -> 
         for at in range(len(frame)):
             for flip in (1, 0x80, 0xFF):
                 bad = frame[:at] + bytes([frame[at] ^ flip]) + frame[at + 1 :]
-                found = summary(before + bad + behind)
+                frames = summary(before + bad + behind)
                 last = key[number]
                 rest = [] if last is None else list(range(last + 1, 8))
-                assert found == [*range(number), (number, last), *rest]
+                assert frames == [*range(number), (number, last), *rest]
 
 
 def test_bytes_that_are_missing_anywhere_cost_no_later_keyframe() -> None:
@@ -195,8 +195,8 @@ def test_bytes_that_are_missing_anywhere_cost_no_later_keyframe() -> None:
     whole, head = b"".join(parts), len(parts[0])
     for start in range(head, head + len(parts[1]) + len(parts[2])):
         for count in (1, 5, 30):
-            found = summary(whole[:start] + whole[start + count :])
-            assert found[-5:] == [3, 4, 5, 6, 7] or found[-2:] == [6, 7]
+            frames = summary(whole[:start] + whole[start + count :])
+            assert frames[-5:] == [3, 4, 5, 6, 7] or frames[-2:] == [6, 7]
 
 
 def test_what_was_lost_is_said() -> None:

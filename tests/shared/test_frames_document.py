@@ -77,11 +77,11 @@ def test_the_example_is_what_the_reader_reads() -> None:
 
 
 def test_the_page_is_enough_to_find_the_frames() -> None:
-    found = list(parts(example()))
-    assert [each[:3] for each in found] == [(0x4B, 0, 0), (0x43, 2, 2), (0x4B, 3, 6), (0x43, 4, 2)]
-    assert all(each.sound for each in found)
-    assert Bitstream.from_bytes(found[0].payload).width == 96
-    changed = found[1].payload
+    frames = list(parts(example()))
+    assert [each[:3] for each in frames] == [(0x4B, 0, 0), (0x43, 2, 2), (0x4B, 3, 6), (0x43, 4, 2)]
+    assert all(each.sound for each in frames)
+    assert Bitstream.from_bytes(frames[0].payload).width == 96
+    changed = frames[1].payload
     assert (changed[0], changed[1:3].hex(), changed[3], changed[5:].hex()) == (
         75,
         "2143",

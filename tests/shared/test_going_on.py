@@ -141,11 +141,11 @@ def test_a_base_leaves_few_symbols_and_the_right_one(continuing: EntropyModel) -
     latent = drawn(continuing, shape, 10).clip(-300, 300)
     known, _ = coded(continuing, latent, np.full(shape, 40))
     fine = np.full(shape, 90)
-    (plain, much), (told, little) = (
+    (plain, much), (allowed_few, little) = (
         coded(continuing, latent, fine, known, price=price) for price in (0, USUAL)
     )
     assert len(little) < 0.98 * len(much)
-    error, same = (np.abs(continuing.latent(each) - latent) for each in (plain, told))
+    error, same = (np.abs(continuing.latent(each) - latent) for each in (plain, allowed_few))
     assert same.mean() < 1.01 * error.mean()
 
 

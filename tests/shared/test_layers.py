@@ -101,10 +101,10 @@ def test_a_damaged_enhancement_is_an_error(enhancement: Enhancement, data: st.Da
 def test_under_a_right_crc_anything_ends_in_an_error_or_has_one_form(body: bytes) -> None:
     data = sealed(MAGIC + b"\x05" + body)
     try:
-        found = Enhancement.from_bytes(data)
+        parsed = Enhancement.from_bytes(data)
     except StreamError:
         return
-    assert found.to_bytes() == data
+    assert parsed.to_bytes() == data
 
 
 def test_each_fault_of_the_bytes_has_its_error() -> None:
@@ -171,10 +171,10 @@ def test_cells_come_back(width: int, height: int, cell: int, data: st.DataObject
     place = st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1))
     places = data.draw(st.sets(place, min_size=1, max_size=6))
     cells = Cells.at(places, width, height, cell)
-    found = Cells.decode(cells.encode(), width, height)
-    assert found.cell == cell
-    assert {(r, c) for r, c in np.argwhere(found.chosen).tolist()} == places
-    mask = found.mask(width, height)
+    decoded = Cells.decode(cells.encode(), width, height)
+    assert decoded.cell == cell
+    assert {(r, c) for r, c in np.argwhere(decoded.chosen).tolist()} == places
+    mask = decoded.mask(width, height)
     assert mask.shape == latent_shape(width, height)
     assert {(r * 16 // cell, c * 16 // cell) for r, c in np.argwhere(mask).tolist()} == places
 

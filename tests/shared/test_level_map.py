@@ -53,10 +53,10 @@ def random_map(width: int, height: int, cell: int, count: int, step: int, seed: 
 def test_tables_are_whole() -> None:
     for count in LEVELS:
         if count == 2:
-            found = itertools.product((0, 1), (1, 2, 4), range(5))
+            contexts = itertools.product((0, 1), (1, 2, 4), range(5))
         else:
-            found = ((w, b, a) for w in (0, 1) for b in range(5) for a in range(5 - b))
-        assert set(CHANCES[count]) == {*found, ALONE}
+            contexts = ((w, b, a) for w in (0, 1) for b in range(5) for a in range(5 - b))
+        assert set(CHANCES[count]) == {*contexts, ALONE}
         for row in CHANCES[count].values():
             assert len(row) == count - 1
             assert all(0 < chance < 256 for chance in row)
@@ -73,11 +73,11 @@ def test_a_map_comes_back(
 ) -> None:
     wanted = random_map(width, height, cell, count, step, seed)
     payload = wanted.encode()
-    found = LevelMap.decode(payload, width, height)
-    assert (found.cell, found.levels, found.step) == (cell, count, step)
-    assert found.values.dtype == np.uint8
-    np.testing.assert_array_equal(found.values, wanted.values)
-    assert found.encode() == payload
+    decoded = LevelMap.decode(payload, width, height)
+    assert (decoded.cell, decoded.levels, decoded.step) == (cell, count, step)
+    assert decoded.values.dtype == np.uint8
+    np.testing.assert_array_equal(decoded.values, wanted.values)
+    assert decoded.encode() == payload
 
 
 def test_a_map_of_blobs_costs_less_than_a_bit_a_cell() -> None:
@@ -109,13 +109,13 @@ def test_no_payload_is_empty(width: int, height: int, cell: int, count: int, ste
 @example(b"\xff" * 60, 256, 256)
 def test_hostile_payloads_are_malformed_or_a_map(payload: bytes, width: int, height: int) -> None:
     try:
-        found = LevelMap.decode(payload, width, height)
+        decoded = LevelMap.decode(payload, width, height)
     except StreamMalformed:
         return
-    assert found.values.shape == cell_shape(width, height, found.cell)
-    assert found.values.max() < found.levels
+    assert decoded.values.shape == cell_shape(width, height, decoded.cell)
+    assert decoded.values.max() < decoded.levels
     # One map, one form: what a reader takes is what a writer would have written.
-    assert found.encode() == payload
+    assert decoded.encode() == payload
 
 
 def test_every_damage_of_one_payload_is_malformed_or_another_map() -> None:
@@ -124,14 +124,14 @@ def test_every_damage_of_one_payload_is_malformed_or_another_map() -> None:
     damaged = [payload[:end] for end in range(len(payload))] + [payload + b"\x01"]
     for place in range(len(payload)):
         damaged += [payload[:place] + bytes([v]) + payload[place + 1 :] for v in range(0, 256, 5)]
-    found = {payload}
+    payloads = {payload}
     for bad in damaged:
         try:
-            found.add(LevelMap.decode(bad, 256, 192).encode())
+            payloads.add(LevelMap.decode(bad, 256, 192).encode())
         except StreamMalformed:
             continue
-        assert bad in found
-    assert 1 < len(found) < len(set(damaged))
+        assert bad in payloads
+    assert 1 < len(payloads) < len(set(damaged))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3])
@@ -143,8 +143,8 @@ def test_forms_that_no_map_has_are_malformed(size: int, count: int) -> None:
     bits = [int(form >> place & 1 == USUAL_FORM >> place & 1) for place in range(8)]
     coder.push(bits, [AS_USUAL] * 8)
     if size < 3 and count < 3:
-        found = LevelMap.decode(coder.payload(), 16, 16)
-        assert (found.cell, found.levels, found.step) == (CELLS[size], LEVELS[count], 30)
+        decoded = LevelMap.decode(coder.payload(), 16, 16)
+        assert (decoded.cell, decoded.levels, decoded.step) == (CELLS[size], LEVELS[count], 30)
     else:
         with pytest.raises(StreamMalformed, match="unknown size or number"):
             LevelMap.decode(coder.payload(), 16, 16)
@@ -208,8 +208,8 @@ def test_a_flat_map_is_no_map() -> None:
 
 def test_levels_are_those_of_the_paper() -> None:
     importance = np.array([0.0] * 10 + [1.0] * 80 + [2.0] * 10, np.float32)
-    found = quantise_importance(importance, k=0.75)
-    assert found.tolist() == [0] * 10 + [1] * 80 + [2] * 10
+    levels = quantise_importance(importance, k=0.75)
+    assert levels.tolist() == [0] * 10 + [1] * 80 + [2] * 10
     far = np.concatenate([importance, np.float32([9.0, -9.0])])
     assert quantise_importance(far, levels=5)[-2:].tolist() == [4, 0]
     assert quantise_importance(far, levels=2).tolist() == [0] * 90 + [1] * 10 + [1, 0]
@@ -220,11 +220,11 @@ def test_quantised_importance_is_in_range_and_monotonic(
     rows: int, columns: int, count: int, seed: int
 ) -> None:
     importance = np.random.default_rng(seed).exponential(size=(rows, columns)).astype(np.float32)
-    found = quantise_importance(importance, count)
-    assert found.shape == importance.shape
-    assert found.max() < count
+    levels = quantise_importance(importance, count)
+    assert levels.shape == importance.shape
+    assert levels.max() < count
     order = importance.ravel().argsort()
-    assert (np.diff(found.ravel()[order].astype(int)) >= 0).all()
+    assert (np.diff(levels.ravel()[order].astype(int)) >= 0).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-30])

@@ -89,11 +89,11 @@ def hub(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 def test_the_edge_part_from_the_hub(
     hub: Hub, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = open_place("hf:cotam/tiny", EDGE)
-    assert (found.id, found.root) == (bundle.id, cache_folder() / bundle.hex_id)
+    opened = open_place("hf:cotam/tiny", EDGE)
+    assert (opened.id, opened.root) == (bundle.id, cache_folder() / bundle.hex_id)
     for name in bundle.files("edge"):
-        assert found.path(name).read_bytes() == bundle.path(name).read_bytes()
-    assert not (found.root / bundle.files("cloud")[0]).exists()
+        assert opened.path(name).read_bytes() == bundle.path(name).read_bytes()
+    assert not (opened.root / bundle.files("cloud")[0]).exists()
     hub_urls = pytest.importorskip("huggingface_hub")
     wanted = hub_urls.hf_hub_url("cotam/tiny", MANIFEST, endpoint=hub.url)
     assert hub.url + hub.seen[0][0] == wanted
@@ -102,7 +102,7 @@ def test_the_edge_part_from_the_hub(
     assert open_place("hf:cotam/tiny", EDGE).id == bundle.id
     assert len(hub.seen) == 1
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert open_place("hf:cotam/tiny", EDGE).root == found.root
+    assert open_place("hf:cotam/tiny", EDGE).root == opened.root
     with pytest.raises(BundleMissing, match="hf:cotam/other cannot be reached"):
         open_place("hf:cotam/other", EDGE)
 

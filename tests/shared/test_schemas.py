@@ -27,9 +27,9 @@ ANSWER: dict[str, Any] = {
 
 
 def test_an_answer_comes_back() -> None:
-    found = QueryResponse.model_validate(ANSWER)
-    assert json.loads(found.model_dump_json()) == ANSWER
-    assert QueryResponse.model_validate_json(found.model_dump_json()) == found
+    response = QueryResponse.model_validate(ANSWER)
+    assert json.loads(response.model_dump_json()) == ANSWER
+    assert QueryResponse.model_validate_json(response.model_dump_json()) == response
 
 
 def test_fields_of_a_newer_server_are_ignored() -> None:

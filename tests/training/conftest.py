@@ -82,14 +82,14 @@ def runs(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Codec, towers, language model and adapter after a step or two, and their bundle."""
     root = tmp_path_factory.mktemp("runs")
     names = ("codec", "clip", "llava", "bare", "adapter", "joint", "entropy", "bundle")
-    found = Runs(*(root / name for name in names))
-    train("codec", found.codec, batch=2, crop=64)
-    train("clip", found.clip, batch=2)
-    train("llava", found.llava, clip=found.clip, batch=2)
-    parts = {"codec": found.codec, "clip": found.clip}
-    train("export", found.bare, llava=found.llava, name="test", **parts)
-    train("tower", found.adapter, mllm=found.bare / MLLM, bundle=found.bare)
-    train("joint", found.joint, batch=2, adapter=found.adapter, **parts)
-    train("entropy", found.entropy, codec=found.codec, batch=2)
-    train("export", found.bundle, tower=found.adapter, bundle=found.bare, name="test")
-    return found
+    made = Runs(*(root / name for name in names))
+    train("codec", made.codec, batch=2, crop=64)
+    train("clip", made.clip, batch=2)
+    train("llava", made.llava, clip=made.clip, batch=2)
+    parts = {"codec": made.codec, "clip": made.clip}
+    train("export", made.bare, llava=made.llava, name="test", **parts)
+    train("tower", made.adapter, mllm=made.bare / MLLM, bundle=made.bare)
+    train("joint", made.joint, batch=2, adapter=made.adapter, **parts)
+    train("entropy", made.entropy, codec=made.codec, batch=2)
+    train("export", made.bundle, tower=made.adapter, bundle=made.bare, name="test")
+    return made

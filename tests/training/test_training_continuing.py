@@ -36,20 +36,20 @@ def test_batches_of_any_mixture_are_pictures(photographs: Path, shares: Shares) 
         source = training_batches(photographs, shares, 3, SIDE, rng, lambda first: first, 7)
         return torch.stack([next(source), next(source)])
 
-    found = batches(0)
-    assert found.shape == (2, 3, 3, SIDE, SIDE)
-    assert found.dtype == torch.float32
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert torch.equal(found, batches(0))
-    assert not torch.equal(found, batches(1))
+    batch = batches(0)
+    assert batch.shape == (2, 3, 3, SIDE, SIDE)
+    assert batch.dtype == torch.float32
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+    assert torch.equal(batch, batches(0))
+    assert not torch.equal(batch, batches(1))
 
 
 def test_crops_of_pages_are_large_enough_and_go_on(photographs: Path) -> None:
     crops = PageStream("train", photographs).crops(192, np.random.default_rng(0))
-    found = [next(crops) for _ in range(24)]
-    assert {crop.shape for crop in found} == {(192, 192, 3)}
-    assert len({crop.tobytes() for crop in found}) == 24
+    drawn = [next(crops) for _ in range(24)]
+    assert {crop.shape for crop in drawn} == {(192, 192, 3)}
+    assert len({crop.tobytes() for crop in drawn}) == 24
 
 
 def test_fonts_that_are_missing_are_told_with_what_to_do(
@@ -61,8 +61,10 @@ def test_fonts_that_are_missing_are_told_with_what_to_do(
 
 
 def test_pages_of_validation_are_no_training_pages(photographs: Path) -> None:
-    one, other = (PageStream(split, photographs).page((192, 192)) for split in ("train", "val"))
-    assert not np.array_equal(one, other)
+    of_training, of_validation = (
+        PageStream(split, photographs).page((192, 192)) for split in ("train", "val")
+    )
+    assert not np.array_equal(of_training, of_validation)
 
 
 def test_what_a_reader_has_before_saves_bits_once_it_is_told(codec: Codec) -> None:
@@ -92,14 +94,14 @@ def test_draws_are_of_both_kinds_and_have_holes(codec: Codec) -> None:
     codes, base = random_codes(2, 6, chance)
     latent = 50 * torch.randn(2, 192, 6, 6, generator=chance)
     rate = Rate().eval()
-    found = [draw(codec, codes, base, rate, chance)(latent) for _ in range(40)]
-    assert all(b.values.dtype == torch.float64 and b.values.shape == latent.shape for b in found)
-    there = [b.codes >= 0 for b in found]
+    drawn = [draw(codec, codes, base, rate, chance)(latent) for _ in range(40)]
+    assert all(b.values.dtype == torch.float64 and b.values.shape == latent.shape for b in drawn)
+    there = [b.codes >= 0 for b in drawn]
     assert 0 < sum(not t.all() for t in there) < 40
-    of_frames = [b for b, t in zip(found, there, strict=True) if (b.codes == codes)[t].all()]
+    of_frames = [b for b, t in zip(drawn, there, strict=True) if (b.codes == codes)[t].all()]
     assert 0 < len(of_frames) < 40
     assert {b.hyper is None for b in of_frames} == {True, False}
-    assert all(b.hyper is not None for b in found if not any(b is f for f in of_frames))
+    assert all(b.hyper is not None for b in drawn if not any(b is f for f in of_frames))
 
 
 def test_layers_for_latents_known_before_come_into_a_bundle_alone(
@@ -131,5 +133,5 @@ def test_layers_for_latents_known_before_come_into_a_bundle_alone(
     assert not (tmp_path / "none").exists()
 
 
-def _same(name: str, one: Bundle, other: Bundle) -> bool:
-    return one.manifest.files[name].sha256 == other.manifest.files[name].sha256
+def _same(name: str, bundle: Bundle, other: Bundle) -> bool:
+    return bundle.manifest.files[name].sha256 == other.manifest.files[name].sha256

@@ -47,17 +47,17 @@ def llava() -> Any:
     model = build_llava(clip, build_tokenizer())
     # As large as training makes them.
     torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=0.09)
-    model.told = clip.heads["density"]
-    model.tokens = torch.randn(IMAGE_TOKENS, model.told[0].in_features)
-    start_counting(model, build_tokenizer(), model.told, model.tokens)
+    model.density = clip.heads["density"]
+    model.tokens = torch.randn(IMAGE_TOKENS, model.density[0].in_features)
+    start_counting(model, build_tokenizer(), model.density, model.tokens)
     return model
 
 
 @torch.no_grad()
 def test_a_projector_starts_with_what_the_tower_tells(llava: Any) -> None:
-    told = densities(llava.model.multi_modal_projector(llava.tokens)[None])[0]
+    predicted = densities(llava.model.multi_modal_projector(llava.tokens)[None])[0]
     # States hardly differ in size.
-    assert torch.allclose(told, llava.told(llava.tokens).T, rtol=0.1, atol=0.01)
+    assert torch.allclose(predicted, llava.density(llava.tokens).T, rtol=0.1, atol=0.01)
 
 
 def patches(width: int) -> Tensor:
@@ -71,7 +71,7 @@ def patches(width: int) -> Tensor:
 
 
 @torch.no_grad()
-def found(model: Any, prompt: str) -> dict[str, list[float]]:
+def numbers_of(model: Any, prompt: str) -> dict[str, list[float]]:
     """Of each word of a question: its two numbers, half the number that it reads less 1, and the
     size of the state that it reads from."""
     tokenizer = build_tokenizer()
@@ -105,7 +105,7 @@ def found(model: Any, prompt: str) -> dict[str, list[float]]:
 def test_a_word_finds_the_numbers_of_its_kind_and_of_the_colour_before(
     llava: Any, prompt: str, word: str, kind: float, colour: float, read: float
 ) -> None:
-    words = found(llava, prompt)
+    words = numbers_of(llava, prompt)
     own, before, reads, size = words[word]
     assert [own, before] == pytest.approx([kind, colour], rel=0.15, abs=0.1)
     # Products of two channels; before training, states are smaller than they are set for.

@@ -84,15 +84,15 @@ def test_scenes_lie_on_the_square_of_the_tower(folder: Path) -> None:
 def test_a_stream_can_start_anywhere(folder: Path) -> None:
     first = SceneStream("train", folder).batch(5)
     later = SceneStream("train", folder, start=3).batch(2)
-    for one, other in zip(first[3:], later, strict=True):
-        assert np.array_equal(one.picture, other.picture)
+    for sample, same in zip(first[3:], later, strict=True):
+        assert np.array_equal(sample.picture, same.picture)
 
 
 def test_training_sees_photographs_and_mosaics_of_them(folder: Path) -> None:
-    found, plain = (kind.from_folder(folder, "train") for kind in (BusierBackgrounds, Backgrounds))
-    assert len(found) == 2 * len(plain)
+    busier, plain = (kind.from_folder(folder, "train") for kind in (BusierBackgrounds, Backgrounds))
+    assert len(busier) == 2 * len(plain)
     for index in range(len(plain)):
-        whole, mosaic = found.photograph(index), found.photograph(len(plain) + index)
+        whole, mosaic = busier.photograph(index), busier.photograph(len(plain) + index)
         assert np.array_equal(whole, plain.photograph(index))
         times = TIMES[(len(plain) + index) % len(TIMES)]
         tiles = [part for row in np.split(mosaic, times) for part in np.split(row, times, axis=1)]

@@ -22,6 +22,6 @@ def test_objects_in_the_wrong_place_cost_less_than_a_wrong_number() -> None:
 
 
 def test_what_is_not_seen_at_all_does_not_outweigh_all_else() -> None:
-    one, two = (density_loss(n * DENSITY[:, :, 2:], 0.0 * DENSITY[:, :, 2:]) for n in (1.0, 2.0))
+    once, twice = (density_loss(n * DENSITY[:, :, 2:], 0.0 * DENSITY[:, :, 2:]) for n in (1.0, 2.0))
     patches = 2.0 * (4.0 - 1.0)
-    assert two - one == pytest.approx(patches + 1.0)
+    assert twice - once == pytest.approx(patches + 1.0)

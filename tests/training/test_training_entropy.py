@@ -103,8 +103,8 @@ def test_what_goes_on_from_nothing_starts_as_the_network_without(codec: Codec) -
     latent, codes = latents((6, 5))
     nothing = Before(torch.zeros_like(latent).double(), torch.full_like(codes, -1))
     args = (latent, codes.float(), torch.tensor([60.0]), Rate().eval())
-    alone, told = fresh.code_latent(*args), fresh.code_latent(*args, before=nothing)
-    assert all(torch.equal(a, b) for a, b in zip(alone, told, strict=True))
+    alone, from_nothing = fresh.code_latent(*args), fresh.code_latent(*args, before=nothing)
+    assert all(torch.equal(a, b) for a, b in zip(alone, from_nothing, strict=True))
 
 
 @torch.no_grad()
@@ -135,9 +135,9 @@ def test_numbers_between_the_knots_follow_from_those_that_a_bundle_holds(codec: 
     restored = Codec(codec.config)
     restored.log_gain.copy_((STEP_UNIT / torch.from_numpy(wanted["steps"][::20])).log())
     restored.hyper_scale.copy_(torch.from_numpy(wanted["hyper_scales"][::20]) / 32.0)
-    found = entropy_arrays(restored)
+    restored_arrays = entropy_arrays(restored)
     for name in ("steps", "hyper_scales"):
-        np.testing.assert_array_equal(found[name], wanted[name])
+        np.testing.assert_array_equal(restored_arrays[name], wanted[name])
 
 
 def test_quantiser_steps_are_whole_and_fall_with_quality(codec: Codec) -> None:

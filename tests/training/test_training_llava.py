@@ -54,9 +54,9 @@ def test_a_converted_tower_gives_the_same_tokens(clip: ClipWithHeads, picture: T
     assert torch.allclose(tower.pre_layrnorm(tower.embeddings(picture)), x, atol=1e-4)
     for block in visual.transformer.resblocks:
         x = block(x)
-    found = tower(picture)
-    assert torch.allclose(found.last_hidden_state, x, atol=1e-4)
-    assert torch.allclose(found.pooler_output @ visual.proj, visual(picture)[0], atol=1e-4)
+    output = tower(picture)
+    assert torch.allclose(output.last_hidden_state, x, atol=1e-4)
+    assert torch.allclose(output.pooler_output @ visual.proj, visual(picture)[0], atol=1e-4)
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ def test_directions_stay_and_their_lengths_become_alike(shape: tuple[int, int]) 
         torch.randn(shape, generator=torch.Generator().manual_seed(0)), full_matrices=False
     )
     spread = values.clamp(min=0.05 * float(values[0]))
-    found = orthogonal(left @ spread.diag() @ right)
-    lengths = left.T @ found @ right.T
+    direction = orthogonal(left @ spread.diag() @ right)
+    lengths = left.T @ direction @ right.T
     assert lengths.diagonal().min() > 0.6
     assert lengths.diagonal().max() < 1.3
     assert (lengths - lengths.diagonal().diag()).abs().max() < 1e-4

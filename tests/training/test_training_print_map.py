@@ -70,13 +70,13 @@ def test_the_command_makes_a_bundle_of_the_same_codec(
     assert made.manifest.provenance["print"]["steps"] > 0
     latent = np.random.default_rng(0).normal(0, 99, (1, 192, 5, 18)).astype(np.float32)
     session = import_onnxruntime().InferenceSession(str(made.path(PRINT)))
-    found, gain = session.run(["print", "gain"], {"latent": latent})
+    logits, gain = session.run(["print", "gain"], {"latent": latent})
     net, _ = load_print_map(run)
     with torch.no_grad():
         wanted = net(torch.from_numpy(latent)).numpy()
-    assert found.shape == (1, 5, 18)
+    assert logits.shape == (1, 5, 18)
     assert gain.shape == (1, 5, 18)
-    assert np.ptp(found - wanted) < 1e-3, "but for the bias"
+    assert np.ptp(logits - wanted) < 1e-3, "but for the bias"
 
 
 def test_a_map_pays_where_enough_is_surely_print() -> None:
@@ -87,8 +87,8 @@ def test_a_map_pays_where_enough_is_surely_print() -> None:
     sent = SentPrint(Same(), bias=1.0, sure=2.0, fewest=0.1)  # type: ignore[arg-type]
     latent = torch.zeros(1, 1, 4, 5)
     latent[0, 0, 0, :2] = 1.5
-    found, gain = sent(latent)
-    assert (found > 0).sum() == 2
+    logits, gain = sent(latent)
+    assert (logits > 0).sum() == 2
     assert float(gain.mean()) == pytest.approx(-0.1)
     latent[0, 0, 0, :3] = 2.5
     assert float(sent(latent)[1].mean()) == pytest.approx(0.05)

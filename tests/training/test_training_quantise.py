@@ -41,10 +41,10 @@ def test_the_edges_form_of_the_analysis_computes_the_same_and_can_be_undone() ->
     picture = torch.rand(2, 3, 48, 80)
     edge = EdgeAnalysis(analysis)
     with torch.no_grad():
-        wanted, found = analysis(picture), edge(picture)
+        wanted, edge_latent = analysis(picture), edge(picture)
     assert float(wanted.std()) > 1
     close = {"rtol": 1e-3, "atol": 1e-3 * float(wanted.std())}
-    torch.testing.assert_close(found, wanted, **close)
+    torch.testing.assert_close(edge_latent, wanted, **close)
 
     gates = (block.gate for block in analysis.blocks)
     for layer in (analysis.linear, analysis.enter, analysis.leave, *gates):
@@ -60,9 +60,9 @@ def test_graphs_are_smaller_and_near(bundles: tuple[Bundle, Bundle], photographs
         before, after = (bundle.manifest.files[name].bytes for bundle in bundles)
         assert after < 0.8 * before
     picture = load(sorted(photographs.iterdir())[0])[:160, :240]
-    wanted, found = (Encoder(bundle, 1).analyse(picture) for bundle in bundles)
-    assert np.sqrt(np.square(wanted.latent - found.latent).mean()) < 3
-    stream = found.code(3)
+    wanted, quantised = (Encoder(bundle, 1).analyse(picture) for bundle in bundles)
+    assert np.sqrt(np.square(wanted.latent - quantised.latent).mean()) < 3
+    stream = quantised.code(3)
     size, code = (stream.width, stream.height), stream.quality_code
     codes = flat_codes(code, *size)
     if stream.level_map:

@@ -83,11 +83,11 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(tmp_path: Path) -> None:
     steps = Steps(9)
     Runner(options(parts, resume=True), nn.Linear(3, 2), 1e-2).run(steps, no_scores, {})
     assert steps.seen == [5, 6, 7, 8, 9]
-    one, other = load_checkpoint(whole), load_checkpoint(parts)
+    uninterrupted, resumed = load_checkpoint(whole), load_checkpoint(parts)
     for kind in ("model", "average"):
-        for name, value in one[kind].items():
-            assert torch.allclose(value, other[kind][name], atol=1e-6)
-    assert other["elapsed"] > 0
+        for name, value in uninterrupted[kind].items():
+            assert torch.allclose(value, resumed[kind][name], atol=1e-6)
+    assert resumed["elapsed"] > 0
 
 
 TOGETHER = """

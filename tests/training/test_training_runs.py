@@ -106,9 +106,9 @@ def test_towers_that_do_not_fit_are_refused_in_one_line(
     write_checkpoint(tmp_path / "older", older)
     with pytest.raises(SystemExit):
         train("llava", tmp_path / "llava", clip=tmp_path / "older", batch=2)
-    told = capsys.readouterr().err
-    assert "--frozen-blocks is 7 (the tower has 6 blocks)" in told
-    assert "holds towers with other heads than this version trains" in told
+    errors = capsys.readouterr().err
+    assert "--frozen-blocks is 7 (the tower has 6 blocks)" in errors
+    assert "holds towers with other heads than this version trains" in errors
 
 
 def test_a_codec_of_another_form_is_refused_in_one_line(
@@ -139,8 +139,8 @@ def test_the_entropy_network_trains_and_the_transforms_do_not(runs: Runs) -> Non
     assert {name.split(".")[0] for name in changed} == {
         *("entropy", "hyper_analysis", "hyper_log_gain", "hyper_scale")
     }
-    told = load_checkpoint(runs.entropy)["info"]["before"]["codec"]
-    assert told["step"] == load_checkpoint(runs.codec)["step"]
+    earlier = load_checkpoint(runs.entropy)["info"]["before"]["codec"]
+    assert earlier["step"] == load_checkpoint(runs.codec)["step"]
 
 
 def test_a_synthesis_trains_alone_and_streams_stay(
@@ -174,7 +174,7 @@ def test_a_resumed_run_goes_on(runs: Runs, train: Train, tmp_path: Path, name: s
     assert after["step"] > before["step"]
     assert after["elapsed"] >= 60 * more
     assert after["info"] == before["info"]
-    states = [s for one in after["optimizers"] for s in one["state"].values()]
+    states = [s for optimizer in after["optimizers"] for s in optimizer["state"].values()]
     steps = [state["step"] for state in states if "step" in state]
     assert set(map(int, steps)) == {after["step"]}
 
@@ -185,11 +185,11 @@ def test_a_bundle_becomes_runs_again(
     """Integers come back as they were, floats as float16 holds them; the next run starts there."""
     train("restore", tmp_path, bundle=runs.bundle)
     codec, trained = load_codec(tmp_path / "codec"), load_codec(runs.codec)
-    found, wanted = entropy_arrays(codec), entropy_arrays(trained)
-    for name in wanted:
-        assert np.allclose(found[name], wanted[name], rtol=1e-5), name
-        if wanted[name].dtype.kind != "f":
-            assert np.array_equal(found[name], wanted[name]), name
+    restored, expected = entropy_arrays(codec), entropy_arrays(trained)
+    for name in expected:
+        assert np.allclose(restored[name], expected[name], rtol=1e-5), name
+        if expected[name].dtype.kind != "f":
+            assert np.array_equal(restored[name], expected[name]), name
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(codec.analysis(picture), trained.analysis(picture), atol=1e-3)
     pairs = (
@@ -197,16 +197,18 @@ def test_a_bundle_becomes_runs_again(
         (load_adapter_run(tmp_path / "adapter"), load_adapter_run(runs.adapter)),
         (load_clip(tmp_path / "clip").clip, load_clip(runs.clip).clip),
     )
-    for one, other in pairs:
-        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+    for restored_model, original in pairs:
+        for a, b in zip(
+            restored_model.state_dict().values(), original.state_dict().values(), strict=True
+        ):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
     with pytest.raises(SystemExit):
         train("codec", tmp_path / "codec", resume=True)
     with pytest.raises(SystemExit):
         train("restore", tmp_path, bundle=runs.bundle)
-    told = capsys.readouterr().err
-    assert "holds weights alone (begin a run with --start)" in told
-    assert "File exists" in told
+    errors = capsys.readouterr().err
+    assert "holds weights alone (begin a run with --start)" in errors
+    assert "File exists" in errors
     train("codec", tmp_path / "next", start=tmp_path / "codec", batch=2, crop=64)
     own = {"mllm": runs.bundle / MLLM, "bundle": runs.bundle}
     train("tower", tmp_path / "more", start=tmp_path / "adapter", **own)
@@ -225,9 +227,9 @@ def test_a_bundle_without_a_language_model_becomes_two_runs(train: Train, tmp_pa
     latent = np.random.default_rng(0).normal(0, 60, (before.latent_channels, 6, 6))
     codes = np.full((6, 6), 60, np.int32)
     coded = before.encode(latent.astype(np.float32), codes, 60)
-    found, wanted = (m.read(coded.payload, coded.check, codes, 60) for m in (after, before))
+    restored, expected = (m.read(coded.payload, coded.check, codes, 60) for m in (after, before))
     for name in ("hyper", "values", "means"):
-        assert np.array_equal(getattr(found, name), getattr(wanted, name)), name
+        assert np.array_equal(getattr(restored, name), getattr(expected, name)), name
 
 
 def test_resuming_needs_a_checkpoint(

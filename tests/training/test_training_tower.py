@@ -187,17 +187,17 @@ def test_guidance_of_the_tower_of_scenes_is_that_of_open_clip(bundle: Bundle) ->
     picture = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = Guidance(model.clip.visual, MEAN, DEVIATION).eval()(picture)
-        found = TowerGuidance(vision).eval()(picture)
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-3)
+        importance = TowerGuidance(vision).eval()(picture)
+    torch.testing.assert_close(importance, wanted, atol=1e-6, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "internvl"])
 def test_guidance_is_a_share_of_attention(kind: str, models: Callable[[str], Path]) -> None:
     vision = load_vision(str(models(kind)), torch.device("cpu"), torch.float32)
-    found = TowerGuidance(vision)(torch.rand(2, 3, 56, 56))
-    assert found.shape == (2, 4, 4)
-    assert bool((found > 0).all())
-    assert bool((found.sum(dim=(1, 2)) <= 1 + 1e-5).all())
+    importance = TowerGuidance(vision)(torch.rand(2, 3, 56, 56))
+    assert importance.shape == (2, 4, 4)
+    assert bool((importance > 0).all())
+    assert bool((importance.sum(dim=(1, 2)) <= 1 + 1e-5).all())
 
 
 def test_photographs_of_any_folder(
@@ -245,24 +245,24 @@ def test_what_cannot_be_trained_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def told(**options: Any) -> str:
+    def refusal(**options: Any) -> str:
         with pytest.raises(SystemExit):
             train("tower", tmp_path / "out", **options)
         lines = capsys.readouterr().err.strip().splitlines()
         assert "Traceback" not in "\n".join(lines)
         return lines[-1]
 
-    assert "no vision tower to load" in told(mllm=tmp_path / "nothing")
+    assert "no vision tower to load" in refusal(mllm=tmp_path / "nothing")
     text = tmp_path / "text"
     text.mkdir()
     config = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2}
     (text / "config.json").write_text(json.dumps(config))
-    assert "holds a llama, which has no vision tower" in told(mllm=text)
-    assert "there is no bundle" in told(mllm=models("clip"), bundle=tmp_path / "none")
+    assert "holds a llama, which has no vision tower" in refusal(mllm=text)
+    assert "there is no bundle" in refusal(mllm=models("clip"), bundle=tmp_path / "none")
     wide = {"mllm": bundle.path(MLLM), "start": tower_run("clip")}
-    assert "has width 32, and 192 is needed" in told(**wide)
+    assert "has width 32, and 192 is needed" in refusal(**wide)
     monkeypatch.setattr(memory, "_free", lambda device: 0.5)
-    assert "takes at least" in told(mllm=models("clip"))
+    assert "takes at least" in refusal(mllm=models("clip"))
 
 
 @pytest.mark.parametrize(("kind", "warnings"), [("clip", 1), ("siglip", 0)])
@@ -273,8 +273,8 @@ def test_a_processor_that_cuts_pictures_is_told_of(
     vision = load_vision(str(models(kind)), torch.device("cpu"), torch.float32)
     shapes = [(96, 96), (64, 256), (128, 96)]
     trainer.warn_of_crops(vision, [np.zeros((*shape, 3), np.uint8) for shape in shapes])
-    told = [record.getMessage() for record in caplog.records]
-    assert ["it shows 25 %" in message for message in told] == [True] * warnings
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["it shows 25 %" in message for message in messages] == [True] * warnings
 
 
 def test_a_run_of_another_codec_is_refused(
@@ -291,7 +291,7 @@ def test_a_run_of_another_codec_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("part", "fields", "told"),
+    ("part", "fields", "message"),
     [
         ("guidance", {"side": 336, "patch": 14}, "takes [1, 3, 256, 256]"),
         ("guidance", {"patch": 32}, "gives [1, 16, 16]"),
@@ -302,7 +302,7 @@ def test_a_run_of_another_codec_is_refused(
     ],
 )
 def test_a_manifest_that_disagrees_with_its_files_is_refused(
-    bundle: Bundle, tmp_path: Path, part: str, fields: dict[str, Any], told: str
+    bundle: Bundle, tmp_path: Path, part: str, fields: dict[str, Any], message: str
 ) -> None:
     check_graphs(bundle)
     for name in (GUIDANCE, ADAPTER, *KEPT):
@@ -312,7 +312,7 @@ def test_a_manifest_that_disagrees_with_its_files_is_refused(
     (tmp_path / bundles.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UsageError) as caught:
         check_graphs(Bundle.open(tmp_path))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_heads_divide_the_width() -> None:
@@ -354,9 +354,9 @@ def test_an_ablation_trains_without_what_it_leaves_out(
     pictures = Photographs(photographs, "train").crops(2, 80, 112, chance)
     codes = torch.tensor([10, 60]), torch.tensor([20, 0])
     coded = TowerTraining(bundle, vision, prior=False).code(pictures, *codes, chance)
-    one, other = (inputs["pixel_values"] for inputs in coded.decoded)
-    assert torch.equal(one, other)
-    assert float(one.abs().max()) < 0.02
+    first, second = (inputs["pixel_values"] for inputs in coded.decoded)
+    assert torch.equal(first, second)
+    assert float(first.abs().max()) < 0.02
     options = {"no-prior": True, "low": 0.0, "mllm": models("clip"), "resolution": 96}
     train("tower", tmp_path, **options)
     assert not saw_the_picture(tmp_path)
