@@ -80,7 +80,7 @@ def _run(home: Path, commands: tuple[str, ...], url: str = "http://127.0.0.1:9")
         "NO_COLOR": "1",
     }
     for command in commands:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["bash", "-c", f"{EDGE_CLIENT}\n{command}"],
             cwd=home,
             env=environment,
@@ -89,7 +89,9 @@ def _run(home: Path, commands: tuple[str, ...], url: str = "http://127.0.0.1:9")
             text=True,
             check=False,
         )
-        shown = done.stdout.replace(url, SHOWN_URL).replace(str(home / "STATE"), "~/.local/state")
+        shown = completed.stdout.replace(url, SHOWN_URL).replace(
+            str(home / "STATE"), "~/.local/state"
+        )
         yield from (f"$ {command}", *shown.splitlines(), "")
 
 

@@ -114,10 +114,10 @@ def compose(
         alone.append(int((mask == len(objects) + 1).sum()))
         picture.paste(image, (left, top), image)
         objects.append(thing)
-    done = tuple(objects)
-    caption = describe(rng, done, category)
-    questions = ask(rng, done, category, picture.size, world.partners)
-    return Scene(np.array(picture), mask, done, category, caption, questions)
+    things = tuple(objects)
+    caption = describe(rng, things, category)
+    questions = ask(rng, things, category, picture.size, world.partners)
+    return Scene(np.array(picture), mask, things, category, caption, questions)
 
 
 def _all_visible(mask: NDArray[Any], alone: list[int], least: float) -> bool:

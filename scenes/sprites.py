@@ -94,7 +94,7 @@ class Pen:
         except ValueError:  # Pillow cannot round a box of a few pixels, where no corner shows
             self.draw.rectangle(box, fill, edge, line)
 
-    def done(self) -> Image.Image:
+    def reduced(self) -> Image.Image:
         """The canvas at its final size, RGBA."""
         return self.image.reduce(SCALE)
 
@@ -217,7 +217,7 @@ def thing(kind: str, colour: Colour, size: float, rng: np.random.Generator) -> I
     width, height = (size, size / aspect) if aspect >= 1 else (size * aspect, size)
     pen = Pen(max(4, round(width)), max(4, round(height)), colour)
     _DRAW[kind](pen, colour, rng)
-    image = pen.done()
+    image = pen.reduced()
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return image
@@ -287,7 +287,7 @@ def sign(
         centre_x, centre_y = x + (advance - gap) / 2, baseline - height * SCALE / 2
         characters.append(Character(c, centre_x / SCALE, centre_y / SCALE, height))
         x += advance
-    return pen.done(), tuple(characters)
+    return pen.reduced(), tuple(characters)
 
 
 def _transformed(
@@ -327,7 +327,7 @@ def clutter(picture: Image.Image, number: int, rng: np.random.Generator) -> None
         side = max(4, round(unit * 10 * 6 ** rng.random()))
         pen = Pen(side, side, (r, g, b))
         _CLUTTER[int(rng.integers(len(_CLUTTER)))](pen, (r, g, b), rng)
-        image = pen.done().rotate(int(rng.integers(4)) * 90)
+        image = pen.reduced().rotate(int(rng.integers(4)) * 90)
         x = int(rng.integers(max(1, picture.width - side)))
         y = int(rng.integers(max(1, picture.height - side)))
         picture.paste(image, (x, y), image)

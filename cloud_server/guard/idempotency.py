@@ -78,8 +78,8 @@ class AnswerStore:
     def _forget(self) -> None:
         """Drop what is too old or too many; what is still being answered stays."""
         now = self._clock()
-        done = [n for n, s in self._stored.items() if s.answer.done()]
+        answered = [n for n, s in self._stored.items() if s.answer.done()]
         surplus = len(self._stored) - self._most + 1
-        for i, name in enumerate(done):
+        for i, name in enumerate(answered):
             if i < surplus or self._stored[name].until <= now:
                 del self._stored[name]

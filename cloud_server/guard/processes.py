@@ -38,17 +38,17 @@ def run(command: list[str], picture: bytes, timeout_s: float) -> bytes:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COTAM_")}
     environment["COTAM_CONFIG"] = os.devnull
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, input=picture, capture_output=True, timeout=timeout_s, env=environment
         )
     except subprocess.TimeoutExpired as error:
         raise _late(timeout_s) from error
-    if done.returncode == EXIT_CODE[PictureError]:
+    if completed.returncode == EXIT_CODE[PictureError]:
         raise PictureUnreadable("the picture cannot be decoded", hint="send an ordinary PNG")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
-        raise CotamError(f"{command[2]} ended with {done.returncode}: {said[-1]}")
-    return done.stdout
+    if completed.returncode:
+        said = completed.stderr.decode(errors="replace").strip().splitlines() or [""]
+        raise CotamError(f"{command[2]} ended with {completed.returncode}: {said[-1]}")
+    return completed.stdout
 
 
 def _late(timeout_s: float) -> DeadlineExceeded:

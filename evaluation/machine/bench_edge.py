@@ -227,14 +227,14 @@ def run(folder: Path, command: Path, *words: str) -> Ran:
     """Run a program of the environment inside `folder`. Raises UsageError where it fails."""
     environment = {**os.environ, "PYTHONPATH": "", "COLUMNS": "100"}
     before, start = os.times(), time.perf_counter()
-    done = subprocess.run(
+    completed = subprocess.run(
         [command, *words], capture_output=True, text=True, env=environment, cwd=folder, check=False
     )
     wall, after = time.perf_counter() - start, os.times()
-    if done.returncode:
+    if completed.returncode:
         raise UsageError(
-            f"{command.name} {' '.join(words[:3])} failed: {done.stderr.strip()[-300:]}",
+            f"{command.name} {' '.join(words[:3])} failed: {completed.stderr.strip()[-300:]}",
             hint=f"needs a package index; Python {sys.version_info.major}.{sys.version_info.minor}",
         )
     cpu = sum(after[2:4]) - sum(before[2:4])
-    return Ran(wall, cpu, done.stdout)
+    return Ran(wall, cpu, completed.stdout)

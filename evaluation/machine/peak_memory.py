@@ -26,12 +26,12 @@ def measure(bundle: Bundle, picture: Path, stream: Path) -> tuple[float, float]:
 
 def _child(*words: str) -> float:
     command = [sys.executable, "-m", "evaluation.machine.peak_memory", *words]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
     )
-    if done.returncode:
-        raise UsageError(f"measuring {words[0]} failed: {done.stderr.strip()[-300:]}")
-    return float(done.stdout)
+    if completed.returncode:
+        raise UsageError(f"measuring {words[0]} failed: {completed.stderr.strip()[-300:]}")
+    return float(completed.stdout)
 
 
 def _encode(bundle: Bundle, picture: str, stream: str) -> None:

@@ -36,12 +36,12 @@ def measure(model: Path, bundle: str, picture: Path, resolution: int) -> StepCos
     """The cost of a step on one picture, scaled to a long side of `resolution`; one thread."""
     command = [sys.executable, "-m", "evaluation.machine.tower_step"]
     command += [str(model), bundle, str(picture), str(resolution)]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
     )
-    if done.returncode:
-        raise UsageError(f"a step of training failed: {done.stderr.strip()[-300:]}")
-    return StepCost(**json.loads(done.stdout.splitlines()[-1]))
+    if completed.returncode:
+        raise UsageError(f"a step of training failed: {completed.stderr.strip()[-300:]}")
+    return StepCost(**json.loads(completed.stdout.splitlines()[-1]))
 
 
 def main() -> None:

@@ -273,8 +273,8 @@ def test_events_end_in_what_is_needed_then_in_the_answer(url: str, coder: Pictur
     name, data = lines.strip().split("\n\n")[-1].split("\n")
     assert name == "event: need"
     talk.response = httpx.Response(202, content=data.removeprefix("data: "))
-    done = talk.enhance(coded.enhancement(*talk.wanted()), stream="true").text
-    name, data = done.strip().split("\n\n")[-1].split("\n")
+    events = talk.enhance(coded.enhancement(*talk.wanted()), stream="true").text
+    name, data = events.strip().split("\n\n")[-1].split("\n")
     assert name == "event: done"
     assert json.loads(data.removeprefix("data: "))["need"] is None
 

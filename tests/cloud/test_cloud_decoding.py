@@ -79,9 +79,9 @@ def test_all_embedded_bundles_are_tried_the_default_first(bundle: Bundle) -> Non
 
 def test_pictures_lie_beside_their_streams_and_nothing_is_lost(folder: Path) -> None:
     Image.new("RGB", (8, 8)).save("a.png")  # what a.cotam was made of
-    done = run("a.cotam", "b.cotam")
-    assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "a.decoded.png: 256x256\nb.decoded.png: 256x170\n"
+    completed = run("a.cotam", "b.cotam")
+    assert (completed.exit_code, completed.stdout) == (0, "")
+    assert completed.stderr == "a.decoded.png: 256x256\nb.decoded.png: 256x170\n"
     assert (size(folder / "a.png"), size(folder / "b.decoded.png")) == ((8, 8), (256, 170))
 
     (folder / "a.decoded.png").write_bytes(b"mine")
@@ -133,16 +133,16 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(folder: Path) -> Non
 
 def test_a_batch_goes_on_after_a_bad_stream(folder: Path) -> None:
     (folder / "b.cotam").write_bytes(b"no stream")
-    done = run(".", "-o", "out/")
-    assert done.exit_code == 1
-    assert done.stderr.splitlines()[1].startswith("cloud_server: b.cotam: ")
+    completed = run(".", "-o", "out/")
+    assert completed.exit_code == 1
+    assert completed.stderr.splitlines()[1].startswith("cloud_server: b.cotam: ")
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "c.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
 def test_a_full_disk_behind_the_pipe_is_one_line(folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "cloud_server", "decode", "c.cotam", "-o", "-"],
             env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
             stdout=full,
@@ -150,7 +150,7 @@ def test_a_full_disk_behind_the_pipe_is_one_line(folder: Path) -> None:
             text=True,
             check=False,
         )
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert completed.returncode == 2
+    assert completed.stderr == (
         "cloud_server: c.cotam: standard output cannot be written: No space left on device\n"
     )

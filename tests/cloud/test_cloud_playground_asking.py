@@ -48,8 +48,8 @@ def test_what_is_asked_for_is_made_and_taken(url: str, street: bytes) -> None:
     assert finer["decoded"] != small["decoded"]
     enhancement = base64.b64decode(finer["enhancement"])
     assert finer["bytes"] == len(enhancement)
-    done = post(url, f"/v1/query/{need['handle']}/enhancement", enhancement, STREAM)
-    assert (done.status_code, done.json()["need"]) == (200, None)
+    response = post(url, f"/v1/query/{need['handle']}/enhancement", enhancement, STREAM)
+    assert (response.status_code, response.json()["need"]) == (200, None)
 
 
 def test_what_is_refused(url: str, street: bytes) -> None:

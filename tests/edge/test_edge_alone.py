@@ -49,22 +49,22 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_cold_encode_leaves_nothing_but_its_stream(home: Path, photo: Path) -> None:
-    done = cold(home, "encode", photo)
-    assert done.returncode == 0, done.stderr
+    completed = cold(home, "encode", photo)
+    assert completed.returncode == 0, completed.stderr
     assert files(home.parent) == ["photo.cotam", "photo.png"]
 
 
 def test_a_cold_answer_leaves_nothing(home: Path, photo: Path, server: Any) -> None:
-    done = cold(home, "send", photo, "how large?", "--server", server.url)
-    assert (done.returncode, done.stdout) == (0, "256 by 160\n"), done.stderr
+    completed = cold(home, "send", photo, "how large?", "--server", server.url)
+    assert (completed.returncode, completed.stdout) == (0, "256 by 160\n"), completed.stderr
     assert files(home.parent) == ["photo.png"]
 
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 def test_what_a_cold_encode_asks_of_the_system(home: Path, photo: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    done = cold(home, "encode", photo, trace=trace)
-    assert done.returncode == 0, done.stderr
+    completed = cold(home, "encode", photo, trace=trace)
+    assert completed.returncode == 0, completed.stderr
     calls = trace.read_text()
     assert "socket(" not in calls
     assert calls.count("execve(") == 1
@@ -78,8 +78,8 @@ def test_what_a_cold_answer_asks_of_the_system(
     home: Path, photo: Path, server: Any, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    done = cold(home, "send", photo, "how large?", "--server", server.url, trace=trace)
-    assert done.returncode == 0, done.stderr
+    completed = cold(home, "send", photo, "how large?", "--server", server.url, trace=trace)
+    assert completed.returncode == 0, completed.stderr
     calls = trace.read_text()
     port = server.url.rsplit(":", 1)[1]
     assert set(re.findall(r"connect\((.*)\) = ", calls))
@@ -110,7 +110,9 @@ def test_no_program_is_started_for_a_picture(head: bytes, home: Path, tmp_path: 
         (programs / name).chmod(0o755)
     picture = tmp_path / "latest.jpg"
     picture.write_bytes(head + POSTSCRIPT)
-    done = cold(home, "encode", picture, path=f"{programs}:")
-    assert done.returncode == 3
-    assert done.stderr.startswith(f"error: {picture} is not a picture in a format that can be read")
+    completed = cold(home, "encode", picture, path=f"{programs}:")
+    assert completed.returncode == 3
+    assert completed.stderr.startswith(
+        f"error: {picture} is not a picture in a format that can be read"
+    )
     assert not (tmp_path / "started").exists()

@@ -62,9 +62,9 @@ def test_ordered_map_takes_as_it_needs() -> None:
 
 def test_encode_a_folder(cli: Cli, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "streams"
-    done = cli("encode", folder, "-o", out, "--json", "-c", 2)
-    assert done.code == 0
-    lines = [json.loads(line) for line in done.out.splitlines()]
+    completed = cli("encode", folder, "-o", out, "--json", "-c", 2)
+    assert completed.code == 0
+    lines = [json.loads(line) for line in completed.out.splitlines()]
     assert [line["width"] for line in lines] == [16, 32, 48]
     assert sorted(path.name for path in out.iterdir()) == ["a.cotam", "b.cotam", "c.cotam"]
     assert Bitstream.from_bytes((out / "b.cotam").read_bytes()).width == 32
@@ -78,11 +78,11 @@ def test_encode_a_folder(cli: Cli, folder: Path, tmp_path: Path) -> None:
 
 def test_a_batch_goes_on_past_a_bad_picture(cli: Cli, folder: Path) -> None:
     (folder / "bad.png").write_text("no picture")
-    done = cli("encode", folder, "--json", "--dry-run")
-    assert done.code == 1
-    assert done.err.count("error:") == 1
-    assert "bad.png" in done.err
-    records = [json.loads(line) for line in done.out.splitlines()]
+    completed = cli("encode", folder, "--json", "--dry-run")
+    assert completed.code == 1
+    assert completed.err.count("error:") == 1
+    assert "bad.png" in completed.err
+    records = [json.loads(line) for line in completed.out.splitlines()]
     assert [r["error"]["code"] for r in records if "error" in r] == ["picture_unreadable"]
     assert len(records) == 4
     assert not list(folder.rglob("*.cotam"))
@@ -92,9 +92,9 @@ def test_a_batch_goes_on_past_a_bad_picture(cli: Cli, folder: Path) -> None:
 
 def test_send_a_folder(cli: Cli, folder: Path, server: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    done = cli("send", folder, "how large?", "-s", server.url, "--save-bitstream", kept)
-    assert done.code == 0
-    answers = [line.split("\t")[1] for line in done.out.splitlines()]
+    completed = cli("send", folder, "how large?", "-s", server.url, "--save-bitstream", kept)
+    assert completed.code == 0
+    answers = [line.split("\t")[1] for line in completed.out.splitlines()]
     assert answers == ["16 by 16", "32 by 16", "48 by 16"]
     sent = {seen.fields["bitstream"] for seen in server.seen}
     assert sent == {path.read_bytes() for path in kept.iterdir()}
@@ -102,10 +102,10 @@ def test_send_a_folder(cli: Cli, folder: Path, server: Any, tmp_path: Path) -> N
 
 
 def test_dry_run_sends_nothing(cli: Cli, folder: Path, server: Any) -> None:
-    done = cli("send", folder, "how large?", "-s", server.url, "--dry-run")
-    assert done.code == 0
-    assert len(done.out.splitlines()) == 3
-    assert "bytes" in done.out
+    completed = cli("send", folder, "how large?", "-s", server.url, "--dry-run")
+    assert completed.code == 0
+    assert len(completed.out.splitlines()) == 3
+    assert "bytes" in completed.out
     assert not server.seen
 
 
@@ -115,6 +115,6 @@ def test_nothing_to_send(cli: Cli) -> None:
 
 
 def test_watch_without_a_folder(cli: Cli, tmp_path: Path) -> None:
-    done = cli("send", "--watch", tmp_path / "nowhere", "is the door open?")
-    assert done.code == 2
-    assert "no folder to watch" in done.err
+    completed = cli("send", "--watch", tmp_path / "nowhere", "is the door open?")
+    assert completed.code == 2
+    assert "no folder to watch" in completed.err

@@ -66,12 +66,12 @@ def test_the_client_takes_the_bundle_that_its_server_has(
     ids = [Bitstream.from_bytes(s.fields["bitstream"]).codec_id for s in store.seen]
     assert ids == [bundle.codec_id, other.codec_id, other.codec_id]
 
-    async def one() -> str:
+    async def ask_again() -> str:
         async with AsyncEdgeClient(store.url, threads=1) as client:
             return (await client.ask(photo, "third?")).image.codec
 
     store.replies = [refusal]
-    assert asyncio.run(one()) == other.codec_id.hex()
+    assert asyncio.run(ask_again()) == other.codec_id.hex()
     store.replies = [refusal]
     with EdgeClient(store.url, bundle="tiny", threads=1) as client, pytest.raises(BundleUnknown):
         client.ask(photo, "with the one that was asked for, or not at all")

@@ -241,8 +241,8 @@ def test_a_clip_without_its_base_says_so(
         list(decode_clip(path, bundles=[bundle.root]))
     shown = cli("inspect", path)
     assert (shown.code, "goes on from" in shown.out) == (0, True)
-    done = cli("inspect", path, "--verify")
-    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    completed = cli("inspect", path, "--verify")
+    assert (completed.code, len(completed.err.splitlines())) == (1, 1)
     narrow = PictureCoder(bundle, budget=900, threads=1)
     with pytest.raises(UsageError, match="--budget"):
         camera.code(narrow, camera.frame(pictures[0], 0.0))
@@ -262,9 +262,9 @@ def test_the_command_asks_about_frames_as_they_come(
         container.mux(stream.encode(None))
     question = ("is the door open?", "--camera", path, "--max-new-tokens", "1", "-q", "3")
     place = ("--server", url, "--api-key", KEYS["mine"])
-    done = cli("send", *question, *place)
-    assert done.code == 0, done.err
-    assert [line.split("\t")[0] for line in done.out.splitlines()] == [
+    completed = cli("send", *question, *place)
+    assert completed.code == 0, completed.err
+    assert [line.split("\t")[0] for line in completed.out.splitlines()] == [
         f"{path}#{number}" for number in range(4)
     ]
     changed = cli("send", *question, *place, "--on-change")

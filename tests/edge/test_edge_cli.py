@@ -266,8 +266,8 @@ def test_config(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_bench(cli: Cli, photo: Path) -> None:
-    done = cli("bench", photo, "--repeat", 1, "--threads", 1, "--json")
-    facts = json.loads(done.out)
+    completed = cli("bench", photo, "--repeat", 1, "--threads", 1, "--json")
+    facts = json.loads(completed.out)
     assert set(facts["steps_ms"]) == {"load", "guidance", "analysis", "coding"}
     assert facts["peers"]["jpeg"]["bytes"] > 0
     assert "of ours" in cli("bench", photo, "--repeat", 1, "--threads", 1).out

@@ -75,12 +75,12 @@ def test_no_server(photo: Path) -> None:
     ):
         client.ask(photo, "anyone?")
 
-    async def one() -> None:
+    async def ask_again() -> None:
         async with AsyncEdgeClient(url, threads=1, retries=Retries(0)) as client:
             await client.ask(photo, "anyone?")
 
     with pytest.raises(ServerUnreachable, match=url):
-        asyncio.run(one())
+        asyncio.run(ask_again())
 
 
 def test_a_server_that_never_answers(photo: Path) -> None:
@@ -164,11 +164,11 @@ def test_retries_send_the_same_job_again(server: Any, photo: Path, problem: Any)
 
     server.replies = [*passing]
 
-    async def one() -> str:
+    async def ask_again() -> str:
         async with AsyncEdgeClient(server.url, threads=1, retries=now) as client:
             return (await client.ask(photo, "twice?")).answer
 
-    assert asyncio.run(one()) == "256 by 160"
+    assert asyncio.run(ask_again()) == "256 by 160"
     keys = [seen.headers["idempotency-key"] for seen in server.seen]
     assert keys[0] == keys[1] == keys[2] != keys[3] == keys[4] == keys[5]
 

@@ -151,10 +151,10 @@ def test_what_is_no_clip_ends_in_one_clear_line(clip: Path, tmp_path: Path, cli:
     for name, (data, said) in bad.items():
         path = tmp_path / name
         path.write_bytes(data)
-        done = cli("encode", path)
-        assert done.code == 3
-        assert said in done.err
-        assert len(done.err.splitlines()) == 1
+        completed = cli("encode", path)
+        assert completed.code == 3
+        assert said in completed.err
+        assert len(completed.err.splitlines()) == 1
         assert not path.with_suffix(".cotamf").exists()
     missing = cli("encode", tmp_path / "nowhere.mp4")
     assert (missing.code, len(missing.err.splitlines())) == (2, 1)
@@ -181,10 +181,10 @@ def test_without_pyav_the_line_names_the_extra(
     clip: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    done = cli("encode", clip)
-    assert done.code == 2
-    assert "'.[video]'" in done.err
-    assert len(done.err.splitlines()) == 1
+    completed = cli("encode", clip)
+    assert completed.code == 2
+    assert "'.[video]'" in completed.err
+    assert len(completed.err.splitlines()) == 1
 
 
 def test_frames_that_change_their_size_end_in_one_line(
@@ -196,10 +196,10 @@ def test_frames_that_change_their_size_end_in_one_line(
     first = write(tmp_path / "first.ts", moving[:4], [0, 250, 500, 750])
     then = write(tmp_path / "then.ts", small, [1000, 1250, 1500, 1750])
     path.write_bytes(first.read_bytes() + then.read_bytes())
-    done = cli("encode", path, "--frames", "all")
-    assert done.code == 3
-    assert "has another size, 112x80, than those before it, 128x96" in done.err
-    assert len(done.err.splitlines()) == 1
+    completed = cli("encode", path, "--frames", "all")
+    assert completed.code == 3
+    assert "has another size, 112x80, than those before it, 128x96" in completed.err
+    assert len(completed.err.splitlines()) == 1
     assert not path.with_suffix(".cotamf").exists()
 
 
@@ -220,8 +220,8 @@ def test_a_clip_without_frames_and_one_that_breaks_off(
     assert not caplog.messages
     broken = tmp_path / "broken.mkv"
     broken.write_bytes(whole[: len(whole) // 2])
-    done = cli("encode", broken, "--frames", "all")
-    assert done.code == 0
+    completed = cli("encode", broken, "--frames", "all")
+    assert completed.code == 0
     (message,) = caplog.messages
     assert message == f"{broken}: the last frame that can be decoded is that at 1.0 s of 3.0 s"
     assert cli("encode", broken, "-o", tmp_path / "one.cotamf", "--frames", "1").code == 0
@@ -327,8 +327,8 @@ def test_encode_inspect_and_map(
 ) -> None:
     bundle = str(continuing_bundle.root)
     place = tmp_path / "out.cotamf"
-    done = cli("encode", clip, "-o", place, "--frames", "5", "--bundle", bundle, "--json")
-    record = json.loads(done.out)
+    completed = cli("encode", clip, "-o", place, "--frames", "5", "--bundle", bundle, "--json")
+    record = json.loads(completed.out)
     assert record["stream"] == str(place)
     assert [frame["key"] for frame in record["frames"]] == [True, False, False, False, False]
     assert sum(frame["bytes"] for frame in record["frames"]) < record["bytes"] < 4000
@@ -348,17 +348,17 @@ def test_encode_inspect_and_map(
         (("--rate", "2kB"), "bytes a second"),
         (("--rate", "2kB/s", "--budget", "2kB"), "--rate excludes"),
     ):
-        done = cli("encode", clip, *flags)
-        assert (done.code, said in done.err) == (2, True)
+        completed = cli("encode", clip, *flags)
+        assert (completed.code, said in completed.err) == (2, True)
 
 
 def test_a_clip_that_cannot_be_sent_waits_coded(
     cli: Any, clip: Path, continuing_bundle: Bundle, tmp_path: Path
 ) -> None:
     question = ("did anyone come in?", "--server", "http://127.0.0.1:9", "--retries", "0")
-    done = cli("send", clip, *question, "--bundle", str(continuing_bundle.root))
-    assert done.code == 4
-    assert "kept in the spool" in done.err
+    completed = cli("send", clip, *question, "--bundle", str(continuing_bundle.root))
+    assert completed.code == 4
+    assert "kept in the spool" in completed.err
     spool = Spool(tmp_path / "xdg-state" / "cotam" / "spool")
     (entry,) = spool.entries()
     job = spool.read(entry)

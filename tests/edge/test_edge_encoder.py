@@ -289,14 +289,14 @@ def test_another_process_decodes_to_identical_symbols(
     for i, stream in enumerate(streams):
         (tmp_path / f"{i:03}.cotam").write_bytes(stream.to_bytes())
     count = str(threads)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", READ_BACK, str(tmp_path)],
         env={"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "PYTHONPATH": "."},
         capture_output=True,
         text=True,
         check=True,
     )
-    checksums = [int(line) for line in done.stdout.split()]
+    checksums = [int(line) for line in completed.stdout.split()]
     assert checksums == [zlib.crc32(symbols(stream, model).tobytes()) for stream in streams]
 
 

@@ -167,15 +167,15 @@ def test_a_killed_edge_leaves_nothing_behind_and_begins_anew(
     server.stub.before = kill
     file = tmp_path / "pictures.npy"
     np.save(file, pictures)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", EDGE, server.url, file],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    lines = [line.partition(" ")[2] or line for line in done.stdout.splitlines()]
+    assert completed.returncode == 0, completed.stderr
+    lines = [line.partition(" ")[2] or line for line in completed.stdout.splitlines()]
     first = "frame 0 True"
     assert lines == [
         *(first, "killed"),

@@ -32,17 +32,17 @@ def test_ask(server_url: str, photo: Path, bundle: Bundle) -> None:
 
 
 def test_ask_in_an_event_loop(server_url: str, photo: Path) -> None:
-    async def one() -> int:
+    async def width_seen() -> int:
         async with AsyncEdgeClient(server_url, threads=1) as client:
             return (await client.ask(photo, "what is it?", max_new_tokens=2)).image.width
 
-    assert asyncio.run(one()) == 256
+    assert asyncio.run(width_seen()) == 256
 
 
 def test_command_line(server_url: str, photo: Path, cli: Cli) -> None:
-    done = cli("send", photo, "how many cars?", "--server", server_url, "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["image"]["width"] == 256
+    completed = cli("send", photo, "how many cars?", "--server", server_url, "--json")
+    assert completed.code == 0, completed.err
+    assert json.loads(completed.out)["image"]["width"] == 256
 
 
 def test_what_the_server_refuses(

@@ -116,9 +116,9 @@ if sys.argv[1] == "--version":
 heavy &= set(sys.modules)
 assert not heavy, heavy
 """
-    done = run(code, flag)
-    assert done.returncode == 0, done.stderr
-    assert "edge_client" in done.stdout
+    completed = run(code, flag)
+    assert completed.returncode == 0, completed.stderr
+    assert "edge_client" in completed.stdout
 
 
 def test_the_server_s_command_says_what_the_base_install_lacks() -> None:
@@ -128,9 +128,9 @@ sys.modules["pydantic_settings"] = None
 from cloud_server.__main__ import main
 main()
 """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: the server needs pydantic_settings")
-    assert done.stderr.count("\n") == 1
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("error: the server needs pydantic_settings")
+    assert completed.stderr.count("\n") == 1

@@ -230,10 +230,10 @@ def test_watching_catches_up_when_the_server_is_back(
     # Real pictures, but the watcher's endless wait ends after two of them.
     versions = [(photo, photo.read_bytes())] * 2
     monkeypatch.setattr("edge_client.pictures.watch.new_pictures", lambda _: iter(versions))
-    done = cli("send", "--watch", photo.parent, "now?", "-s", server.url)
-    assert done.code == 0
+    completed = cli("send", "--watch", photo.parent, "now?", "-s", server.url)
+    assert completed.code == 0
     assert [seen.prompt for seen in server.seen] == ["now?", "earlier?", "now?"]
-    assert len(done.out.splitlines()) == 3
+    assert len(completed.out.splitlines()) == 3
 
 
 def test_bounds_of_the_environment(cli: Cli, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,15 +318,15 @@ def test_kill_9_at_any_point_loses_nothing(
     """100 processes add and send, and die at a random operation on files or sockets."""
     assert cli("encode", photo).code == 0
     root, kills = tmp_path / "spool", 100
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", KILLED, root, server.url, str(kills), photo.with_suffix(".cotam")],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    ends = Counter(done.stdout.split())
+    assert completed.returncode == 0, completed.stderr
+    ends = Counter(completed.stdout.split())
     assert ends["9"] > kills * 0.6
     kept = (tmp_path / "spool.kept").read_text().split()
     taken = (tmp_path / "spool.taken").read_text().split()

@@ -30,8 +30,8 @@ def pair(tmp_path: Path, draw: Callable[..., Any]) -> list[Path]:
 
 
 def test_one_question_about_two_pictures(cli: Any, server: Any, pair: list[Path]) -> None:
-    done = cli("send", *pair, "which is newer?", "--together", "--server", server.url)
-    assert (done.code, done.out) == (0, "120 by 90\n")
+    completed = cli("send", *pair, "which is newer?", "--together", "--server", server.url)
+    assert (completed.code, completed.out) == (0, "120 by 90\n")
     (seen,) = server.seen
     assert seen.prompt == "which is newer?"
     assert [Bitstream.from_bytes(stream).width for stream in seen.streams] == [120, 160]
@@ -46,11 +46,11 @@ def test_one_question_about_two_pictures(cli: Any, server: Any, pair: list[Path]
 
 def test_streams_are_told_and_kept(cli: Any, server: Any, pair: list[Path], tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    done = cli(
+    completed = cli(
         *("send", *pair, "which?", "--together", "--json", "--server", server.url),
         *("--save-bitstream", kept),
     )
-    record = json.loads(done.out)
+    record = json.loads(completed.out)
     assert record["pictures"] == [str(path) for path in pair]
     streams = [(kept / f"{path.stem}.cotam").read_bytes() for path in pair]
     assert server.seen[0].streams == streams
@@ -59,8 +59,8 @@ def test_streams_are_told_and_kept(cli: Any, server: Any, pair: list[Path], tmp_
 
 def test_what_cannot_be_sent_waits_whole(cli: Any, server: Any, pair: list[Path]) -> None:
     away = "http://127.0.0.1:9"
-    done = cli("send", *pair, "which?", "--together", "--server", away, "--retries", "0")
-    assert done.code == 4
+    completed = cli("send", *pair, "which?", "--together", "--server", away, "--retries", "0")
+    assert completed.code == 4
     assert f"{pair[0]}, {pair[1]}" in cli("spool", "list").out
     flushed = cli("spool", "flush", "--server", server.url)
     assert flushed.out == f"{pair[0]}, {pair[1]}\t120 by 90\n"
@@ -118,8 +118,8 @@ def test_a_url_is_a_picture(
     pages["/yard.cotam"] = coded
     monkeypatch.chdir(tmp_path)
     named = [f"{url}/a/yard.png?size=large", f"{url}/short", f"{url}/yard.cotam"]
-    done = cli("send", *named, "what?", "--server", server.url, "--api-key", "secret")
-    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    completed = cli("send", *named, "what?", "--server", server.url, "--api-key", "secret")
+    assert (completed.code, len(completed.out.splitlines())) == (0, 3)
     assert [seen.streams for seen in server.seen] == [[coded]] * 3
     assert all("authorization" not in asked and "cookie" not in asked for asked in headers)
     assert cli("encode", named[0]).code == 0

@@ -158,11 +158,11 @@ def test_typescript_codes_as_python_does(tmp_path: Path) -> None:
     add_maps(cases)
     cases.write()
     for command in (["tsc", "--project", "."], ["vitest", "run"]):
-        done = subprocess.run(
+        completed = subprocess.run(
             [str(WEB / "node_modules" / ".bin" / command[0]), *command[1:]],
             cwd=WEB,
             env={**os.environ, "COTAM_CASES": str(tmp_path), "NO_COLOR": "1"},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert completed.returncode == 0, completed.stdout + completed.stderr

@@ -45,10 +45,10 @@ def test_questions_are_those_of_the_scenes() -> None:
 def test_nothing_heavy_is_imported_until_it_is_used(module: str) -> None:
     heavy = "{'torch', 'transformers', 'onnxruntime', 'constriction', 'httpx', 'vllm', 'lmms_eval'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"
 
 
 def test_the_entry_point_leads_to_the_manifest() -> None:

@@ -60,7 +60,7 @@ def test_the_answer_depends_on_picture_and_question(server_url: str, tmp_path: P
 
 def test_the_demonstration_ends_well() -> None:
     """`make demo`: its own server process, real streams; stopped when it is done."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "examples.demo"],
         cwd=FOLDER.parent,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -69,16 +69,18 @@ def test_the_demonstration_ends_well() -> None:
         check=False,
         timeout=900,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     for file, prompts in ASKED.items():
-        (travels,) = re.findall(rf"{file}, 256x256, .* travels as ([\d,]+) bytes:\n", done.stdout)
+        (travels,) = re.findall(
+            rf"{file}, 256x256, .* travels as ([\d,]+) bytes:\n", completed.stdout
+        )
         assert 100 < int(travels.replace(",", "")) < 4_000
         for prompt in prompts:
-            assert re.search(rf"^  {re.escape(prompt)} +\w+", done.stdout, re.M)
+            assert re.search(rf"^  {re.escape(prompt)} +\w+", completed.stdout, re.M)
     for name in ("CoTAM", *OTHERS):
-        rows = re.findall(rf" {name} +[\d,]+ B   \d\d\.\d dB", done.stdout)
+        rows = re.findall(rf" {name} +[\d,]+ B   \d\d\.\d dB", completed.stdout)
         assert len(rows) == len(ASKED)
-    url = re.search(r"^ready after \d+ s: http://127\.0\.0\.1:(\d+)$", done.stdout, re.M)
+    url = re.search(r"^ready after \d+ s: http://127\.0\.0\.1:(\d+)$", completed.stdout, re.M)
     assert url is not None
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{url[1]}/livez", trust_env=False)

@@ -83,10 +83,10 @@ def test_training_on_photographs_needs_no_scenes() -> None:
                 assert error.name == "scenes", error
                 print(module.name)
     """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    drawing = [n for n in done.stdout.split() if not n.startswith("training.small_models.")]
+    drawing = [n for n in completed.stdout.split() if not n.startswith("training.small_models.")]
     assert drawing == [
         "training.bundle.focus",
         "training.bundle.map_gain",
@@ -104,9 +104,9 @@ def test_training_on_scenes_says_where_they_are() -> None:
         from training.__main__ import main
         main()
     """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "Scenes, which comes with a checkout" in done.stderr
+    assert completed.returncode == 2
+    assert completed.stderr.count("\n") == 1
+    assert "Scenes, which comes with a checkout" in completed.stderr

@@ -76,7 +76,7 @@ class Reader:
         return bit
 
     @property
-    def done(self) -> bool:
+    def is_empty(self) -> bool:
         return self.state == 0 and not self.words
 
 
@@ -129,7 +129,7 @@ def read_levels(
                 context = f"{where} {4 * low // m} {4 * high // m}"
             level_at[r, c] = sum(1 for _ in itertools.takewhile(reader.decision, tables[context]))
             read.append((number, r, c, context, level_at[r, c]))
-    assert reader.done
+    assert reader.is_empty
     return form, read
 
 
@@ -384,7 +384,7 @@ class Network:
             n = halves(16 * symbols[here] + means[here])
             context = self.layer("context", n)
             g[1:-1, 1:-1][here] = np.where(mask[here][..., None], context, g[1:-1, 1:-1][here])
-        assert reader.done
+        assert reader.is_empty
         return z, symbols, means
 
 

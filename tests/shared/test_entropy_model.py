@@ -142,7 +142,7 @@ def test_another_process_decodes_the_same(entropy: EntropyModel, bundle: Bundle)
         "print(hashlib.sha256(latent.tobytes()).hexdigest())\n"
     )
     rows = ";".join(",".join(str(code) for code in row) for row in local.tolist())
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-c", script, str(bundle.path(ENTROPY))),
             *(coded.payload.hex(), str(coded.check), rows),
@@ -153,7 +153,7 @@ def test_another_process_decodes_the_same(entropy: EntropyModel, bundle: Bundle)
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == hashlib.sha256(decoded.tobytes()).hexdigest()
+    assert completed.stdout.strip() == hashlib.sha256(decoded.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("index", [1, 20, 40, 63])

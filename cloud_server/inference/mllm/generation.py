@@ -109,8 +109,8 @@ class _Rows(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         for row, token in zip(self._rows, input_ids[:, -1].tolist(), strict=True):
             row.push(token)
-        done = [row.finish is not None for row in self._rows]
-        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+        finished = [row.finish is not None for row in self._rows]
+        return torch.tensor(finished, dtype=torch.bool, device=input_ids.device)
 
 
 def generate(

@@ -129,9 +129,9 @@ def _photographs(folder: Path) -> list[Path]:
 def _training(*words: object) -> None:
     """`python -m training ...`. Raises UsageError where it fails."""
     command = [sys.executable, "-m", "training", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        raise UsageError(f"training {words[0]} failed: {done.stderr.strip()[-300:]}")
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if completed.returncode:
+        raise UsageError(f"training {words[0]} failed: {completed.stderr.strip()[-300:]}")
 
 
 def _guidance_ms(bundle: Bundle) -> float:

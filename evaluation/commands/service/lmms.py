@@ -75,10 +75,12 @@ def _run(python: Path, model: str, options: Mapping[str, object]) -> dict[str, A
         if model != "openai":
             command += ["--device", "cpu"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": f"{out}/hf"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        completed = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True
+        )
         files = sorted(Path(out).rglob("*_results.json"))
-        if done.returncode or not files:
-            said = (done.stdout + done.stderr).strip().splitlines()[-LAST_LINES:]
+        if completed.returncode or not files:
+            said = (completed.stdout + completed.stderr).strip().splitlines()[-LAST_LINES:]
             raise UsageError(f"lmms-eval of {python} failed on {model}: {' '.join(said)}")
         results: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
     return results

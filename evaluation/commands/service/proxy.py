@@ -114,12 +114,12 @@ def _ask_llm(llm: Path, url: str, name: str, prompt: str) -> str:
         command = [str(llm), "-m", "proxied", "-a", str(EXAMPLES / f"{name}.png"), "--no-stream"]
         command += ["-o", "temperature", "0", "-o", "max_tokens", str(TOKENS), "--no-log", prompt]
         environment = {**os.environ, "LLM_USER_PATH": settings, "OPENAI_API_KEY": "none"}
-        done = subprocess.run(
+        completed = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-    if done.returncode:
-        raise UsageError(f"{llm} failed: {(done.stdout + done.stderr).strip()[-300:]}")
-    return done.stdout.strip()
+    if completed.returncode:
+        raise UsageError(f"{llm} failed: {(completed.stdout + completed.stderr).strip()[-300:]}")
+    return completed.stdout.strip()
 
 
 def _version(llm: Path) -> str:

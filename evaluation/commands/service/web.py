@@ -183,15 +183,15 @@ def _other_onnxruntime(
         pictures = [str(PICTURES / f"{name}.png") for name in sorted({name for name, _ in keys})]
         qualities = ",".join(f"{quality:g}" for quality in QUALITIES)
         command = [str(python), "-c", OTHER, bundle, folder, qualities, *pictures]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [""])[-1]
+        completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            last = (completed.stderr.strip().splitlines() or [""])[-1]
             raise UsageError(f"{python} did not code: {last}", hint="it needs the edge's packages")
         streams = {
             (name, quality): (Path(folder) / f"{name}-{quality:g}.cotam").read_bytes()
             for name, quality in keys
         }
-        return done.stdout.strip(), streams
+        return completed.stdout.strip(), streams
 
 
 def _answers(
