@@ -119,8 +119,8 @@ def check_choice(text: str, name: str, origin: str = "") -> str:
     return text
 
 
-def store(path: Path, key: str, value: str | None) -> None:
-    """Set a key of the config file, or remove it (None). Raises UsageError.
+def store(path: Path, key: str, value: str | None) -> bool:
+    """Set a key of the config file, or remove it (None): whether it was there. Raises UsageError.
 
     The file is written anew, for its owner's eyes alone: it may hold a key. Comments are lost.
     """
@@ -130,7 +130,7 @@ def store(path: Path, key: str, value: str | None) -> None:
     if key not in known:
         raise UsageError(f"there is no setting {key!r}", hint=f"known: {', '.join(known)}")
     values = _read(path)
-    values.pop(key, None)
+    was_there = values.pop(key, None) is not None
     if value is not None:
         if not value.isprintable():
             raise UsageError(f"{key} has characters that cannot be printed")
@@ -148,6 +148,7 @@ def store(path: Path, key: str, value: str | None) -> None:
         write_atomically(path, "".join(lines).encode(), mode=0o600)
     except OSError as error:
         raise UsageError(f"the config file {path} cannot be written: {error.strerror}") from error
+    return was_there
 
 
 def _is_server(url: str) -> bool:

@@ -10,20 +10,21 @@ import typer
 
 from edge_client.cli import options
 from edge_client.cli.console.output import Output
-from edge_client.settings import SECRET, config_path, store
+from edge_client.settings import ENVIRONMENT, SECRET, config_path, store
 from shared.errors import UsageError
 
 
 def config(
-    key: Annotated[str | None, typer.Argument(help="server, api_key or bundle.")] = None,
+    key: Annotated[str | None, typer.Argument(help=", ".join(ENVIRONMENT))] = None,
     value: Annotated[str | None, typer.Argument(help="Its new value.")] = None,
     unset: Annotated[bool, typer.Option("--unset", help="Remove KEY from the file.")] = False,
     json: options.Json = False,
 ) -> None:
     """Show the settings and where each comes from, or keep one in the config file.
 
-    A flag wins over the environment (COTAM_SERVER_URL, COTAM_API_KEY, COTAM_EDGE_BUNDLE), that over
-    the config file, that over the default. Keys are not shown.
+    A flag wins over the environment (COTAM_SERVER_URL, COTAM_API_KEY, COTAM_EDGE_BUNDLE,
+    COTAM_ASK_BACK, COTAM_FOCUS), that over the config file, that over the default. Keys are not
+    shown.
 
     [bold]Examples[/bold]
 
@@ -42,8 +43,9 @@ def config(
             from edge_client.coding.bundles import find_named
 
             find_named(value)  # or every command would find out that it is none
-        store(path, key, value)
-        talk.say(f"{key} {'removed from' if unset else 'kept in'} {path}")
+        was_there = store(path, key, value)
+        outcome = "kept in" if not unset else "removed from" if was_there else "was not in"
+        talk.say(f"{key} {outcome} {path}")
         return
     resolved = options.resolve_options()
     for name, text in asdict(resolved.settings).items():
