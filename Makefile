@@ -74,7 +74,7 @@ load: $(READY) ## put a local server under load (half an hour on idle cores)
 
 # Two processes of one thread each: a second thread hardly helps on small pictures. KODAK is a folder
 # of photographs, ADAPTERS are options of `ablations`: both need what the repository does not hold.
-results: $(READY) ## remake the tables and plots of docs/results from the shipped bundle
+results: $(READY) ## remake the tables of the codec, of Scenes and of bytes on the wire
 	$(MAKE) -j2 results-answers results-parts
 	$(MEASURE) headlines
 
