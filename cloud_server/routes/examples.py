@@ -7,7 +7,7 @@ from typing import Any, Final
 from cloud_server.routes.schemas import DATA_URL
 from shared.prompt import DEFAULT_NEW_TOKENS
 
-_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "codec": "6996817d"}
+_IMAGE: Final = {"width": 256, "height": 256, "bytes": 885, "bpp": 0.108032, "codec": "3101eb1b"}
 _USAGE: Final = {"prompt_tokens": 268, "completion_tokens": 1}
 
 HEALTH: Final = {"status": "ok"}
@@ -15,8 +15,8 @@ MODEL: Final[dict[str, Any]] = {
     "id": "tiny",
     "object": "model",
     "view": "adapter",
-    "bundles": ["51e6fc19"],
-    "codecs": ["6996817d"],
+    "bundles": ["4ef9ced0"],
+    "codecs": ["3101eb1b"],
     "resolution": 256,
 }
 MODELS: Final[dict[str, Any]] = {"object": "list", "data": [MODEL]}

@@ -98,7 +98,7 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         level = "at 0.8 to 0.9 of the characters"
         return change(cell("reading_pages_384", row, level))
 
-    def classified(against: str, section: str = "classifying_160", after: str = "") -> str:
+    def classified(against: str, section: str = "classifying", after: str = "") -> str:
         row = f"mapped against {against}"
         return change(cell(section, row, "at equal agreement", after))
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 import tomllib
 
-from shared.bundle import Bundle
+from shared.bundle import embedded
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,12 +54,13 @@ def test_the_packages_are_these_and_no_others(names: list[str]) -> None:
     assert {f"{package}/py.typed" for package in INSTALLED | here} <= set(names)
 
 
-def test_the_default_bundle_is_whole_and_the_other_one_left_out(
-    names: list[str], bundle: Bundle
-) -> None:
+def test_bundles_are_whole_and_the_variant_is_left_out(names: list[str]) -> None:
     shipped = {name for name in names if name.startswith("shared/bundles/")}
-    files = {"manifest.json", *bundle.manifest.files}
-    assert shipped == {f"shared/bundles/tiny/{file}" for file in files}
+    assert shipped == {
+        f"shared/bundles/{name}/{file}"
+        for name in ("tiny", "tiny-0.1.0")
+        for file in ("manifest.json", *embedded(name).manifest.files)
+    }
 
 
 def test_what_is_no_python_is_there(names: list[str]) -> None:
