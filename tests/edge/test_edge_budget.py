@@ -19,6 +19,7 @@ from shared.errors import UsageError
 
 Draw = Callable[..., np.ndarray]
 EXAMPLES = Path(__file__).parents[2] / "examples"
+JUMPY = 300  # bytes of a stream below which its size jumps from quality to quality, of noise
 
 
 @pytest.mark.parametrize("kind", ["drawn", "drawn otherwise", "photograph", "noise", "faint noise"])
@@ -41,16 +42,18 @@ def test_budgets_are_filled_in_six_passes(kind: str, encoder: Encoder, draw: Dra
 
     smallest, largest = (len(code(*each)[0].to_bytes()) for each in (SMALLEST, LARGEST))
     analysed._code = counted  # type: ignore[method-assign]
-    missed = 0
+    missed: list[int] = []
     for budget in np.geomspace(smallest, largest, 200).astype(int):
         passes = 0
         size = len(analysed.code_within(int(budget)).to_bytes())
         assert size <= budget
         assert passes <= 6
-        missed += size < 0.95 * budget
-    # Streams of faint noise have so few bytes that six passes may jump over a budget: about one
-    # in a hundred (docs/notes.md).
-    assert missed <= (2 if kind == "faint noise" else 0)
+        if size < 0.95 * budget:
+            missed.append(budget)
+    # Streams of noise that have so few bytes grow by jumps, over which six passes may step: about
+    # one budget in a hundred (docs/notes.md).
+    assert len(missed) <= (2 if "noise" in kind else 0)
+    assert max(missed, default=0) < JUMPY
     assert len(analysed.code_within(10 * largest).to_bytes()) == largest
     for budget in (-1, 1, int(0.9 * smallest), smallest - 1):
         passes = 0

@@ -403,6 +403,6 @@ def test_the_second_reader_reads_latents(
     z, symbols, means = Network(network).read(coded.payload, codes, q)
     words = z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes()
     assert zlib.crc32(words) & 0xFFFF == coded.check
-    by_page = np.moveaxis((symbols + means / 16) / network["gains"][codes], -1, 0)
+    by_page = np.moveaxis((symbols + means / 16) * network["steps"][codes] / 256, -1, 0)
     decoded = entropy.decode(coded.payload, coded.check, codes, q)
     np.testing.assert_allclose(by_page, decoded, rtol=1e-5, atol=1e-5)

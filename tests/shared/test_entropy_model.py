@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.bundle import ENTROPY, Bundle
-from shared.coding.integer_layers import CODES, EXACT, GROUPS, PASSES, SCALES
+from shared.coding.integer_layers import CODES, EXACT, GROUPS, PASSES, SCALES, STEP_UNIT
 from shared.coding.symbol_coder import BIT_PRICE, TABLE_TOTAL, scale_tables
 from shared.entropy_model import SYMBOL_LIMIT, EntropyModel
 from shared.errors import BundleCorrupt, DecoderMismatch
@@ -156,6 +156,11 @@ def test_another_process_decodes_the_same(entropy: EntropyModel, bundle: Bundle)
     assert completed.stdout.strip() == hashlib.sha256(decoded.tobytes()).hexdigest()
 
 
+def gains(network: Arrays) -> np.ndarray:
+    """What latents are multiplied with at each quality code, [181, C]."""
+    return STEP_UNIT / network["steps"]
+
+
 @pytest.mark.parametrize("index", [1, 20, 40, 63])
 def test_symbols_come_back_exactly_with_and_without_escapes(network: Arrays, index: int) -> None:
     model = EntropyModel(with_scale(network, index))
@@ -165,7 +170,7 @@ def test_symbols_come_back_exactly_with_and_without_escapes(network: Arrays, ind
     # Every table ends long before the largest symbol: these are escapes at any scale.
     symbols[:, 2, 3] = chance.integers(-SYMBOL_LIMIT, SYMBOL_LIMIT + 1, model.latent_channels)
     symbols[0, 0, 0], symbols[1, 0, 0] = SYMBOL_LIMIT, -SYMBOL_LIMIT
-    gain = network["gains"][60].reshape(-1, 1, 1)
+    gain = gains(network)[60].reshape(-1, 1, 1)
     coded = model.encode(symbols / gain, local, 60)
     decoded = model.decode(coded.payload, coded.check, local, 60)
     np.testing.assert_array_equal(np.round(decoded * gain), symbols)
@@ -179,7 +184,7 @@ def test_latents_are_within_half_a_step(network: Arrays) -> None:
     latent, local = picture(model, 80, 60, 90, 11)
     coded = model.encode(latent, local, 90)
     decoded = model.decode(coded.payload, coded.check, local, 90)
-    gain = np.moveaxis(network["gains"][local], -1, 0)
+    gain = np.moveaxis(gains(network)[local], -1, 0)
     inside = np.abs(latent * gain) < SYMBOL_LIMIT
     assert np.abs((decoded - latent) * gain)[inside].max() <= 0.5 + 1e-2
 
@@ -280,8 +285,8 @@ def test_files_that_are_no_network_are_named_corrupt(
 @pytest.mark.parametrize(
     "changed",
     [
-        {"gains": np.zeros(181, np.float32)},
-        {"gains": np.ones((181, 10), np.float32)},
+        {"steps": np.zeros(181, np.int32)},
+        {"steps": np.ones((181, 10), np.int32)},
         {"hyper_scales": np.zeros((10, 48), np.uint8)},
         {"hyper_scales": np.full((181, 48), 64, np.uint8)},
         {"mix.weight": np.zeros((3, 4), np.int8)},
@@ -296,7 +301,7 @@ def test_files_that_are_no_network_are_named_corrupt(
         {"own.1.0.weight": np.zeros((3, 192), np.int8)},  # without magnitudes
         {"own.3.4.weight": np.zeros((88, 191), np.int8)},
         {"hidden.3.weight": np.zeros((384, 192), np.int8)},  # of four neighbours
-        {"gains": np.array([None, "x"], object)},
+        {"steps": np.array([None, "x"], object)},
     ],
 )
 def test_networks_that_do_not_fit_are_named_corrupt(
