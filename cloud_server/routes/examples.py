@@ -15,7 +15,7 @@ MODEL: Final[dict[str, Any]] = {
     "id": "tiny",
     "object": "model",
     "view": "adapter",
-    "bundles": ["4ef9ced0"],
+    "bundles": ["8c307d84"],
     "codecs": ["3101eb1b"],
     "resolution": 256,
 }
