@@ -29,16 +29,13 @@ from shared.coding import intervals
 from shared.coding.ans import open_coder
 from shared.coding.hyper_analysis import HyperAnalysis
 from shared.coding.integer_layers import (
-    CODES,
-    EXACT,
     MEAN_UNIT,
-    SCALES,
-    STEP_UNIT,
     WEIGHT_LIMIT,
     Product,
 )
 from shared.coding.integer_network import Before, Here, IntegerNetwork, SymbolsOf, blocks
 from shared.coding.intervals import signed_scales_of
+from shared.coding.quantiser_steps import check_form, gains_of, with_steps
 from shared.coding.symbol_coder import BIT_PRICE, Allowed, SymbolCoder, bits_of_one, dead_zones
 from shared.errors import BundleCorrupt, DecoderMismatch
 
@@ -86,17 +83,17 @@ class EntropyModel:
         dtype: DTypeLike = np.float32,
         product: Product = np.matmul,
     ) -> None:
-        arrays = _with_steps(arrays)
+        arrays = with_steps(arrays)
         self.latent_channels = arrays["steps"].shape[-1]
         self.hyper_channels = arrays["hyper_gains"].shape[-1]
-        _check_form(arrays, self.latent_channels, self.hyper_channels)
+        check_form(arrays, self.latent_channels, self.hyper_channels)
         self._network = IntegerNetwork(
             arrays, self.latent_channels, self.hyper_channels, dtype, product
         )
         self._coder = SymbolCoder(arrays["tables"], arrays["table_ends"])
         self._bits_of_one = bits_of_one(arrays["tables"], arrays["table_ends"])
         self._step_sizes = np.asarray(arrays["steps"], np.int64)  # [181, C]
-        self._gains = _gains(arrays)  # f32 [181, C]
+        self._gains = gains_of(arrays)  # f32 [181, C]
         self._hyper_scales = np.asarray(arrays["hyper_scales"], np.uint8)  # [181, Cz]
         self._hyper_analysis = HyperAnalysis(arrays)
 
@@ -127,15 +124,15 @@ class EntropyModel:
         price: float = BIT_PRICE,
         before: Before | None = None,
         mask: Array | None = None,
-        told_price: int = 0,
+        price_before: int = 0,
         keep: bool = False,
     ) -> Encoded:
         """Code a latent f32 [C, h, w] (8-bit units) at local quality codes i32 [h, w] (0..180).
 
         price: squared error, in squared quantiser steps, that a bit must save to be written.
         before: what the reader has already. mask: bool [h, w], the latents to be coded, where
-        `before` has all others; `quality` counts in it alone. told_price: where `before` are these
-        very latents, coarser, and the price of a bit at which they were coded, in sixteenths of
+        `before` has all others; `quality` counts in it alone. price_before: where `before` are
+        these very latents, coarser, the price of a bit at which they were coded, in sixteenths of
         BIT_PRICE: each symbol is then among the few that they allow. keep: give `Encoded.symbols`.
         """
         zones = dead_zones(self._bits_of_one, price)
@@ -156,7 +153,7 @@ class EntropyModel:
             gains = self._gains[quality[rows, columns], channels]
             gained = latent[here] * gains
             symbols = _quantise(gained, mean, index, zones)
-            allowed = self._allowed(before, quality, here, mean, index, told_price)
+            allowed = self._allowed(before, quality, here, mean, index, price_before)
             if allowed is not None:
                 low, count = allowed
                 inside = np.clip(symbols, low, low + count - 1)
@@ -257,11 +254,11 @@ class EntropyModel:
         base_code: int,
         before: Before | None = None,
         mask: Array | None = None,
-        told_price: int = 0,
+        price_before: int = 0,
     ) -> Symbols:
         """The integers of a payload. Raises DecoderMismatch as `decode` does.
 
-        before, mask, told_price: those with which it was written, where it goes on from something.
+        before, mask, price_before: those with which it was written, where it goes on.
         """
         height, width = quality.shape
         quality = _merged(quality, before, mask)
@@ -279,7 +276,7 @@ class EntropyModel:
         means, signed_scales = np.zeros(values.shape, np.int16), np.zeros(values.shape, np.uint8)
 
         def read(here: Here, mean: Array, index: Array) -> Array:
-            allowed = self._allowed(before, quality, here, mean, index, told_price)
+            allowed = self._allowed(before, quality, here, mean, index, price_before)
             means[here] = mean
             values[here] = symbols = self._coder.pop(coder, index, allowed)
             signed_scales[here] = signed_scales_of(symbols, index)
@@ -300,10 +297,10 @@ class EntropyModel:
         here: Here,
         mean: Array,
         index: Array,
-        told_price: int,
+        price_before: int,
     ) -> Allowed | None:
         """What `before` leaves of the symbols of a group of a pass, where it tells of them."""
-        if before is None or before.signed_scales is None or not told_price:
+        if before is None or before.signed_scales is None or not price_before:
             return None
         rows, columns, channels = here
         low, count = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
@@ -312,7 +309,7 @@ class EntropyModel:
         for part in blocks(*mean.shape[:2]):
             known, own = (self._step_sizes[each[part], channels] for each in codes)
             low[part], count[part] = intervals.allowed(
-                signed_scales[part], values[part], known, own, mean[part], index[part], told_price
+                signed_scales[part], values[part], known, own, mean[part], index[part], price_before
             )
         return low, count
 
@@ -326,35 +323,6 @@ class EntropyModel:
     ) -> None:
         features = self._network.features(z, quality, mask)
         self._network.walk(features, quality, symbols_of, before, self._step_sizes, mask)
-
-
-def _with_steps(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Arrays with integer steps; older ones have gains, which are floats."""
-    if "steps" in arrays:
-        return arrays
-    steps = np.round(STEP_UNIT / arrays["gains"].astype(np.float64))
-    return {**arrays, "steps": steps.astype(np.int64)}
-
-
-def _gains(arrays: dict[str, Array]) -> Array:
-    """What latents are multiplied with before rounding, f32 [181, C]."""
-    if "gains" in arrays:
-        return np.asarray(arrays["gains"], np.float32)
-    return np.float32(STEP_UNIT) / arrays["steps"].astype(np.float32)
-
-
-def _check_form(arrays: dict[str, Array], channels: int, hyper_channels: int) -> None:
-    """Raise ValueError or KeyError where steps or gains are absent or have another form."""
-    widths = {"steps": channels, "hyper_gains": hyper_channels, "hyper_scales": hyper_channels}
-    for name, width in widths.items():
-        if arrays[name].shape != (CODES, width):
-            raise ValueError(f"{name} is not {CODES} codes by {width} channels")
-    if arrays["steps"].dtype.kind != "i" or not arrays["steps"].min() > 0:
-        raise ValueError("a quantiser step is no positive integer")
-    if arrays["steps"].max() >= EXACT:
-        raise ValueError("a quantiser step is not exact in float32")
-    if arrays["hyper_scales"].max() >= SCALES:
-        raise ValueError(f"a scale index of the hyper latent is over {SCALES - 1}")
 
 
 def _quantise(gained: Array, mean: Array, index: Array, zones: Array) -> Array:

@@ -6,17 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_client.batch import ordered_map
 from edge_client.cli import options
-from edge_client.cli.coding import Places, describe, named_source, record_of
-from edge_client.cli.console.output import Output, error_record
+from edge_client.cli.coding import Places, named_source
+from edge_client.cli.console.outcome import Outcome, report_outcome
+from edge_client.cli.console.output import Output
 from edge_client.cli.spool import report
 from edge_client.pictures.inputs import STDIN, expand, is_clip
 from edge_client.pictures.suffixes import CLIP_SUFFIXES, SUFFIXES
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from edge_client.coding.clip_coder import ClipOptions
     from edge_client.server.camera import CameraFrame
     from edge_client.server.client import EdgeClient
-    from edge_client.server.exchange import Attempt
     from edge_client.server.sources import Stream, Subject
-    from shared.schemas import QueryResponse
 
 
 def send(
@@ -166,7 +164,7 @@ def send(
                 talk.advance()
                 sender.keep_for_later(sent)
                 alone = len(questions) == 1 and watch is None and camera is None
-                _report(talk, sent, alone=alone)
+                report_outcome(talk, sent, alone=alone)
                 errors += [sent.error] if sent.error else []
         if watch is not None:
             _watch(talk, sender, watch)
@@ -201,28 +199,6 @@ def _check_question(prompt: str) -> None:
         )
 
 
-@dataclass
-class _Outcome:
-    """What became of one question. spool: where it waits, if it does. error: the attempt's, or that
-    of writing its streams."""
-
-    pictures: tuple[str, ...]
-    attempt: Attempt
-    error: CotamError | None
-    spool: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """What messages call its pictures."""
-        return ", ".join(self.pictures)
-
-    @property
-    def provisional(self) -> str:
-        """The answer that stands until more of the picture can be sent."""
-        lost, answer = self.attempt.lost, self.attempt.answer
-        return answer.answer if lost is not None and answer is not None else ""
-
-
 class _Sender:
     """One question after the other, or several at once: ask, save the streams, spool."""
 
@@ -252,7 +228,7 @@ class _Sender:
         """From here on pictures come one by one, and each finds out whether the server is there."""
         self._batch, self._offline = False, None
 
-    def send(self, pictures: tuple[str, ...], data: bytes | CameraFrame | None = None) -> _Outcome:
+    def send(self, pictures: tuple[str, ...], data: bytes | CameraFrame | None = None) -> Outcome:
         """The whole way of the pictures of a question; errors are returned.
 
         data: the only one, if it is there: what is in its file, or a camera's frame.
@@ -270,7 +246,7 @@ class _Sender:
             attempt.error = offline
         if self._batch and isinstance(attempt.error, ServerUnreachable):
             self._offline = attempt.error
-        sent = _Outcome(pictures, attempt, attempt.error)
+        sent = Outcome(pictures, attempt, attempt.error)
         try:
             for picture, stream in zip(pictures, attempt.streams, strict=False):
                 self._save(picture, stream)
@@ -278,7 +254,7 @@ class _Sender:
             sent.error = error
         return sent
 
-    def keep_for_later(self, sent: _Outcome) -> None:
+    def keep_for_later(self, sent: Outcome) -> None:
         """Put what could not be sent into the spool. Called in the order of the pictures."""
         query = sent.attempt.query
         if self._spool is None or query is None or not sent.attempt.can_wait:
@@ -307,81 +283,6 @@ class _Sender:
             write_named(place, stream.to_bytes())
 
 
-def _report(talk: Output, sent: _Outcome, alone: bool) -> None:
-    answer = sent.attempt.answer
-    if talk.json:
-        talk.record(_record(sent))
-    if sent.error is not None:
-        talk.complain(sent.error, sent.name)
-        _say_where(talk, sent)
-        return
-    if answer is not None:
-        if not talk.json:
-            text = answer.answer
-            talk.data(text if alone else f"{sent.name}\t{' '.join(text.split())}")
-        if alone:
-            talk.say(
-                f"{sent.name}: {_images(answer, sent.attempt.rounds)}; {answer.model} saw the "
-                f"{answer.view} and took {answer.timings_ms.total:.0f} ms{_sure(answer)}"
-            )
-        if sent.attempt.lost is not None:
-            talk.say(
-                f"{sent.name}: the answer is provisional, for more of the picture could not be "
-                f"sent: {sent.attempt.lost}"
-            )
-            _say_where(talk, sent)
-    elif not talk.json:
-        for picture, stream in zip(sent.pictures, sent.attempt.streams, strict=False):
-            talk.data(describe(picture, stream))
-
-
-def _say_where(talk: Output, sent: _Outcome) -> None:
-    """Say where a question waits, if it does."""
-    if sent.spool is None:
-        return
-    usual = options.open_spool().root
-    place, setting = "the spool", ""
-    if sent.spool != usual:
-        place = f"{sent.spool}, for {usual} cannot be used"
-        setting = f"COTAM_SPOOL={sent.spool} "
-    talk.say(f"{sent.name}: kept in {place}; send it with: {setting}edge_client spool flush")
-
-
-def _images(answer: QueryResponse, rounds: list[int]) -> str:
-    """What was sent for an answer."""
-    image = answer.image
-    if answer.images:
-        size = sum(each.bytes for each in answer.images)
-        return f"{len(answer.images)} pictures sent as {size} bytes"
-    in_bytes = f"{image.bytes} bytes"
-    if len(rounds) > 1:
-        first, second = rounds
-        in_bytes = f"{first} bytes, then {second} that were asked for"
-    return f"{image.width}x{image.height} sent as {in_bytes} ({image.bpp:.3f} bpp)"
-
-
-def _sure(answer: QueryResponse) -> str:
-    if answer.confidence is None:
-        return ""
-    return f"; right with a probability of {answer.confidence:.2f}"
-
-
-def _record(sent: _Outcome) -> dict[str, Any]:
-    streams = [record_of(stream) for stream in sent.attempt.streams]
-    record: dict[str, Any] = {"picture": sent.name}
-    if len(sent.pictures) > 1:
-        record = {"pictures": list(sent.pictures), "streams": streams}
-    elif streams:
-        record["stream"] = streams[0]
-    if sent.attempt.answer is not None:
-        record |= sent.attempt.answer.model_dump()
-        if len(sent.attempt.rounds) > 1 or sent.attempt.lost is not None:
-            record["rounds"] = sent.attempt.rounds
-    if sent.error is not None:
-        record |= {"error": error_record(sent.error), "spooled": sent.spool is not None}
-    return record
-
-
 def _watch(talk: Output, sender: _Sender, folder: Path) -> None:
     from edge_client.pictures.watch import new_pictures
 
@@ -397,7 +298,7 @@ def _ask_as_it_comes(
     """Ask about one picture, and about what waits once the server is there; its error, if any."""
     sent = sender.send((name,), data)
     sender.keep_for_later(sent)
-    _report(talk, sent, alone=False)
+    report_outcome(talk, sent, alone=False)
     if sent.attempt.answer is not None:
         for waiting in sender.catch_up():
             report(talk, waiting)

@@ -47,12 +47,12 @@ class CodedPicture:
             code,
             before=known.latents,
             mask=mask,
-            told_price=price,
+            price_before=price,
         )
         made = Enhancement(
             base=known.check,
             quality_code=code,
-            told_price=price,
+            price_before=price,
             check=coded.check,
             cells=b"" if cells is None else cells.encode(),
             latents=coded.payload,

@@ -144,7 +144,7 @@ def _fields(data: bytes, other: bytes, chance: Chance) -> bytes:
     if chance.random() < 0.2:
         bad = replace(bad, quality_code=int(chance.integers(MAX_QUALITY_CODE + 1)))
     if chance.random() < 0.2:
-        bad = replace(bad, told_price=int(chance.integers(256)))
+        bad = replace(bad, price_before=int(chance.integers(256)))
     return bad.to_bytes()
 
 

@@ -28,7 +28,7 @@ from cloud_server.inference.mllm.image_text import ImageText
 from scenes import Question
 from shared.bundle import MLLM, Bundle
 from shared.errors import UsageError
-from shared.nets.vision import image_token
+from shared.nets.processed import image_token
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,14 @@ _LENGTH_BYTES: Final = 5
 class Enhancement:
     """What makes some cells of a picture finer.
 
-    base: the check of what it continues, 0..65535. quality_code: 0..180, of the cells. told_price:
-    0..255, as for `EntropyModel.read`. check: as of a stream. cells: payload of
+    base: the check of what it continues, 0..65535. quality_code: 0..180, of the cells.
+    price_before: 0..255, as for `EntropyModel.read`. check: as of a stream. cells: payload of
     `shared.layers.cells`, empty for the whole picture. latents: ANS payload.
     """
 
     base: int
     quality_code: int
-    told_price: int
+    price_before: int
     check: int
     cells: bytes
     latents: bytes
@@ -66,10 +66,10 @@ class Enhancement:
         """The bytes that travel. Raises StreamMalformed for a field outside its range."""
         check_range("base", self.base, 0, 0xFFFF)
         check_range("quality", self.quality_code, 0, MAX_QUALITY_CODE)
-        check_range("price", self.told_price, 0, 0xFF)
+        check_range("price", self.price_before, 0, 0xFF)
         check_range("check", self.check, 0, 0xFFFF)
         out = MAGIC + bytes([VERSION]) + self.base.to_bytes(2, "little")
-        out += bytes([self.quality_code, self.told_price]) + self.check.to_bytes(2, "little")
+        out += bytes([self.quality_code, self.price_before]) + self.check.to_bytes(2, "little")
         for payload in (self.cells, self.latents):
             out += varint(len(payload)) + payload
         return out + zlib.crc32(out).to_bytes(_CRC_BYTES, "little")
@@ -83,13 +83,13 @@ class Enhancement:
         base = int.from_bytes(cursor.take(2, "base"), "little")
         quality_code = cursor.byte("quality")
         check_range("quality", quality_code, 0, MAX_QUALITY_CODE)
-        told_price = cursor.byte("price")
+        price_before = cursor.byte("price")
         check = int.from_bytes(cursor.take(2, "check"), "little")
         cells = _payload(cursor, "cells", limits)
         latents = _payload(cursor, "latents", limits)
         if cursor.at < cursor.end:
             raise StreamMalformed("the enhancement goes on behind its latents")
-        return cls(base, quality_code, told_price, check, cells, latents)
+        return cls(base, quality_code, price_before, check, cells, latents)
 
 
 def read_layers(

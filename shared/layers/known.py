@@ -77,7 +77,7 @@ class Known:
             code,
             self.latents,
             mask,
-            enhancement.told_price,
+            enhancement.price_before,
         )
         latents = model.before(symbols, codes, self.latents, mask)
         return replace(self, check=enhancement.check, latents=latents)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from shared.nets.adapter import LatentAdapter
 from shared.nets.geometry import Geometry, Patches, measure
-from shared.nets.vision import Inputs, Picture, Vision, added, ids_and_inputs
+from shared.nets.processed import Inputs, Picture, ids_and_inputs
+from shared.nets.vision import Vision, added
 
 MODELS: Final = ("llava_next_video", "llava_onevision", "qwen2_vl", "qwen2_5_vl")
 """What transformers calls the classes whose video input is used."""

@@ -26,6 +26,7 @@ from shared.level_map import STRIDE, latent_shape
 from shared.nets.adapter import LatentAdapter, place
 from shared.nets.fingerprint import fingerprint_of
 from shared.nets.geometry import Geometry, Patches, measure, order_of
+from shared.nets.processed import Inputs, Picture, ids_and_inputs, image_token, join
 from shared.tower import TowerSpec
 
 TOWERS: Final = ("vision_tower", "visual", "vision_model")
@@ -33,10 +34,6 @@ EMBEDDINGS: Final = ("embeddings", "patch_embed")
 PROJECTORS: Final = ("multi_modal_projector", "merger")
 MERGED: Final = 4  # patches of a square that a projector makes one feature of
 LARGEST: Final = 2048  # pixels: a tower that sees more is worth no larger pictures by itself
-
-Picture = NDArray[np.uint8]
-Inputs = dict[str, Tensor]
-"""What a processor makes of one picture, by the names of the model's arguments."""
 
 
 class _Reached(Exception):
@@ -322,27 +319,6 @@ class Vision:
         side = self.grid * self.patch
         blank = torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)
         return int(self.embeddings(blank).shape[1]) - self.grid**2
-
-
-def join(pictures: Sequence[Inputs]) -> Inputs:
-    """The inputs of pictures of one shape as those of a batch."""
-    return {name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]}
-
-
-def ids_and_inputs(processor: Any, mark: str, processed: Any) -> tuple[list[int], Inputs]:
-    """Token ids that stand for a mark, and the other inputs, of what a processor made of it."""
-    plain = processor.tokenizer(mark).input_ids
-    at = plain.index(processor.tokenizer.convert_tokens_to_ids(mark))
-    ids = processed["input_ids"][0].tolist()
-    texts = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
-    inputs = {name: value for name, value in processed.items() if name not in texts}
-    return ids[at : len(ids) - (len(plain) - at - 1)], inputs
-
-
-def image_token(processor: Any) -> str:
-    """The token that stands for a picture in the text."""
-    token = getattr(processor, "image_token", "<image>")
-    return str(getattr(token, "content", token))
 
 
 @contextmanager

@@ -157,5 +157,5 @@ def test_a_stream_of_dear_bits_is_continued_as_well_as_any(coder: PictureCoder, 
         known = Known.read(stream, analysed.model, layers)
         errors.append(np.square(known.latent(analysed.model) - analysed.latent).mean())
         wanted = min(round(16 * price / BIT_PRICE), 255) if said else 0
-        assert [layer.told_price for layer in layers] == [wanted, 0]
+        assert [layer.price_before for layer in layers] == [wanted, 0]
     assert errors[0] < 1.02 * errors[1]

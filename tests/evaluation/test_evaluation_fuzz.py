@@ -71,7 +71,7 @@ def test_the_enhancements_to_damage_are_good(enhancements: fuzz.Enhancements) ->
     assert [enhancements.read(case) for case in cases] == ["decoded"] * len(cases)
     parsed = [Enhancement.from_bytes(data) for data in enhancements.good]
     assert {bool(each.cells) for each in parsed} == {False, True}
-    assert {each.told_price for each in parsed} == {0, 16}
+    assert {each.price_before for each in parsed} == {0, 16}
 
 
 def test_damaged_enhancements_end_in_every_error_and_nothing_fails(

@@ -36,7 +36,7 @@ def coded(
     price: int = 0,
 ) -> tuple[Before, bytes]:
     """What a reader has after another payload, read and kept alike, and the payload."""
-    made = model.encode(latent, codes, 60, before=before, mask=mask, told_price=price, keep=True)
+    made = model.encode(latent, codes, 60, before=before, mask=mask, price_before=price, keep=True)
     read = model.read(made.payload, made.check, codes, 60, before, mask, price)
     assert made.symbols is not None
     for name in ("hyper", "values", "means", "signed_scales"):

@@ -38,7 +38,7 @@ enhancements = st.builds(
     Enhancement,
     base=st.integers(0, 0xFFFF),
     quality_code=st.integers(0, MAX_QUALITY_CODE),
-    told_price=st.integers(0, 255),
+    price_before=st.integers(0, 255),
     check=st.integers(0, 0xFFFF),
     cells=st.binary(max_size=40),
     latents=st.binary(max_size=400),
@@ -228,7 +228,7 @@ def enhanced(
     model: EntropyModel, latent: np.ndarray, known: Known, cells: Cells | None, code: int
 ) -> Enhancement:
     codes, mask = known.plan(cells, code, model)
-    made = model.encode(latent, codes, code, before=known.latents, mask=mask, told_price=USUAL)
+    made = model.encode(latent, codes, code, before=known.latents, mask=mask, price_before=USUAL)
     payload = b"" if cells is None else cells.encode()
     return Enhancement(known.check, code, USUAL, made.check, payload, made.payload)
 
@@ -280,7 +280,7 @@ def test_each_thing_that_does_not_go_together_has_its_error(continuing: EntropyM
         (known, replace(good, cells=Cells.at([(0, 0)], *SIZE).encode()), DecoderMismatch),
         (known, replace(good, quality_code=0), EnhancementCoarse),
         (known, replace(good, quality_code=99), DecoderMismatch),
-        (known, replace(good, told_price=0), DecoderMismatch),
+        (known, replace(good, price_before=0), DecoderMismatch),
         (known, replace(good, check=good.check ^ 1), DecoderMismatch),
         (known, replace(good, latents=good.latents[:-1]), DecoderMismatch),
     ):

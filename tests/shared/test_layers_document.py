@@ -15,7 +15,7 @@ from shared.coding.symbol_coder import bits_of_one, dead_zones, scale_tables
 from shared.layers.cells import Cells
 from shared.layers.enhancement import MAX_LAYERS, Enhancement, read_layers
 from shared.level_map import LevelMap
-from tests.shared.test_bitstream_document import (
+from tests.shared.second_reader import (
     TEXT,
     Known,
     Network,
@@ -93,7 +93,7 @@ def test_the_second_reader_reads_layers(path: Path) -> None:
             mask = np.array(inside).reshape(mask.shape)
             finer = np.full(codes.shape, layer.quality_code)
         mask &= finer > codes
-        known = Known(z, values, codes, mask, scales, signs, layer.told_price)
+        known = Known(z, values, codes, mask, scales, signs, layer.price_before)
         _, symbols, means = network.read(layer.latents, finer, layer.quality_code, known)
         check = check_of(z, symbols, mask)
         assert layer.check == check

@@ -32,8 +32,9 @@ from shared.nets.fast_synthesis import FastSynthesis, dtype_of
 from shared.nets.guidance import TowerGuidance
 from shared.nets.model_files import load_vision
 from shared.nets.precision import mixed_precision
+from shared.nets.processed import Inputs, Picture
 from shared.nets.rate import Rate
-from shared.nets.vision import Inputs, Picture, Vision
+from shared.nets.vision import Vision
 from shared.tower import TowerSpec, same_tower
 from training.codec.restore import restore_codec
 from training.loop.runner import Losses, Runner, RunOptions, add_runner_arguments

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from cloud_server.inference.mllm.base import Turn
 from shared.errors import FieldInvalid
-from shared.nets.vision import image_token
+from shared.nets.processed import image_token
 
 
 def prompt_text(processor: Any, turns: Sequence[Turn]) -> str:

@@ -29,8 +29,9 @@ from cloud_server.inference.mllm.tower import Looked, Tower
 from shared.bundle import Bundle
 from shared.errors import FieldInvalid
 from shared.nets.fast_synthesis import Precision
+from shared.nets.processed import image_token
 from shared.nets.video import Video
-from shared.nets.vision import Vision, image_token
+from shared.nets.vision import Vision
 from shared.schemas import View
 
 FEWEST_SIDE = 32  # pixels of the picture that tells how many tokens a picture takes at least

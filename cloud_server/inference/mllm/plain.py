@@ -17,7 +17,7 @@ from cloud_server.inference.mllm.generation import (
     generate,
     refuse_control_tokens,
 )
-from shared.nets.vision import image_token
+from shared.nets.processed import image_token
 from shared.schemas import View
 
 

@@ -19,8 +19,9 @@ from cloud_server.inference.mllm.base import VisualInput
 from cloud_server.inference.mllm.pruning import Pruned, prune
 from shared.bundle import Bundle
 from shared.nets.fast_synthesis import Precision
+from shared.nets.processed import Inputs
 from shared.nets.video import Video
-from shared.nets.vision import Inputs, Vision
+from shared.nets.vision import Vision
 from shared.schemas import View
 from shared.tower import same_tower
 

@@ -125,7 +125,7 @@ def _times(analysed: Analysed) -> dict[str, float]:
                 layer.quality_code,
                 before=known.latents,
                 mask=mask,
-                told_price=layer.told_price,
+                price_before=layer.price_before,
             )
         )
         times[f"{name}, read"] = _ms(lambda layer=layer: known.continued(layer, model))  # type: ignore[misc]

@@ -192,7 +192,7 @@ def _enhance(
         cells = Cells(chosen, cell)
     codes, mask = known.plan(cells, code, model)
     price = USUAL * (form % 3 > 0)
-    coded = model.encode(latent, codes, code, before=known.latents, mask=mask, told_price=price)
+    coded = model.encode(latent, codes, code, before=known.latents, mask=mask, price_before=price)
     named = b"" if cells is None else cells.encode()
     return Enhancement(known.check, code, price, coded.check, named, coded.payload)
 

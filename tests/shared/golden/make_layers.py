@@ -70,7 +70,9 @@ def layers(model: EntropyModel, number: int, chance: np.random.Generator) -> lis
             cells = Cells(chosen, cell)
         codes, mask = known.plan(cells, code, model)
         price = PRICES[(number + layer) % len(PRICES)]
-        coded = model.encode(latent, codes, code, before=known.latents, mask=mask, told_price=price)
+        coded = model.encode(
+            latent, codes, code, before=known.latents, mask=mask, price_before=price
+        )
         named = cells.encode() if cells else b""
         enhancement = Enhancement(known.check, code, price, coded.check, named, coded.payload)
         known = known.continued(enhancement, model)
