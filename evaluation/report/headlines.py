@@ -98,11 +98,9 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         level = "at 0.8 to 0.9 of the characters"
         return change(cell("reading_pages_384", row, level))
 
-    def classified(
-        against: str, section: str = "classifying", after: str = "", score: str = "agreement"
-    ) -> str:
+    def classified(against: str, after: str = "", score: str = "agreement") -> str:
         row = f"mapped against {against}"
-        return change(cell(section, row, f"at equal {score}", after))
+        return change(cell("classifying", row, f"at equal {score}", after))
 
     def asked(column: str) -> str:
         return change(cell("ask-back", "0.95", column))
@@ -114,7 +112,7 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
         return cell("bench", "ours", column, "**1 megapixels**")
 
     sure = classified("AVIF", after=" alone:", score="probability")
-    other = classified("AVIF", "classifying_38", "`efficientnet_lite0_224.onnx` (SHA")
+    other = classified("AVIF", after="`efficientnet_lite0_224.onnx` (SHA")
     pages = {name: printed(f"mapped against {name}") for name in ("AVIF", "WebP")}
     failures = results.words("fuzz", r"\*\*(\d+) failures\*\*")
     streams = results.words("fuzz", r"([\d,]+) damaged streams")
@@ -147,8 +145,8 @@ def lines(results: Results) -> list[tuple[str, str, str]]:
             "photographs: bits for as many unchanged answers of a classifier",
             "against "
             + "; ".join(f"{name} {classified(name)}" for name in ("AVIF", "WebP", "JPEG")),
-            f"where it is sure, at equal probability: AVIF {sure}; by another classifier, on 38 of "
-            f"them: AVIF {other}",
+            f"where it is sure, at equal probability: AVIF {sure}; by another classifier: AVIF "
+            f"{other}",
         ),
         (
             "pages of print: bits for as many characters read again",
