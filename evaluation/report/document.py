@@ -17,7 +17,7 @@ from pathlib import Path
 from shared.errors import UsageError
 from shared.files import write_atomically
 
-_UNTOLD = ("--report", "--results")
+_NOT_SAID = ("--report", "--results")
 
 
 def write_section(path: Path, name: str, body: str) -> None:
@@ -76,7 +76,7 @@ def command_line(words: Sequence[str]) -> str:
     for word in words:
         if skip:
             skip = False
-        elif word.split("=")[0] in _UNTOLD:
+        elif word.split("=")[0] in _NOT_SAID:
             skip = "=" not in word
         else:
             option, equals, value = word.rpartition("=")

@@ -5,7 +5,7 @@ specification.
     version  1  that of the bitstream
     base     2  little-endian; the check of the stream or enhancement that it continues
     quality  1  0..180, twentieths of a quality step, of the cells
-    told     1  at which price of a bit the base was coded, in sixteenths of the usual; 0: not told
+    price    1  of a bit, at which the base was coded, in sixteenths of the usual; 0: not given
     check    2  little-endian; CRC-32 of the decoded symbols, lowest 16 bits
     cells    v  length and payload: which they are; empty for the whole picture
     latents  v  length and payload
@@ -132,7 +132,7 @@ def _ends(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _enhancement_end(data: bytes, start: int) -> int:
-    """Where the enhancement that begins there ends; with the data where that is not told."""
+    """Where the enhancement that begins there ends; with the data where that is not said."""
     cursor = Cursor(data, start + _FIXED_BYTES + 6, len(data) - _CRC_BYTES)
     try:
         for name in ("cells", "latents"):

@@ -25,7 +25,7 @@ from shared.layers.known import Known
 
 Cli = Callable[..., Any]
 Draw = Callable[..., np.ndarray]
-UNTOLD = 0.0
+UNKNOWN_PRICE = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_a_stream_of_dear_bits_is_continued_as_well_as_any(coder: PictureCoder, 
     coded = (analysed.code_within_price(budget) for budget in budgets)
     stream, price = next(each for each in coded if each[1] > 2 * BIT_PRICE)
     errors = []
-    for said in (price, UNTOLD):
+    for said in (price, UNKNOWN_PRICE):
         picture = CodedPicture(analysed, stream, said)
         layers = [Enhancement.from_bytes(picture.enhancement(None, quality)) for quality in (6, 8)]
         known = Known.read(stream, analysed.model, layers)

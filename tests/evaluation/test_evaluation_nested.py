@@ -45,9 +45,9 @@ def test_layers_are_held_against_one_stream(
     records = (arguments.results / "nested.jsonl").read_text()
     for line in records.splitlines():
         paths = json.loads(line)["value"]["paths"]
-        assert len(paths["0 -> 2 -> 4"]["told"]) == 3
+        assert len(paths["0 -> 2 -> 4"]["restricted"]) == 3
         for path in paths.values():
-            assert path["alone"] < sum(path["told"]) < sum(path["untold"])
+            assert path["alone"] < sum(path["restricted"]) < sum(path["unrestricted"])
     nested.main(arguments)
     assert (arguments.results / "nested.jsonl").read_text() == records
     assert arguments.report.read_text() == written

@@ -41,7 +41,7 @@ THRESHOLDS: Final = (
 )  # levels, k
 STEPS: Final = (10, 20, 30, 40, 60)
 NEAR: Final = 3.0
-"""The quality at which bytes are told."""
+"""The quality at which bytes are given."""
 
 Array = NDArray[Any]
 

@@ -34,8 +34,8 @@ TIMED: Final = (0, 3)
 TURNS: Final = 5
 BARS: Final = {2: 8, 3: 14}
 """By number of layers: percent over the fine stream alone that they should stay below."""
-UNTOLD: Final = 0.0
-"""The price that stands for: what the base leaves of a symbol is not told."""
+UNKNOWN_PRICE: Final = 0.0
+"""The price with which an enhancement does not say at which its base was coded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,11 +91,11 @@ def _path(analysed: Analysed, path: tuple[float, ...]) -> Fields:
     first, *others = path
     stream, alone = analysed.code(first), analysed.code(path[-1])
     sizes = {}
-    for name, price in (("told", BIT_PRICE), ("untold", UNTOLD)):
+    for name, price in (("restricted", BIT_PRICE), ("unrestricted", UNKNOWN_PRICE)):
         coded = CodedPicture(analysed, stream, price)
         layers = [coded.enhancement(None, quality) for quality in others]
         sizes[name] = [len(stream.to_bytes()), *map(len, layers)]
-        if name == "told":
+        if name == "restricted":
             known = Known.read(stream, analysed.model, map(Enhancement.from_bytes, layers))
     errors = [
         float(np.square(each.latent(analysed.model) - analysed.latent).mean())
@@ -150,11 +150,11 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
         for path in PATHS:
             each = [picture["paths"][_name(path)] for picture in fields]
             alone = weights @ np.array([record["alone"] for record in each])
-            over_alone, untold_over_alone = (
+            over_alone, unrestricted_over_alone = (
                 weights @ np.array([sum(record[name]) for record in each]) / alone - 1
-                for name in ("told", "untold")
+                for name in ("restricted", "unrestricted")
             )
-            layers = np.mean([record["told"] for record in each], 0)
+            layers = np.mean([record["restricted"] for record in each], 0)
             errors = np.mean([record["errors"] for record in each], 0)
             rows.append(
                 [
@@ -162,7 +162,7 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
                     " + ".join(f"{size:,.0f}" for size in layers),
                     f"{alone[0] / len(each):,.0f}",
                     with_interval(over_alone),
-                    f"{100 * untold_over_alone[0]:+.1f} %",
+                    f"{100 * unrestricted_over_alone[0]:+.1f} %",
                     f"{10 * np.log10(errors[0] / errors[1]):+.2f} dB",
                     f"{100 * (sum(layers) / bytes_at(errors[0]) - 1):+.1f} %",
                 ]
@@ -175,9 +175,9 @@ def text(arguments: argparse.Namespace, bundle: Bundle, measured: dict[str, list
             f"Whole files of bundle {bundle.hex_id}, mean bytes; {len(fields)} pictures of 256x256 "
             f"of validation each, {maps} level maps. *Over alone*: all layers over one stream of "
             "the last quality, the middle 95 % of resampled pictures in brackets; the bars are "
-            f"{bars}. *Untold*: the same without section 4.7 of the format. *Error*: squared error "
-            "of the decoded latents over that of the one stream. *At equal error*: all layers over "
-            "one stream of their error, between those that were measured.",
+            f"{bars}. *Unrestricted*: the same without section 4.7 of the format. *Error*: squared "
+            "error of the decoded latents over that of the one stream. *At equal error*: all "
+            "layers over one stream of their error, between those that were measured.",
             table([*_HEAD, "at equal error"], rows),
             _speed([picture["ms"] for fields in measured.values() for picture in fields]),
         ]
@@ -219,7 +219,7 @@ def _speed(times: list[dict[str, float]]) -> str:
     )
 
 
-_HEAD: Final = ("qualities", "layers", "alone", "over alone", "untold", "error")
+_HEAD: Final = ("qualities", "layers", "alone", "over alone", "unrestricted", "error")
 _DONE: Final = ("code", "read")
 
 
