@@ -140,6 +140,7 @@ def test_the_command(
     words = ["--pictures", "2", "--validation", "1", "--first", "0", "--qualities", "0", "3"]
     words += ["--bundle", str(continuing_bundle.root), "--threads", "1"]
     more = ["--report", str(page), "--results", str(tmp_path / "runs")]
+    monkeypatch.setattr("evaluation.commands.models.ask_back.MATCHED_ON", 1)
     monkeypatch.setattr("sys.argv", ["evaluation", "ask_back", *words, *more])
     main()
     written = page.read_text()
