@@ -56,6 +56,7 @@ def test_print_is_drawn_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
     from evaluation.__main__ import main
 
     page = tmp_path / "results.md"
+    monkeypatch.setattr("evaluation.commands.pictures.page_sheet.SIDE", 192)
     monkeypatch.setattr("sys.argv", ["evaluation", "page_sheet", "--report", str(page)])
     main()
     assert "each in the best file within 3500 bytes" in page.read_text()
