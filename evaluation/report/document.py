@@ -17,7 +17,7 @@ from pathlib import Path
 from shared.errors import UsageError
 from shared.files import write_atomically
 
-_NOT_SAID = ("--report", "--results")
+_LEFT_OUT = ("--report", "--results")
 
 
 def write_section(path: Path, name: str, body: str) -> None:
@@ -76,7 +76,7 @@ def command_line(words: Sequence[str]) -> str:
     for word in words:
         if skip:
             skip = False
-        elif word.split("=")[0] in _NOT_SAID:
+        elif word.split("=")[0] in _LEFT_OUT:
             skip = "=" not in word
         else:
             option, equals, value = word.rpartition("=")
